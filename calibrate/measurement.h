@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/precision.h"
+#include "models/training.h"
+#include "models/units.h"
+#include "models/vit.h"
+
+namespace vitsim {
+
+/// The configuration of a recorded training run, as far as its files tell.
+struct RecordedRun {
+  std::string name;               // unique within the measurement
+  std::string cluster;            // which network and machines, e.g. "tesla", "vector-t4"
+  bool one_node = false;          // all GPUs inside one machine
+  std::vector<std::string> gpus;  // by rank, as configs/gpus names them, e.g. "rtx-3070"
+  VitSpec model;
+  Precision precision = Precision::kFp32;
+  bool precision_inferred = false;  // not stated by the log itself
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  GradientSync gradient_sync = GradientSync::kDeepspeedZero0;
+  std::vector<std::int64_t> micro_batch;  // one for all, or by rank
+  std::int64_t accumulation = 1;
+  std::int64_t epochs = 0;
+  std::int64_t samples = 0;  // per epoch, of the data set; 0: unknown
+  bool wall_clock_breakdown = true;  // DeepSpeed's timers synchronise the GPU at every phase
+};
+
+/// Raw seconds of one thing, never averaged. `what` is one of
+///   "epoch"                 the slowest rank's wall time of each epoch (run)
+///   a Phase's name          of every step or micro-step, in order (run, rank)
+///   "backward_compute", "step"  DeepSpeed's bwd_inner; whole step on the rank's own clock
+///   "operator"              one kernel (kind, m, n, k, precision ...)
+///   "all_reduce", "point_to_point"   (bytes, ranks, ...)
+///   "train_step", "forward_pass"     one device, one model (model..., batch)
+///   "memory"                bytes, not seconds, by rank (run, rank)
+struct Sample {
+  std::string what;
+  std::string run;                              // name of a RecordedRun, or empty
+  std::map<std::string, std::string> text;      // further parameters, e.g. {"gpu", "rtx-3090"}
+  std::map<std::string, double> number;         // further parameters, e.g. {"rank", 0}
+  std::vector<double> seconds;
+  std::int64_t warm_up = 0;   // so many of the first are warm-up
+  bool disturbed = false;     // other load was seen while it was taken
+};
+
+/// `vitsim-measurement/1`: what was measured or imported.
+struct Measurement {
+  std::string device;                              // or "imported"
+  std::map<std::string, std::string> environment;  // versions, host, governor ...
+  std::vector<RecordedRun> runs;
+  std::vector<Sample> samples;
+  std::vector<std::string> warnings;
+
+  [[nodiscard]] const RecordedRun* find_run(std::string_view name) const;
+};
+
+/// Throws UserError with file and line where the file is cut, edited or of a newer schema: a
+/// checksum over the samples is part of the file.
+Measurement read_measurement(const std::filesystem::path& file);
+/// Atomic: written to a temporary name and renamed.
+void write_measurement(const std::filesystem::path& file, const Measurement& measurement);
+
+}  // namespace vitsim

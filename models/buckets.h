@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/units.h"
+#include "models/vit.h"
+
+namespace vitsim {
+
+/// Gradients that one AllReduce carries.
+struct GradientBucket {
+  std::int64_t bytes = 0;
+  std::vector<std::size_t> tensors;  // indices into parameters(vit), in ready order
+};
+
+/// DDP's defaults: c10d's kDefaultFirstBucketBytes and kDefaultBucketBytesCap.
+inline constexpr std::int64_t kFirstBucketCap = 1024 * 1024;
+inline constexpr std::int64_t kBucketCap = 25 * 1024 * 1024;
+
+/// The buckets of c10d's Reducer after its rebuild: gradients in ready order (the reverse of
+/// registration), a bucket closed as soon as its size reaches the cap; tensors are never split.
+/// For vit-b-16 in fp32: 3,076,000 B; 12 x 28,351,488 B; 2,976,768 B.
+std::vector<GradientBucket> gradient_buckets(const VitSpec& vit, Bytes bytes_per_parameter);
+
+}  // namespace vitsim

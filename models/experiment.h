@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/cluster.h"
+#include "models/training.h"
+#include "models/units.h"
+
+namespace vitsim {
+
+/// Something that goes wrong in time; `from` and `to` count from the start of the run.
+struct EventSpec {
+  enum class What { kSlowdown, kLink, kPause };
+  What what = What::kSlowdown;
+  std::int64_t rank = 0;                    // slowdown, pause
+  double factor = 1;                        // slowdown: stretches compute
+  std::vector<std::string> ends;            // link: two ends, or empty when `node` is given
+  std::string node;                         // link: that node's NIC
+  BytesPerSecond bandwidth;                 // link: while the event lasts
+  Seconds from;
+  Seconds to;
+};
+
+/// One of several trainings on one cluster.
+struct JobSpec {
+  std::string name;
+  TrainingSpec training;
+  std::vector<std::int64_t> ranks;  // of the cluster
+  Seconds start;
+};
+
+/// What cluster.json says: the argument of predict, scale, sweep, train and validate.
+struct Experiment {
+  std::filesystem::path file;
+  ClusterSpec cluster;
+  TrainingSpec training;             // the first job's where the file has jobs
+  std::vector<JobSpec> jobs;         // empty unless the file has jobs
+  std::vector<EventSpec> events;
+  std::vector<std::filesystem::path> profiles;  // searched before all others
+  std::vector<std::string> warnings;            // e.g. keys that DeepSpeed ignores
+};
+
+/// One `--set key=value`; a key is a path of names and indices joined by points, e.g.
+/// `training.micro_batch_per_gpu=32` or `cluster.nodes.0.gpus.0.slowdown=1.3`.
+struct Override {
+  std::string key;
+  std::string value;  // JSON where it parses as JSON, else a string
+};
+
+/// Reads and checks a cluster file. Throws `UserError` with every problem of the file at once, each
+/// with file, line, JSON path and, where a word is unknown, the nearest known one. Names of GPUs
+/// and profiles are not resolved here.
+Experiment read_experiment(const std::filesystem::path& file,
+                           const std::vector<Override>& overrides = {});
+
+}  // namespace vitsim

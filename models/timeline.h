@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "models/phase.h"
+
+namespace vitsim {
+
+enum class Stream { kCompute, kCommunication, kLoader };
+
+/// One stretch of time of one rank; `begin_ns` and `end_ns` count from the start of the run.
+struct Span {
+  std::int64_t rank = 0;
+  Stream stream = Stream::kCompute;
+  std::int64_t step = 0;
+  Phase phase = Phase::kForward;
+  std::int64_t begin_ns = 0;
+  std::int64_t end_ns = 0;
+  std::int64_t bytes = 0;  // communicated, else 0
+};
+
+/// A named set of spans, e.g. "predicted" and "measured".
+struct Timeline {
+  std::string name;
+  std::vector<Span> spans;
+};
+
+/// Writes Perfetto's JSON (Chrome trace events): one process per timeline and rank, one track per
+/// stream. Written to a temporary name and renamed.
+void write_perfetto(const std::filesystem::path& file, const std::vector<Timeline>& timelines);
+
+/// Writes and reads `timeline.jsonl`: one span a line.
+void write_timeline_lines(const std::filesystem::path& file, const Timeline& timeline);
+Timeline read_timeline_lines(const std::filesystem::path& file);
+
+}  // namespace vitsim

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/units.h"
+
+namespace vitsim {
+
+/// A Vision Transformer as torchvision defines it: convolutional patch embedding, class token,
+/// learned positions, pre-norm encoder layers, one linear head (Dosovitskiy et al., 2021).
+struct VitSpec {
+  std::string name = "custom";
+  std::int64_t layers = 12;
+  std::int64_t width = 768;
+  std::int64_t heads = 12;
+  std::int64_t mlp = 3072;
+  std::int64_t patch = 16;  // pixels, square
+  std::int64_t image_size = 224;
+  std::int64_t channels = 3;
+  std::int64_t classes = 1000;
+
+  bool operator==(const VitSpec&) const = default;
+
+  /// Patches plus the class token. `image_size` must be a multiple of `patch`.
+  [[nodiscard]] std::int64_t tokens() const {
+    return (image_size / patch) * (image_size / patch) + 1;
+  }
+
+  [[nodiscard]] std::int64_t head_width() const { return width / heads; }
+};
+
+/// True where both compute the same per image but for the name and the head's width.
+bool same_architecture(const VitSpec& a, const VitSpec& b);
+
+/// The named variants: vit-ti-16, vit-s-16, vit-b-16, vit-b-32, vit-l-16, vit-h-14.
+std::span<const VitSpec> vit_variants();
+
+/// A named variant at 224 pixels and 1000 classes; none if the name is unknown.
+std::optional<VitSpec> vit_variant(std::string_view name);
+
+/// One learned tensor, in the order and under the name of torchvision's state_dict.
+struct ParameterTensor {
+  std::string name;
+  std::vector<std::int64_t> shape;
+
+  [[nodiscard]] std::int64_t elements() const;
+};
+
+/// Every learned tensor in registration order, e.g. 152 for vit-b-16.
+std::vector<ParameterTensor> parameters(const VitSpec& vit);
+
+/// Learned parameters, e.g. 86,567,656 for vit-b-16 with 1000 classes.
+std::int64_t parameter_count(const VitSpec& vit);
+
+}  // namespace vitsim
