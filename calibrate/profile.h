@@ -34,16 +34,16 @@ struct StepCurve {
   std::vector<StepPoint> points;
 };
 
-/// Throughput of one kind of operator, for other model sizes:
-/// time = overhead + max-like sum of flops / flops_per_s and bytes / bytes_per_s.
+/// Throughput for other model sizes, of a whole pass or of one kind of operator:
+/// time = launches * overhead + flops / flops_per_s + bytes / bytes_per_s over the cost graph.
 struct OperatorCurve {
-  std::string kind;  // an OperatorKind's name, "optimizer", "loader" or "whole"
+  std::string kind;  // "forward", "backward", "optimizer" (bytes alone), or an OperatorKind's name
   Precision precision = Precision::kFp32;
   FlopsPerSecond flops_per_s;
   BytesPerSecond bytes_per_s;
-  Seconds overhead;           // per launch
-  double half_width = 0;      // product width at which half of flops_per_s is reached; 0: none
-  double backward_factor = 2;  // backward's time by forward's
+  Seconds overhead;            // per launch
+  bool fused_attention = true;
+  std::optional<double> error;  // mean, leaving models out
 };
 
 /// Standard deviations of the logarithm of times.
@@ -77,7 +77,9 @@ struct GpuProfile {
   double overlap_slowdown = 1;  // backward's factor while communication runs
   Spread spread;
   std::optional<Bytes> memory_constant;
+  Bytes memory_alone;  // what a job of one rank holds on top
   double activation_factor = 1;
+  Seconds epoch_start;  // once per epoch: the loader's workers start
   FitQuality fit;
 };
 

@@ -1,0 +1,244 @@
+#include "calibrate/fit/run_summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <span>
+#include <string>
+
+#include "models/distribution.h"
+
+namespace vitsim {
+
+namespace {
+
+double mean(std::span<const double> values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+// A rank's logged seconds of one phase, by step or micro-step.
+struct Series {
+  std::span<const double> values;
+  std::int64_t warm_up = 0;
+};
+
+Series find_series(const Measurement& measurement,
+                   const std::string& run,
+                   std::int64_t rank,
+                   std::string_view what) {
+  for (const Sample& sample : measurement.samples) {
+    const auto found = sample.number.find("rank");
+    if (sample.run == run && sample.what == what && !sample.disturbed &&
+        found != sample.number.end() && static_cast<std::int64_t>(found->second) == rank) {
+      return {sample.seconds, sample.warm_up};
+    }
+  }
+  return {};
+}
+
+std::vector<std::int64_t> logged_ranks(const Measurement& measurement, const std::string& run) {
+  std::vector<std::int64_t> ranks;
+  for (const Sample& sample : measurement.samples) {
+    if (sample.run == run && sample.what == "forward" && sample.number.contains("rank")) {
+      ranks.push_back(static_cast<std::int64_t>(sample.number.at("rank")));
+    }
+  }
+  std::ranges::sort(ranks);
+  ranks.erase(std::ranges::unique(ranks).begin(), ranks.end());
+  return ranks;
+}
+
+// Median over epochs of the mean over the full steps of each; one epoch uses the median of steps.
+double typical(std::span<const double> values,
+               std::size_t per_epoch,
+               std::size_t epochs,
+               std::size_t skip_last,
+               std::size_t warm_up) {
+  if (epochs <= 1) {
+    const std::span<const double> settled =
+        values.subspan(std::min(warm_up, values.size() - 1));
+    return median(settled);
+  }
+  std::vector<double> means;
+  for (std::size_t epoch = 0; epoch < epochs; ++epoch) {
+    std::span<const double> part = values.subspan(epoch * per_epoch, per_epoch - skip_last);
+    means.push_back(mean(part));
+  }
+  return median(means);
+}
+
+double typical_last(std::span<const double> values,
+                    std::size_t per_epoch,
+                    std::size_t epochs,
+                    std::size_t skip_last) {
+  std::vector<double> lasts;
+  for (std::size_t epoch = 0; epoch < epochs; ++epoch) {
+    lasts.push_back(mean(values.subspan((epoch + 1) * per_epoch - skip_last, skip_last)));
+  }
+  return median(lasts);
+}
+
+// Scatter of the logarithm from one step to the next: differences cancel slow drift by heat.
+double scatter(std::span<const double> forward, std::span<const double> backward) {
+  std::vector<double> differences;
+  for (std::size_t i = 1; i < std::min(forward.size(), backward.size()); ++i) {
+    const double now = forward[i] + backward[i];
+    const double before = forward[i - 1] + backward[i - 1];
+    if (now > 0 && before > 0) {
+      differences.push_back(std::log(now / before));
+    }
+  }
+  return differences.size() < 8 ? 0 : robust_sigma(differences) / std::sqrt(2.0);
+}
+
+// Every `accumulation`-th value, the ones of the boundary, where reduction and update happen.
+std::vector<double> boundaries(std::span<const double> values, std::size_t accumulation) {
+  std::vector<double> kept;
+  for (std::size_t i = accumulation - 1; i < values.size(); i += accumulation) {
+    kept.push_back(values[i]);
+  }
+  return kept;
+}
+
+std::optional<RankSummary> summarise_rank(const Measurement& measurement,
+                                          const RunSummary& summary,
+                                          std::int64_t rank) {
+  const RecordedRun& run = *summary.run;
+  const Series forward = find_series(measurement, run.name, rank, "forward");
+  Series backward = find_series(measurement, run.name, rank, "backward_compute");
+  if (backward.values.empty()) {
+    backward = find_series(measurement, run.name, rank, "backward");
+  }
+  const Series reduce = find_series(measurement, run.name, rank, "gradient_all_reduce");
+  const Series optimizer = find_series(measurement, run.name, rank, "optimizer");
+  const std::size_t micro_steps = std::min(forward.values.size(), backward.values.size());
+  if (micro_steps == 0) {
+    return std::nullopt;
+  }
+  RankSummary result{.rank = rank};
+  const auto accumulation = static_cast<std::size_t>(run.accumulation);
+
+  // Whole epochs only where the log holds them and micro-steps are steps.
+  std::size_t per_epoch = micro_steps;
+  std::size_t epochs = 1;
+  std::size_t skip_last = 0;
+  if (summary.plan && accumulation == 1) {
+    const auto steps = static_cast<std::size_t>(summary.plan->steps);
+    const auto& last = summary.plan->last[static_cast<std::size_t>(rank)];
+    if (steps > 1 && micro_steps >= 2 * steps && micro_steps % steps == 0) {
+      per_epoch = steps;
+      epochs = micro_steps / steps;
+      skip_last = summary.plan->last_is_short() ? 1 : 0;
+      result.last_micro_batch = last.last;
+    }
+  }
+  const auto warm_up = static_cast<std::size_t>(forward.warm_up);
+  const auto full = [&](std::span<const double> values) {
+    return values.empty() ? 0.0 : typical(values, per_epoch, epochs, skip_last, warm_up);
+  };
+  const auto at_boundary = [&](std::span<const double> values) {
+    if (values.empty()) {
+      return 0.0;
+    }
+    return accumulation == 1 ? full(values) : median(boundaries(values, accumulation));
+  };
+  result.full = {.forward_s = full(forward.values),
+                 .backward_s = full(backward.values),
+                 .all_reduce_s = at_boundary(reduce.values),
+                 .optimizer_s = at_boundary(optimizer.values)};
+  if (skip_last > 0) {
+    const auto last = [&](std::span<const double> values) {
+      return values.empty() ? 0.0 : typical_last(values, per_epoch, epochs, skip_last);
+    };
+    result.last = PhaseTimes{.forward_s = last(forward.values),
+                             .backward_s = last(backward.values),
+                             .all_reduce_s = last(reduce.values),
+                             .optimizer_s = last(optimizer.values)};
+  }
+  result.step_sigma = scatter(forward.values.subspan(std::min(warm_up, micro_steps - 1)),
+                              backward.values.subspan(std::min(warm_up, micro_steps - 1)));
+  result.steps = static_cast<std::int64_t>(micro_steps / accumulation);
+
+  for (const Sample& sample : measurement.samples) {
+    if (sample.what == "epoch" && sample.run == run.name && epochs > 1 &&
+        sample.seconds.size() == epochs) {
+      std::vector<double> rests;
+      for (std::size_t epoch = 0; epoch < epochs; ++epoch) {
+        double phases = 0;
+        for (std::size_t i = epoch * per_epoch; i < (epoch + 1) * per_epoch; ++i) {
+          phases += forward.values[i] + backward.values[i] +
+                    (reduce.values.empty() ? 0 : reduce.values[i]) +
+                    (optimizer.values.empty() ? 0 : optimizer.values[i]);
+        }
+        rests.push_back(sample.seconds[epoch] - phases);
+      }
+      result.rest_s = std::max(0.0, median(rests));
+    }
+  }
+  const Series wall = find_series(measurement, run.name, rank, "step");
+  if (!wall.values.empty()) {
+    result.wall_step_s =
+        median(wall.values.subspan(std::min(warm_up, wall.values.size() - 1)));
+  }
+  return result;
+}
+
+}  // namespace
+
+double RankSummary::pure_all_reduce_s() const {
+  if (!last || full.compute_s() <= 0) {
+    return full.all_reduce_s;
+  }
+  constexpr double kNoise = 0.05;  // smaller differences say nothing about waiting
+  const double share = last->compute_s() / full.compute_s();
+  if (share > 0.8 || full.all_reduce_s < (1 + kNoise) * last->all_reduce_s) {
+    return full.all_reduce_s;
+  }
+  return std::max((last->all_reduce_s - share * full.all_reduce_s) / (1 - share), 0.0);
+}
+
+double RunSummary::full_steps() const {
+  if (!plan) {
+    return 0;
+  }
+  double full = 0;
+  double last = 0;
+  for (std::size_t rank = 0; rank < plan->full.size(); ++rank) {
+    full += static_cast<double>(plan->full[rank].samples());
+    last += static_cast<double>(plan->last[rank].samples());
+  }
+  return static_cast<double>(plan->steps - 1) + last / full;
+}
+
+std::int64_t RunSummary::micro_batch(std::size_t rank) const {
+  return run->micro_batch.size() == 1 ? run->micro_batch.front() : run->micro_batch[rank];
+}
+
+std::int64_t RunSummary::world_size() const { return static_cast<std::int64_t>(run->gpus.size()); }
+
+std::vector<RunSummary> summarise(const Measurement& measurement) {
+  std::vector<RunSummary> summaries;
+  for (const RecordedRun& run : measurement.runs) {
+    RunSummary summary{.run = &run};
+    if (run.samples > 0 && !run.gpus.empty() && !run.micro_batch.empty()) {
+      summary.plan = plan_epoch(run.samples,
+                                static_cast<std::int64_t>(run.gpus.size()),
+                                run.micro_batch,
+                                run.accumulation);
+    }
+    for (const Sample& sample : measurement.samples) {
+      if (sample.what == "epoch" && sample.run == run.name && !sample.seconds.empty()) {
+        summary.epoch_s = median(sample.seconds);
+      }
+    }
+    for (const std::int64_t rank : logged_ranks(measurement, run.name)) {
+      if (auto phases = summarise_rank(measurement, summary, rank)) {
+        summary.ranks.push_back(*phases);
+      }
+    }
+    summaries.push_back(std::move(summary));
+  }
+  return summaries;
+}
+
+}  // namespace vitsim

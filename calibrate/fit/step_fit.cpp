@@ -1,0 +1,476 @@
+// The joint fit of compute and network from recorded runs.
+//
+// A data-parallel step without overlap is
+//
+//   step = max over ranks (load + forward + backward + optimizer + copy) + ring(bytes, N)
+//   ring = overhead + 2 (N - 1) m(ceil(bytes / N)),   m(c) = (latency + c / bandwidth) * f(c)
+//
+// with a correction f(c) for each message size that occurred, pulled towards 1. Unknown are the
+// logarithms of forward + backward for each (GPU, model, precision, micro-batch), of latency, of
+// bandwidth, and of f. Residuals, all of logarithms:
+//
+//   1. a rank's logged compute against its curve;
+//   2. a rank's AllReduce, its wait for others taken off, against copy + ring, where the rank is of
+//      the slowest kind;
+//   3. a rank's compute + AllReduce against the slowest rank's compute + ring: this is how a GPU
+//      shows that no log names;
+//   4. the median epoch of a run without logged phases against the whole;
+//   5. AllReduces measured alone against ring.
+//
+// Cauchy's loss keeps one strange run from dragging its neighbours. What is neglected: overlap (the
+// logged runs have none), and that the slowest of N equal GPUs is slower than their mean, which the
+// spread of the profile adds at prediction.
+#include "calibrate/fit/step_fit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <set>
+
+#include "calibrate/fit/least_squares.h"
+#include "models/distribution.h"
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+// Standard deviations of the residuals' logarithms, as seen among repeated runs.
+constexpr double kComputeSigma = 0.015;
+constexpr double kReduceSigma = 0.02;
+constexpr double kEpochSigma = 0.02;
+constexpr double kAloneSigma = 0.05;
+// Priors: how far a message size may leave the straight line, and what latencies are likely.
+constexpr double kCorrectionSigma = 0.08;
+constexpr double kLatencyLogSigma = 1.5;
+constexpr double kNetworkLatency = 200e-6;
+constexpr double kNodeLatency = 20e-6;
+
+double gradient_bytes(const RecordedRun& run) {
+  return static_cast<double>(parameter_count(run.model)) *
+         gradient_bytes_per_parameter(run.precision).value();
+}
+
+double message_bytes(const RecordedRun& run) {
+  return std::ceil(gradient_bytes(run) / static_cast<double>(run.gpus.size()));
+}
+
+// AdamW reads weight, gradient and both moments and writes three of them; a copy reads and writes.
+// Both scale with memory bandwidth, which is how GPUs without logged phases get theirs.
+double bandwidth_of(const FitOptions& options, const std::string& gpu) {
+  const auto sheet = options.sheets.find(gpu);
+  return sheet == options.sheets.end() ? 0 : sheet->second.memory_bandwidth.value();
+}
+
+struct AloneReduce {
+  std::string link;
+  double bytes = 0;
+  double ranks = 0;
+  double seconds = 0;
+};
+
+std::vector<AloneReduce> lone_reduces(const Measurement& measurement, const FitOptions& options) {
+  std::vector<AloneReduce> all;
+  for (const Sample& sample : measurement.samples) {
+    const bool left_out = std::ranges::count(options.leave_out, sample.run) > 0 && !sample.run.empty();
+    if (sample.what != "all_reduce" || sample.seconds.empty() || sample.disturbed || left_out ||
+        !sample.number.contains("bytes") || !sample.number.contains("ranks")) {
+      continue;
+    }
+    const auto link = sample.text.find("link");
+    const auto settled = std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up),
+                                               sample.seconds.size() - 1);
+    all.push_back({.link = link == sample.text.end() ? "network" : link->second,
+                   .bytes = sample.number.at("bytes"),
+                   .ranks = sample.number.at("ranks"),
+                   .seconds = median(std::span(sample.seconds).subspan(settled))});
+  }
+  return all;
+}
+
+// Collects what is constant per step for every curve, before the joint fit.
+std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSummary*>& used,
+                                                 const FitOptions& options) {
+  std::map<CurveKey, std::vector<double>> optimizer;
+  std::map<CurveKey, std::vector<double>> copy;
+  std::map<std::string, std::vector<std::pair<double, double>>> rests;  // samples, seconds: by GPU
+  std::map<CurveKey, double> parameters;
+  for (const RunSummary* summary : used) {
+    for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
+      parameters[curve_key(*summary->run, rank)] = gradient_bytes(*summary->run);
+    }
+    for (const RankSummary& rank : summary->ranks) {
+      const CurveKey key = curve_key(*summary->run, static_cast<std::size_t>(rank.rank));
+      optimizer[key].push_back(rank.full.optimizer_s);
+      if (summary->run->gpus.size() == 1) {
+        copy[key].push_back(rank.full.all_reduce_s);
+      }
+      const auto batch =
+          static_cast<double>(summary->micro_batch(static_cast<std::size_t>(rank.rank)) *
+                              summary->run->accumulation);
+      if (rank.rest_s && summary->plan) {
+        rests[key.gpu].emplace_back(batch * summary->full_steps(), *rank.rest_s);
+      } else if (rank.wall_step_s) {
+        const double phases = static_cast<double>(summary->run->accumulation) *
+                                  rank.full.compute_s() +
+                              rank.full.all_reduce_s + rank.full.optimizer_s;
+        rests[key.gpu].emplace_back(batch, std::max(0.0, *rank.wall_step_s - phases));
+      }
+    }
+  }
+  // Seconds times memory bandwidth per gradient byte: the same for all GPUs, about.
+  const auto typical_traffic = [&](const std::map<CurveKey, std::vector<double>>& seen) {
+    std::vector<double> traffic;
+    for (const auto& [key, seconds] : seen) {
+      const double bandwidth = bandwidth_of(options, key.gpu);
+      if (bandwidth > 0) {
+        traffic.push_back(median(seconds) * bandwidth / parameters[key]);
+      }
+    }
+    return traffic.empty() ? 0.0 : median(traffic);
+  };
+  const double optimizer_traffic = typical_traffic(optimizer);
+  const double copy_traffic = typical_traffic(copy);
+
+  std::map<CurveKey, StepConstants> constants;
+  for (const auto& [key, bytes] : parameters) {
+    StepConstants& result = constants[key];
+    const double bandwidth = bandwidth_of(options, key.gpu);
+    result.optimizer_measured = optimizer.contains(key);
+    result.optimizer_s = result.optimizer_measured ? median(optimizer.at(key))
+                         : bandwidth > 0           ? optimizer_traffic * bytes / bandwidth
+                                                   : 0;
+    result.copy_s = copy.contains(key) ? median(copy.at(key))
+                    : bandwidth > 0    ? copy_traffic * bytes / bandwidth
+                                       : 0;
+    const auto rest = rests.find(key.gpu);
+    if (rest == rests.end()) {
+      continue;
+    }
+    // rest = per_sample * samples + per_epoch by least squares, both not negative.
+    double n = 0;
+    double x = 0;
+    double y = 0;
+    double xx = 0;
+    double xy = 0;
+    for (const auto& [samples, seconds] : rest->second) {
+      const double weight = 1 / (samples * samples);  // relative errors
+      n += weight;
+      x += weight * samples;
+      y += weight * seconds;
+      xx += weight * samples * samples;
+      xy += weight * samples * seconds;
+    }
+    const double determinant = n * xx - x * x;
+    double slope = xy / xx;
+    double constant = 0;
+    if (determinant > 1e-9 * n * xx) {
+      const double free_slope = (n * xy - x * y) / determinant;
+      const double free_constant = (y - free_slope * x) / n;
+      if (free_slope >= 0 && free_constant >= 0) {
+        slope = free_slope;
+        constant = free_constant;
+      }
+    }
+    result.data_load_per_sample_s = std::max(slope, 0.0);
+    result.epoch_s = constant;
+  }
+  return constants;
+}
+
+// Index of every unknown in the vector that the solver moves.
+class Unknowns {
+ public:
+  Unknowns(const std::vector<const RunSummary*>& used, const std::vector<AloneReduce>& alone) {
+    for (const RunSummary* summary : used) {
+      const RecordedRun& run = *summary->run;
+      for (std::size_t rank = 0; rank < run.gpus.size(); ++rank) {
+        const auto point = std::pair(curve_key(run, rank), summary->micro_batch(rank));
+        if (!compute_.contains(point)) {
+          compute_[point] = add(std::log(guess_compute(used, point)), 0, 0);
+        }
+      }
+      if (run.gpus.size() > 1) {
+        add_link(link_name(run), run.one_node, message_bytes(run), guess_rate(*summary));
+      }
+    }
+    for (const AloneReduce& reduce : alone) {
+      const double message = std::ceil(reduce.bytes / reduce.ranks);
+      add_link(reduce.link, false, message, 1e9);
+      overheads_.try_emplace(reduce.link, -1);
+    }
+    for (auto& [link, index] : overheads_) {
+      index = add(std::log(1e-4), std::log(1e-4), 1 / kLatencyLogSigma);
+    }
+  }
+
+  [[nodiscard]] Eigen::VectorXd start() const {
+    return Eigen::Map<const Eigen::VectorXd>(start_.data(),
+                                             static_cast<Eigen::Index>(start_.size()));
+  }
+
+  [[nodiscard]] std::size_t prior_count() const { return priors_.size(); }
+
+  void priors(const Eigen::VectorXd& x, Eigen::VectorXd& residuals, Eigen::Index at) const {
+    for (const Prior& prior : priors_) {
+      residuals[at++] = (x[prior.index] - prior.mean) * prior.weight;
+    }
+  }
+
+  [[nodiscard]] StepFit unpack(const Eigen::VectorXd& x,
+                               const std::map<CurveKey, StepConstants>& constants) const {
+    StepFit fit{.compute_s = {}, .constants = constants, .links = {}};
+    for (const auto& [point, index] : compute_) {
+      fit.compute_s[point.first][point.second] = std::exp(x[index]);
+    }
+    for (const auto& [name, link] : links_) {
+      LinkUnknowns& unknowns = fit.links[name];
+      unknowns.latency_s = std::exp(x[link.latency]);
+      unknowns.seconds_per_byte = std::exp(x[link.rate]);
+      const auto overhead = overheads_.find(name);
+      unknowns.overhead_s = overhead == overheads_.end() ? 0 : std::exp(x[overhead->second]);
+      for (const auto& [message, index] : link.corrections) {
+        unknowns.corrections[message] = std::exp(x[index]);
+      }
+    }
+    return fit;
+  }
+
+ private:
+  struct Prior {
+    Eigen::Index index;
+    double mean;
+    double weight;
+  };
+
+  struct LinkIndices {
+    Eigen::Index latency = 0;
+    Eigen::Index rate = 0;
+    std::map<double, Eigen::Index> corrections;
+  };
+
+  Eigen::Index add(double start, double mean, double weight) {
+    start_.push_back(start);
+    const auto index = static_cast<Eigen::Index>(start_.size() - 1);
+    if (weight > 0) {
+      priors_.push_back({index, mean, weight});
+    }
+    return index;
+  }
+
+  void add_link(const std::string& name, bool one_node, double message, double rate) {
+    if (!links_.contains(name)) {
+      const double latency = std::log(one_node ? kNodeLatency : kNetworkLatency);
+      LinkIndices& link = links_[name];
+      link.latency = add(latency, latency, 1 / kLatencyLogSigma);
+      link.rate = add(-std::log(rate), 0, 0);
+    }
+    auto& corrections = links_[name].corrections;
+    if (!corrections.contains(message)) {
+      corrections[message] = add(0, 0, 1 / kCorrectionSigma);
+    }
+  }
+
+  static double guess_compute(const std::vector<const RunSummary*>& used,
+                              const std::pair<CurveKey, std::int64_t>& point) {
+    double per_sample = 0.01;
+    for (const RunSummary* summary : used) {
+      for (const RankSummary& rank : summary->ranks) {
+        const auto index = static_cast<std::size_t>(rank.rank);
+        if (curve_key(*summary->run, index) == point.first &&
+            summary->micro_batch(index) == point.second) {
+          return rank.full.compute_s();
+        }
+      }
+    }
+    for (const RunSummary* summary : used) {
+      for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
+        if (curve_key(*summary->run, rank) == point.first &&
+            summary->micro_batch(rank) == point.second && summary->epoch_s && summary->plan) {
+          return 0.9 * *summary->epoch_s / summary->full_steps();
+        }
+      }
+    }
+    return per_sample * static_cast<double>(point.second);
+  }
+
+  static double guess_rate(const RunSummary& summary) {
+    for (const RankSummary& rank : summary.ranks) {
+      if (rank.full.all_reduce_s > 0) {
+        return gradient_bytes(*summary.run) / rank.full.all_reduce_s;
+      }
+    }
+    return summary.run->one_node ? 5e9 : 1e9;
+  }
+
+  std::vector<double> start_;
+  std::vector<Prior> priors_;
+  std::map<std::pair<CurveKey, std::int64_t>, Eigen::Index> compute_;
+  std::map<std::string, LinkIndices> links_;
+  std::map<std::string, Eigen::Index> overheads_;
+};
+
+// Where a residual does not apply (a rank that is not of the slowest kind), it is zero.
+void run_residuals(const StepFit& fit, const RunSummary& summary, std::vector<double>& residuals) {
+  const auto parts = predict_step(fit, summary);
+  const RecordedRun& run = *summary.run;
+  if (summary.ranks.empty()) {
+    residuals.push_back(summary.epoch_s && parts
+                            ? std::log(*summary.epoch_s / parts->epoch_s) / kEpochSigma
+                            : 0);
+    return;
+  }
+  for (const RankSummary& rank : summary.ranks) {
+    const auto index = static_cast<std::size_t>(rank.rank);
+    const CurveKey key = curve_key(run, index);
+    const StepConstants& constants = fit.constants.at(key);
+    const double own = fit.compute_s.at(key).at(summary.micro_batch(index));
+    residuals.push_back(std::log(rank.full.compute_s() / own) / kComputeSigma);
+    if (run.gpus.size() < 2) {
+      residuals.push_back(0);
+      residuals.push_back(0);
+      continue;
+    }
+    const double loaded =
+        constants.data_load_per_sample_s *
+        static_cast<double>(summary.micro_batch(index) * run.accumulation);
+    const double ready = loaded + static_cast<double>(run.accumulation) * own;
+    const double wire = parts->all_reduce_s + constants.copy_s;
+    const double own_step = ready + constants.optimizer_s + constants.copy_s;
+    const bool slowest = own_step >= (1 - 1e-9) * parts->compute_s;
+    residuals.push_back(
+        slowest ? std::log(rank.pure_all_reduce_s() / wire) / kReduceSigma : 0);
+    // Seen from this rank: its own compute and its AllReduce last as long as the slowest's compute
+    // and the wire.
+    const double seen = static_cast<double>(run.accumulation) * rank.full.compute_s() +
+                        rank.full.all_reduce_s + rank.full.optimizer_s + loaded;
+    residuals.push_back(
+        slowest ? 0 : std::log(seen / (parts->compute_s + parts->all_reduce_s)) / kEpochSigma);
+  }
+}
+
+}  // namespace
+
+std::string link_name(const RecordedRun& run) {
+  return run.cluster + (run.one_node ? "-node" : "-ethernet");
+}
+
+CurveKey curve_key(const RecordedRun& run, std::size_t rank) {
+  return {.gpu = run.gpus[rank],
+          .model = run.model.name,
+          .image_size = run.model.image_size,
+          .classes = run.model.classes,
+          .precision = run.precision,
+          .optimizer = run.optimizer};
+}
+
+double message_seconds(const LinkUnknowns& link, double bytes) {
+  const double straight = link.latency_s + bytes * link.seconds_per_byte;
+  if (link.corrections.empty()) {
+    return straight;
+  }
+  const auto above = link.corrections.lower_bound(bytes);
+  if (above == link.corrections.begin()) {
+    return straight * above->second;
+  }
+  const auto below = std::prev(above);
+  if (above == link.corrections.end() || above->first == bytes) {
+    return straight * (above == link.corrections.end() ? below->second : above->second);
+  }
+  const double share = std::log(bytes / below->first) / std::log(above->first / below->first);
+  return straight * std::pow(below->second, 1 - share) * std::pow(above->second, share);
+}
+
+double ring_seconds(const LinkUnknowns& link, double bytes, double ranks) {
+  return ranks < 2 ? 0
+                   : link.overhead_s +
+                         2 * (ranks - 1) * message_seconds(link, std::ceil(bytes / ranks));
+}
+
+std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summary) {
+  const RecordedRun& run = *summary.run;
+  StepParts parts;
+  double loader_start = 0;
+  for (std::size_t rank = 0; rank < run.gpus.size(); ++rank) {
+    const auto curve = fit.compute_s.find(curve_key(run, rank));
+    if (curve == fit.compute_s.end()) {
+      return std::nullopt;
+    }
+    const auto point = curve->second.find(summary.micro_batch(rank));
+    if (point == curve->second.end()) {
+      return std::nullopt;
+    }
+    const StepConstants& constants = fit.constants.at(curve->first);
+    const auto micro_batches = static_cast<double>(run.accumulation);
+    const double compute =
+        micro_batches * (point->second + constants.data_load_per_sample_s *
+                                             static_cast<double>(point->first)) +
+        constants.optimizer_s + constants.copy_s;
+    parts.compute_s = std::max(parts.compute_s, compute);
+    loader_start = std::max(loader_start, constants.epoch_s);
+  }
+  if (run.gpus.size() > 1) {
+    const auto link = fit.links.find(link_name(run));
+    if (link == fit.links.end()) {
+      return std::nullopt;
+    }
+    parts.all_reduce_s =
+        ring_seconds(link->second, gradient_bytes(run), static_cast<double>(run.gpus.size()));
+  }
+  if (summary.plan) {
+    // The short last step computes less but reduces as much.
+    const double steps = static_cast<double>(summary.plan->steps);
+    parts.epoch_s = summary.full_steps() * parts.compute_s + steps * parts.all_reduce_s +
+                    loader_start;
+  }
+  return parts;
+}
+
+StepFit fit_steps(const std::vector<RunSummary>& summaries,
+                  const Measurement& measurement,
+                  const FitOptions& options) {
+  std::vector<const RunSummary*> used;
+  for (const RunSummary& summary : summaries) {
+    const bool left_out = std::ranges::count(options.leave_out, summary.run->name) > 0;
+    const bool tells = !summary.ranks.empty() || (summary.epoch_s && summary.plan);
+    if (!left_out && tells) {
+      used.push_back(&summary);
+    }
+  }
+  const std::vector<AloneReduce> alone = lone_reduces(measurement, options);
+  if (used.empty() && alone.empty()) {
+    throw UserError("the measurement holds no run with phases or epochs and no AllReduce: "
+                    "nothing to fit");
+  }
+  const auto constants = step_constants(used, options);
+  const Unknowns unknowns(used, alone);
+
+  const auto observe = [&](const StepFit& fit) {
+    std::vector<double> residuals;
+    for (const RunSummary* summary : used) {
+      run_residuals(fit, *summary, residuals);
+    }
+    for (const AloneReduce& reduce : alone) {
+      residuals.push_back(
+          std::log(reduce.seconds /
+                   ring_seconds(fit.links.at(reduce.link), reduce.bytes, reduce.ranks)) /
+          kAloneSigma);
+    }
+    return residuals;
+  };
+  const auto observed =
+      static_cast<Eigen::Index>(observe(unknowns.unpack(unknowns.start(), constants)).size());
+  const auto evaluate = [&](const Eigen::VectorXd& x, Eigen::VectorXd& residuals) {
+    const std::vector<double> values = observe(unknowns.unpack(x, constants));
+    std::ranges::copy(values, residuals.data());
+    unknowns.priors(x, residuals, observed);
+  };
+  const LeastSquaresResult solved =
+      robust_least_squares(evaluate,
+                           unknowns.start(),
+                           observed + static_cast<Eigen::Index>(unknowns.prior_count()),
+                           observed);
+  return unknowns.unpack(solved.x, constants);
+}
+
+}  // namespace vitsim

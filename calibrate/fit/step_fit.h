@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "calibrate/fit/fit.h"
+#include "calibrate/fit/run_summary.h"
+
+namespace vitsim {
+
+/// What shares one curve of compute against micro-batch.
+struct CurveKey {
+  std::string gpu;
+  std::string model;
+  std::int64_t image_size = 0;
+  std::int64_t classes = 0;
+  Precision precision = Precision::kFp32;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+
+  auto operator<=>(const CurveKey&) const = default;
+};
+
+CurveKey curve_key(const RecordedRun& run, std::size_t rank);
+
+/// Everything per step that is not forward, backward or the wire.
+struct StepConstants {
+  double optimizer_s = 0;
+  double copy_s = 0;             // flatten gradients and copy them back, per AllReduce
+  double data_load_per_sample_s = 0;
+  double epoch_s = 0;            // once per epoch: the loader's start
+  bool optimizer_measured = false;
+};
+
+/// Network figures in the form that the fit searches.
+struct LinkUnknowns {
+  double latency_s = 0;                 // of one message from rank to rank
+  double seconds_per_byte = 0;
+  double overhead_s = 0;                // per call
+  std::map<double, double> corrections;  // by message bytes: factor of that message's time
+};
+
+/// Seconds of one message of `bytes`, corrected by what was seen at nearby sizes.
+double message_seconds(const LinkUnknowns& link, double bytes);
+
+/// Seconds of a ring AllReduce among `ranks` equal links.
+double ring_seconds(const LinkUnknowns& link, double bytes, double ranks);
+
+/// The result of the joint fit.
+struct StepFit {
+  std::map<CurveKey, std::map<std::int64_t, double>> compute_s;  // forward + backward by micro-batch
+  std::map<CurveKey, StepConstants> constants;
+  std::map<std::string, LinkUnknowns> links;
+};
+
+/// The joint fit over all summaries whose run is not in `leave_out`.
+StepFit fit_steps(const std::vector<RunSummary>& summaries,
+                  const Measurement& measurement,
+                  const FitOptions& options);
+
+/// The fit's own closed-form step of a run in seconds: the slowest rank's compute, then the ring.
+/// None where the fit has not seen a part of it.
+struct StepParts {
+  double compute_s = 0;
+  double all_reduce_s = 0;
+  double epoch_s = 0;  // of the whole epoch
+};
+std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summary);
+
+}  // namespace vitsim
