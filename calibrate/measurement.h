@@ -28,7 +28,7 @@ struct RecordedRun {
   std::vector<std::int64_t> micro_batch;  // one for all, or by rank
   std::int64_t accumulation = 1;
   std::int64_t epochs = 0;
-  std::int64_t samples = 0;  // per epoch, of the data set; 0: unknown
+  std::int64_t samples = 0;          // per epoch, of the data set; 0: unknown
   bool wall_clock_breakdown = true;  // DeepSpeed's timers synchronise the GPU at every phase
 };
 
@@ -42,12 +42,12 @@ struct RecordedRun {
 ///   "memory"                bytes, not seconds, by rank (run, rank)
 struct Sample {
   std::string what;
-  std::string run;                              // name of a RecordedRun, or empty
-  std::map<std::string, std::string> text;      // further parameters, e.g. {"gpu", "rtx-3090"}
-  std::map<std::string, double> number;         // further parameters, e.g. {"rank", 0}
+  std::string run;                          // name of a RecordedRun, or empty
+  std::map<std::string, std::string> text;  // further parameters, e.g. {"gpu", "rtx-3090"}
+  std::map<std::string, double> number;     // further parameters, e.g. {"rank", 0}
   std::vector<double> seconds;
-  std::int64_t warm_up = 0;   // so many of the first are warm-up
-  bool disturbed = false;     // other load was seen while it was taken
+  std::int64_t warm_up = 0;  // so many of the first are warm-up
+  bool disturbed = false;    // other load was seen while it was taken
 };
 
 /// `vitsim-measurement/1`: what was measured or imported.

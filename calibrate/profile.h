@@ -41,7 +41,7 @@ struct OperatorCurve {
   Precision precision = Precision::kFp32;
   FlopsPerSecond flops_per_s;
   BytesPerSecond bytes_per_s;
-  Seconds overhead;            // per launch
+  Seconds overhead;  // per launch
   bool fused_attention = true;
   std::optional<double> error;  // mean, leaving models out
 };
@@ -89,8 +89,8 @@ struct LinkPoint {
   BytesPerSecond bandwidth;
 };
 
-/// What measurements say one kind of link delivers; latency and bandwidth of one NIC link, or of the
-/// path between two GPUs of a node.
+/// What measurements say one kind of link delivers; latency and bandwidth of one NIC link, or of
+/// the path between two GPUs of a node.
 struct LinkProfile {
   std::string name;
   Provenance provenance;

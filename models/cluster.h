@@ -27,10 +27,10 @@ struct GpuSpec {
 struct NodeSpec {
   std::string name;
   std::vector<GpuSpec> gpus;
-  std::optional<LinkSpec> nic;           // else the cluster's network
+  std::optional<LinkSpec> nic;             // else the cluster's network
   std::optional<std::string> switch_name;  // else the first switch, unless a link names the node
-  std::optional<LinkSpec> intra_node;    // else the cluster's
-  std::optional<std::string> host;       // address, for real runs
+  std::optional<LinkSpec> intra_node;      // else the cluster's
+  std::optional<std::string> host;         // address, for real runs
 };
 
 /// A link between two switches, or a switch and a node.

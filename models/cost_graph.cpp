@@ -81,11 +81,12 @@ std::vector<Operator> forward_operators(const VitSpec& vit,
   const bool fused = attention == AttentionKernel::kFused;
   const double probabilities = h * s * s;
   std::vector<Operator> operators;
-  operators.push_back(product("patch_embedding", 1, s - 1, patch_inputs, d, (s - 1) * patch_inputs));
+  operators.push_back(
+      product("patch_embedding", 1, s - 1, patch_inputs, d, (s - 1) * patch_inputs));
   operators.push_back(
       pointwise("positions", OperatorKind::kElementwise, 1, s * d, 1, 3 * wide, 0, s * d));
-  operators.push_back(pointwise(
-      "ln_1", OperatorKind::kLayerNorm, vit.layers, s * d, 8, 2 * wide, wide, 2 * d));
+  operators.push_back(
+      pointwise("ln_1", OperatorKind::kLayerNorm, vit.layers, s * d, 8, 2 * wide, wide, 2 * d));
   operators.push_back(product("qkv", vit.layers, s, d, 3 * d, s * d));
   operators.push_back(
       {.name = "attention",
@@ -94,17 +95,17 @@ std::vector<Operator> forward_operators(const VitSpec& vit,
        .flops = Flops(4 * s * s * d),
        .activation_bytes = Bytes(element * (4 * s * d + (fused ? 0 : 6 * probabilities))),
        .parameter_bytes = Bytes(0),
-       .saved_bytes = Bytes(element * (4 * s * d + (fused ? 0 : probabilities)) +
-                            (fused ? 4 * h * s : 0)),
+       .saved_bytes =
+           Bytes(element * (4 * s * d + (fused ? 0 : probabilities)) + (fused ? 4 * h * s : 0)),
        .inner_width = vit.head_width()});
   operators.push_back(product("out_proj", vit.layers, s, d, d, 0));
   operators.push_back(
       pointwise("add", OperatorKind::kElementwise, 2 * vit.layers, s * d, 1, 3 * wide, 0, 0));
-  operators.push_back(pointwise(
-      "ln_2", OperatorKind::kLayerNorm, vit.layers, s * d, 8, 2 * wide, wide, 2 * d));
+  operators.push_back(
+      pointwise("ln_2", OperatorKind::kLayerNorm, vit.layers, s * d, 8, 2 * wide, wide, 2 * d));
   operators.push_back(product("fc1", vit.layers, s, d, m, s * d));
-  operators.push_back(pointwise(
-      "gelu", OperatorKind::kGelu, vit.layers, s * m, 10, 2 * element, element, 0));
+  operators.push_back(
+      pointwise("gelu", OperatorKind::kGelu, vit.layers, s * m, 10, 2 * element, element, 0));
   operators.push_back(product("fc2", vit.layers, s, m, d, s * m));
   operators.push_back(
       pointwise("ln", OperatorKind::kLayerNorm, 1, s * d, 8, 2 * wide, wide, 2 * d));

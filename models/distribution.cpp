@@ -8,7 +8,9 @@
 
 namespace vitsim {
 
-double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
+double normal_cdf(double x) {
+  return 0.5 * std::erfc(-x / std::numbers::sqrt2);
+}
 
 double normal_quantile(double p) {
   constexpr std::array a = {-3.969683028665376e+01,

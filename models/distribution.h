@@ -17,13 +17,15 @@ double student_quantile(double p, double degrees);
 /// within 1 %).
 double expected_maximum(double n);
 
-/// Quantile by linear interpolation between order statistics. `values` must be sorted and not empty.
+/// Quantile by linear interpolation between order statistics. `values` must be sorted and not
+/// empty.
 double quantile_of_sorted(std::span<const double> values, double p);
 
 /// Median; the values need not be sorted and are copied. Must not be empty.
 double median(std::span<const double> values);
 
-/// Median absolute deviation from the median, times 1.4826: sigma of a normal, whatever outliers do.
+/// Median absolute deviation from the median, times 1.4826: sigma of a normal, whatever outliers
+/// do.
 double robust_sigma(std::span<const double> values);
 
 }  // namespace vitsim

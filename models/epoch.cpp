@@ -12,7 +12,9 @@ namespace vitsim {
 
 namespace {
 
-std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+std::int64_t ceil_divide(std::int64_t a, std::int64_t b) {
+  return a / b + (a % b != 0 ? 1 : 0);
+}
 
 StepShape deal(std::int64_t samples, std::int64_t micro_batch) {
   const std::int64_t count = ceil_divide(samples, micro_batch);
@@ -40,9 +42,8 @@ std::vector<std::int64_t> largest_remainder(std::int64_t left,
   }
   std::vector<std::size_t> order(weights.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
-    return remainders[a] > remainders[b];
-  });
+  std::ranges::stable_sort(
+      order, [&](std::size_t a, std::size_t b) { return remainders[a] > remainders[b]; });
   for (std::size_t i = 0; dealt < left; ++i, ++dealt) {
     ++shares[order[i]];
   }
@@ -85,8 +86,8 @@ EpochPlan plan_epoch(std::int64_t subset,
   if (batches.size() == 1) {
     batches.resize(world, batches.front());
   }
-  const bool equal = std::ranges::adjacent_find(batches, std::ranges::not_equal_to()) ==
-                     batches.end();
+  const bool equal =
+      std::ranges::adjacent_find(batches, std::ranges::not_equal_to()) == batches.end();
 
   EpochPlan plan{.subset = subset};
   for (const std::int64_t batch : batches) {

@@ -25,11 +25,12 @@ struct StepShape {
 /// How many steps an epoch has and what every rank does in them. The trainer and the simulator
 /// share this arithmetic.
 struct EpochPlan {
-  std::int64_t subset = 0;             // samples of the data set that an epoch visits
-  std::int64_t samples = 0;            // samples processed by all ranks, padding included
-  std::int64_t steps = 0;              // optimizer updates, the last one may be short
-  std::vector<StepShape> full;         // by rank
-  std::vector<StepShape> last;         // by rank; equals `full` where the last step is not short
+  std::int64_t subset = 0;      // samples of the data set that an epoch visits
+  std::int64_t samples = 0;     // samples processed by all ranks, padding included
+  std::int64_t steps = 0;       // optimizer updates, the last one may be short
+  std::vector<StepShape> full;  // by rank
+  std::vector<StepShape> last;  // by rank; equals `full` where the last step is not short
+
   [[nodiscard]] bool last_is_short() const { return full != last; }
 };
 

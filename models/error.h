@@ -35,15 +35,15 @@ class InternalError : public std::logic_error {
 [[noreturn]] void fail_check(const char* file, int line, const char* condition, double a, double b);
 
 /// VITSIM_CHECK(a, <=, b): an invariant of the program, not of its input.
-#define VITSIM_CHECK(a, relation, b)                                                \
-  do {                                                                              \
-    if (!((a)relation(b))) {                                                        \
-      ::vitsim::fail_check(__FILE__,                                                \
-                           __LINE__,                                                \
-                           #a " " #relation " " #b,                                 \
-                           static_cast<double>(a),                                  \
-                           static_cast<double>(b));                                 \
-    }                                                                               \
+#define VITSIM_CHECK(a, relation, b)                \
+  do {                                              \
+    if (!((a)relation(b))) {                        \
+      ::vitsim::fail_check(__FILE__,                \
+                           __LINE__,                \
+                           #a " " #relation " " #b, \
+                           static_cast<double>(a),  \
+                           static_cast<double>(b)); \
+    }                                               \
   } while (false)
 
 }  // namespace vitsim

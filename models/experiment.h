@@ -16,11 +16,11 @@ namespace vitsim {
 struct EventSpec {
   enum class What { kSlowdown, kLink, kPause };
   What what = What::kSlowdown;
-  std::int64_t rank = 0;                    // slowdown, pause
-  double factor = 1;                        // slowdown: stretches compute
-  std::vector<std::string> ends;            // link: two ends, or empty when `node` is given
-  std::string node;                         // link: that node's NIC
-  BytesPerSecond bandwidth;                 // link: while the event lasts
+  std::int64_t rank = 0;          // slowdown, pause
+  double factor = 1;              // slowdown: stretches compute
+  std::vector<std::string> ends;  // link: two ends, or empty when `node` is given
+  std::string node;               // link: that node's NIC
+  BytesPerSecond bandwidth;       // link: while the event lasts
   Seconds from;
   Seconds to;
 };
@@ -37,8 +37,8 @@ struct JobSpec {
 struct Experiment {
   std::filesystem::path file;
   ClusterSpec cluster;
-  TrainingSpec training;             // the first job's where the file has jobs
-  std::vector<JobSpec> jobs;         // empty unless the file has jobs
+  TrainingSpec training;      // the first job's where the file has jobs
+  std::vector<JobSpec> jobs;  // empty unless the file has jobs
   std::vector<EventSpec> events;
   std::vector<std::filesystem::path> profiles;  // searched before all others
   std::vector<std::string> warnings;            // e.g. keys that DeepSpeed ignores

@@ -11,8 +11,8 @@ namespace vitsim {
 
 /// What one rank's GPU holds at the peak of a step.
 struct MemoryModel {
-  Bytes constant;              // context, libraries, allocator slack: measured per GPU
-  Bytes alone;                 // what a single rank holds on top (measured: its caches differ)
+  Bytes constant;                // context, libraries, allocator slack: measured per GPU
+  Bytes alone;                   // what a single rank holds on top (measured: its caches differ)
   double activation_factor = 1;  // measured by computed activations
 };
 

@@ -46,9 +46,9 @@ constexpr std::string_view name(OptimizerKind kind) {
 }
 
 struct DatasetSpec {
-  std::string name;           // cifar10, cifar100, image-folder, synthetic, or any word
-  std::int64_t samples = 0;   // known for cifar10 and cifar100: 50,000
-  double fraction = 1;        // of the samples, per epoch
+  std::string name;          // cifar10, cifar100, image-folder, synthetic, or any word
+  std::int64_t samples = 0;  // known for cifar10 and cifar100: 50,000
+  double fraction = 1;       // of the samples, per epoch
   std::optional<std::filesystem::path> path;
 };
 
@@ -56,7 +56,7 @@ struct OptimizerSpec {
   OptimizerKind kind = OptimizerKind::kAdamW;
   double lr = 1e-4;
   double weight_decay = 0.01;
-  double momentum = 0.9;                      // sgd
+  double momentum = 0.9;                       // sgd
   std::array<double, 2> betas = {0.9, 0.999};  // adamw, lamb
   double eps = 1e-8;
 };

@@ -19,8 +19,7 @@ class Quantity {
 
   // NOLINTNEXTLINE(google-explicit-constructor): a ratio is a plain number.
   constexpr operator double() const
-    requires(TimeExponent == 0 && ByteExponent == 0 && FlopExponent == 0)
-  {
+      requires(TimeExponent == 0 && ByteExponent == 0 && FlopExponent == 0) {
     return value_;
   }
 
@@ -72,10 +71,16 @@ using Flops = Quantity<0, 0, 1>;  // floating-point operations; a multiply-accum
 using BytesPerSecond = Quantity<-1, 1, 0>;
 using FlopsPerSecond = Quantity<-1, 0, 1>;
 
-constexpr Seconds microseconds(double value) { return Seconds(value * 1e-6); }
+constexpr Seconds microseconds(double value) {
+  return Seconds(value * 1e-6);
+}
 
-constexpr Seconds milliseconds(double value) { return Seconds(value * 1e-3); }
+constexpr Seconds milliseconds(double value) {
+  return Seconds(value * 1e-3);
+}
 
-constexpr Bytes mebibytes(double value) { return Bytes(value * 1024 * 1024); }
+constexpr Bytes mebibytes(double value) {
+  return Bytes(value * 1024 * 1024);
+}
 
 }  // namespace vitsim

@@ -17,20 +17,20 @@ struct Calibration {
 };
 
 struct FitOptions {
-  std::vector<std::string> leave_out;            // runs that the fit must not see
-  std::map<std::string, GpuSheet> sheets;        // by GPU name: memory bandwidth, capacity
-  std::string created;                           // for the provenance
+  std::vector<std::string> leave_out;      // runs that the fit must not see
+  std::map<std::string, GpuSheet> sheets;  // by GPU name: memory bandwidth, capacity
+  std::string created;                     // for the provenance
   bool with_spread = true;  // refit without each run to learn how far a new run falls
 };
 
 /// Name of the link profile of a recorded run's cluster: `tesla-ethernet`, `vector-t4-node`.
 std::string link_name(const RecordedRun& run);
 
-/// Profiles by robust maximum likelihood on the logarithms of times. The unknowns are the compute of
-/// every (GPU, model, precision, micro-batch) that occurs, latency and bandwidth of every network
-/// and a correction for each message size, all at once: an epoch of a run without phases, or the
-/// wait for a rank whose log is missing, constrains what is left.
-/// Throws UserError where the measurement holds nothing to fit.
+/// Profiles by robust maximum likelihood on the logarithms of times. The unknowns are the compute
+/// of every (GPU, model, precision, micro-batch) that occurs, latency and bandwidth of every
+/// network and a correction for each message size, all at once: an epoch of a run without phases,
+/// or the wait for a rank whose log is missing, constrains what is left. Throws UserError where the
+/// measurement holds nothing to fit.
 Calibration fit(const Measurement& measurement, const FitOptions& options);
 
 }  // namespace vitsim

@@ -1,8 +1,9 @@
 #include "calibrate/fit/least_squares.h"
 
-#include <Eigen/Cholesky>
 #include <algorithm>
 #include <cmath>
+
+#include <Eigen/Cholesky>
 
 namespace vitsim {
 
@@ -27,7 +28,8 @@ LeastSquaresResult robust_least_squares(
     double scale) {
   constexpr int kMaxIterations = 200;
   const Eigen::Index n = start.size();
-  LeastSquaresResult result{.x = start, .residuals = Eigen::VectorXd(residual_count), .covariance = {}};
+  LeastSquaresResult result{
+      .x = start, .residuals = Eigen::VectorXd(residual_count), .covariance = {}};
   evaluate(result.x, result.residuals);
   double best = cost(result.residuals, robust, scale);
 
@@ -52,8 +54,7 @@ LeastSquaresResult robust_least_squares(
   linearise();
   for (result.iterations = 0; result.iterations < kMaxIterations; ++result.iterations) {
     const Eigen::MatrixXd normal = jacobian.transpose() * weights.asDiagonal() * jacobian;
-    const Eigen::VectorXd gradient =
-        jacobian.transpose() * weights.asDiagonal() * result.residuals;
+    const Eigen::VectorXd gradient = jacobian.transpose() * weights.asDiagonal() * result.residuals;
     Eigen::MatrixXd damped = normal;
     damped.diagonal() += damping * (normal.diagonal().array() + 1e-9).matrix();
     const Eigen::VectorXd step = damped.ldlt().solve(-gradient);
@@ -77,8 +78,9 @@ LeastSquaresResult robust_least_squares(
     }
   }
   const Eigen::MatrixXd normal = jacobian.transpose() * weights.asDiagonal() * jacobian;
-  result.covariance =
-      (normal + 1e-12 * Eigen::MatrixXd::Identity(n, n)).ldlt().solve(Eigen::MatrixXd::Identity(n, n));
+  result.covariance = (normal + 1e-12 * Eigen::MatrixXd::Identity(n, n))
+                          .ldlt()
+                          .solve(Eigen::MatrixXd::Identity(n, n));
   return result;
 }
 

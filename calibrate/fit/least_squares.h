@@ -1,14 +1,15 @@
 #pragma once
 
-#include <Eigen/Core>
 #include <functional>
+
+#include <Eigen/Core>
 
 namespace vitsim {
 
 /// What a robust fit found.
 struct LeastSquaresResult {
   Eigen::VectorXd x;
-  Eigen::VectorXd residuals;  // normalised, at x
+  Eigen::VectorXd residuals;   // normalised, at x
   Eigen::MatrixXd covariance;  // of x, from the weighted normal equations
   int iterations = 0;
 };

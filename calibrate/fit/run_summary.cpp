@@ -55,8 +55,7 @@ double typical(std::span<const double> values,
                std::size_t skip_last,
                std::size_t warm_up) {
   if (epochs <= 1) {
-    const std::span<const double> settled =
-        values.subspan(std::min(warm_up, values.size() - 1));
+    const std::span<const double> settled = values.subspan(std::min(warm_up, values.size() - 1));
     return median(settled);
   }
   std::vector<double> means;
@@ -177,8 +176,7 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
   }
   const Series wall = find_series(measurement, run.name, rank, "step");
   if (!wall.values.empty()) {
-    result.wall_step_s =
-        median(wall.values.subspan(std::min(warm_up, wall.values.size() - 1)));
+    result.wall_step_s = median(wall.values.subspan(std::min(warm_up, wall.values.size() - 1)));
   }
   return result;
 }
@@ -214,7 +212,9 @@ std::int64_t RunSummary::micro_batch(std::size_t rank) const {
   return run->micro_batch.size() == 1 ? run->micro_batch.front() : run->micro_batch[rank];
 }
 
-std::int64_t RunSummary::world_size() const { return static_cast<std::int64_t>(run->gpus.size()); }
+std::int64_t RunSummary::world_size() const {
+  return static_cast<std::int64_t>(run->gpus.size());
+}
 
 std::vector<RunSummary> summarise(const Measurement& measurement) {
   std::vector<RunSummary> summaries;

@@ -24,12 +24,12 @@ struct PhaseTimes {
 /// stalls count as often as they come and first epochs do not.
 struct RankSummary {
   std::int64_t rank = 0;
-  PhaseTimes full;                // full steps
+  PhaseTimes full;                 // full steps
   std::optional<PhaseTimes> last;  // the epoch's short last step, where there is one
   std::int64_t last_micro_batch = 0;
-  double step_sigma = 0;           // of the logarithm of compute, from step to step
-  std::int64_t steps = 0;          // measured
-  std::optional<double> rest_s;    // per epoch: its wall time less all phases
+  double step_sigma = 0;              // of the logarithm of compute, from step to step
+  std::int64_t steps = 0;             // measured
+  std::optional<double> rest_s;       // per epoch: its wall time less all phases
   std::optional<double> wall_step_s;  // median of a whole step on the rank's own clock
 
   /// AllReduce without the wait for slower ranks. In the short last step the wait shrinks with the
@@ -40,9 +40,9 @@ struct RankSummary {
 /// What a fit needs to know of one recorded run.
 struct RunSummary {
   const RecordedRun* run = nullptr;
-  std::optional<EpochPlan> plan;      // where the samples are known
-  std::optional<double> epoch_s;      // median over epochs, slowest rank
-  std::vector<RankSummary> ranks;     // those whose phases were logged
+  std::optional<EpochPlan> plan;   // where the samples are known
+  std::optional<double> epoch_s;   // median over epochs, slowest rank
+  std::vector<RankSummary> ranks;  // those whose phases were logged
 
   /// Full steps that an epoch is worth: its samples by those of a full step.
   [[nodiscard]] double full_steps() const;

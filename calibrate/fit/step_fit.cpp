@@ -72,14 +72,15 @@ struct AloneReduce {
 std::vector<AloneReduce> lone_reduces(const Measurement& measurement, const FitOptions& options) {
   std::vector<AloneReduce> all;
   for (const Sample& sample : measurement.samples) {
-    const bool left_out = std::ranges::count(options.leave_out, sample.run) > 0 && !sample.run.empty();
+    const bool left_out =
+        std::ranges::count(options.leave_out, sample.run) > 0 && !sample.run.empty();
     if (sample.what != "all_reduce" || sample.seconds.empty() || sample.disturbed || left_out ||
         !sample.number.contains("bytes") || !sample.number.contains("ranks")) {
       continue;
     }
     const auto link = sample.text.find("link");
-    const auto settled = std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up),
-                                               sample.seconds.size() - 1);
+    const auto settled =
+        std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up), sample.seconds.size() - 1);
     all.push_back({.link = link == sample.text.end() ? "network" : link->second,
                    .bytes = sample.number.at("bytes"),
                    .ranks = sample.number.at("ranks"),
@@ -105,15 +106,14 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
       if (summary->run->gpus.size() == 1) {
         copy[key].push_back(rank.full.all_reduce_s);
       }
-      const auto batch =
-          static_cast<double>(summary->micro_batch(static_cast<std::size_t>(rank.rank)) *
-                              summary->run->accumulation);
+      const auto batch = static_cast<double>(
+          summary->micro_batch(static_cast<std::size_t>(rank.rank)) * summary->run->accumulation);
       if (rank.rest_s && summary->plan) {
         rests[key.gpu].emplace_back(batch * summary->full_steps(), *rank.rest_s);
       } else if (rank.wall_step_s) {
-        const double phases = static_cast<double>(summary->run->accumulation) *
-                                  rank.full.compute_s() +
-                              rank.full.all_reduce_s + rank.full.optimizer_s;
+        const double phases =
+            static_cast<double>(summary->run->accumulation) * rank.full.compute_s() +
+            rank.full.all_reduce_s + rank.full.optimizer_s;
         rests[key.gpu].emplace_back(batch, std::max(0.0, *rank.wall_step_s - phases));
       }
     }
@@ -315,9 +315,8 @@ void run_residuals(const StepFit& fit, const RunSummary& summary, std::vector<do
   const auto parts = predict_step(fit, summary);
   const RecordedRun& run = *summary.run;
   if (summary.ranks.empty()) {
-    residuals.push_back(summary.epoch_s && parts
-                            ? std::log(*summary.epoch_s / parts->epoch_s) / kEpochSigma
-                            : 0);
+    residuals.push_back(
+        summary.epoch_s && parts ? std::log(*summary.epoch_s / parts->epoch_s) / kEpochSigma : 0);
     return;
   }
   for (const RankSummary& rank : summary.ranks) {
@@ -331,15 +330,13 @@ void run_residuals(const StepFit& fit, const RunSummary& summary, std::vector<do
       residuals.push_back(0);
       continue;
     }
-    const double loaded =
-        constants.data_load_per_sample_s *
-        static_cast<double>(summary.micro_batch(index) * run.accumulation);
+    const double loaded = constants.data_load_per_sample_s *
+                          static_cast<double>(summary.micro_batch(index) * run.accumulation);
     const double ready = loaded + static_cast<double>(run.accumulation) * own;
     const double wire = parts->all_reduce_s + constants.copy_s;
     const double own_step = ready + constants.optimizer_s + constants.copy_s;
     const bool slowest = own_step >= (1 - 1e-9) * parts->compute_s;
-    residuals.push_back(
-        slowest ? std::log(rank.pure_all_reduce_s() / wire) / kReduceSigma : 0);
+    residuals.push_back(slowest ? std::log(rank.pure_all_reduce_s() / wire) / kReduceSigma : 0);
     // Seen from this rank: its own compute and its AllReduce last as long as the slowest's compute
     // and the wire.
     const double seen = static_cast<double>(run.accumulation) * rank.full.compute_s() +
@@ -382,9 +379,9 @@ double message_seconds(const LinkUnknowns& link, double bytes) {
 }
 
 double ring_seconds(const LinkUnknowns& link, double bytes, double ranks) {
-  return ranks < 2 ? 0
-                   : link.overhead_s +
-                         2 * (ranks - 1) * message_seconds(link, std::ceil(bytes / ranks));
+  return ranks < 2
+             ? 0
+             : link.overhead_s + 2 * (ranks - 1) * message_seconds(link, std::ceil(bytes / ranks));
 }
 
 std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summary) {
@@ -402,10 +399,9 @@ std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summ
     }
     const StepConstants& constants = fit.constants.at(curve->first);
     const auto micro_batches = static_cast<double>(run.accumulation);
-    const double compute =
-        micro_batches * (point->second + constants.data_load_per_sample_s *
-                                             static_cast<double>(point->first)) +
-        constants.optimizer_s + constants.copy_s;
+    const double compute = micro_batches * (point->second + constants.data_load_per_sample_s *
+                                                                static_cast<double>(point->first)) +
+                           constants.optimizer_s + constants.copy_s;
     parts.compute_s = std::max(parts.compute_s, compute);
     loader_start = std::max(loader_start, constants.epoch_s);
   }
@@ -420,8 +416,8 @@ std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summ
   if (summary.plan) {
     // The short last step computes less but reduces as much.
     const double steps = static_cast<double>(summary.plan->steps);
-    parts.epoch_s = summary.full_steps() * parts.compute_s + steps * parts.all_reduce_s +
-                    loader_start;
+    parts.epoch_s =
+        summary.full_steps() * parts.compute_s + steps * parts.all_reduce_s + loader_start;
   }
   return parts;
 }
@@ -439,8 +435,9 @@ StepFit fit_steps(const std::vector<RunSummary>& summaries,
   }
   const std::vector<AloneReduce> alone = lone_reduces(measurement, options);
   if (used.empty() && alone.empty()) {
-    throw UserError("the measurement holds no run with phases or epochs and no AllReduce: "
-                    "nothing to fit");
+    throw UserError(
+        "the measurement holds no run with phases or epochs and no AllReduce: "
+        "nothing to fit");
   }
   const auto constants = step_constants(used, options);
   const Unknowns unknowns(used, alone);

@@ -28,17 +28,17 @@ CurveKey curve_key(const RecordedRun& run, std::size_t rank);
 /// Everything per step that is not forward, backward or the wire.
 struct StepConstants {
   double optimizer_s = 0;
-  double copy_s = 0;             // flatten gradients and copy them back, per AllReduce
+  double copy_s = 0;  // flatten gradients and copy them back, per AllReduce
   double data_load_per_sample_s = 0;
-  double epoch_s = 0;            // once per epoch: the loader's start
+  double epoch_s = 0;  // once per epoch: the loader's start
   bool optimizer_measured = false;
 };
 
 /// Network figures in the form that the fit searches.
 struct LinkUnknowns {
-  double latency_s = 0;                 // of one message from rank to rank
+  double latency_s = 0;  // of one message from rank to rank
   double seconds_per_byte = 0;
-  double overhead_s = 0;                // per call
+  double overhead_s = 0;                 // per call
   std::map<double, double> corrections;  // by message bytes: factor of that message's time
 };
 
@@ -50,7 +50,8 @@ double ring_seconds(const LinkUnknowns& link, double bytes, double ranks);
 
 /// The result of the joint fit.
 struct StepFit {
-  std::map<CurveKey, std::map<std::int64_t, double>> compute_s;  // forward + backward by micro-batch
+  std::map<CurveKey, std::map<std::int64_t, double>>
+      compute_s;  // forward + backward by micro-batch
   std::map<CurveKey, StepConstants> constants;
   std::map<std::string, LinkUnknowns> links;
 };
@@ -67,6 +68,7 @@ struct StepParts {
   double all_reduce_s = 0;
   double epoch_s = 0;  // of the whole epoch
 };
+
 std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summary);
 
 }  // namespace vitsim
