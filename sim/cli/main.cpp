@@ -1,6 +1,3 @@
-#include <fmt/core.h>
+#include "sim/cli/application.h"
 
-int main() {
-  fmt::print("vitsim\n");
-  return 0;
-}
+int main(int argc, char** argv) { return vitsim::run_application(argc, argv); }
