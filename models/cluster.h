@@ -15,12 +15,14 @@ struct LinkSpec {
   std::optional<std::string> profile;
   std::optional<BytesPerSecond> bandwidth;
   std::optional<Seconds> latency;
+  std::string where;  // "tesla.json:9: /cluster/network", for messages; may be empty
 };
 
 /// One GPU of a node. `slowdown` stretches its compute.
 struct GpuSpec {
   std::string model;
   double slowdown = 1;
+  std::string where;  // "tesla.json:7: /cluster/nodes/0/gpus/0", for messages; may be empty
 };
 
 /// One machine. `count` of the file is expanded: every node here is one machine.
@@ -50,6 +52,9 @@ struct ClusterSpec {
 
   [[nodiscard]] std::int64_t world_size() const;
 };
+
+/// The most ranks that a cluster file may describe.
+inline constexpr std::int64_t kMostRanks = 1'000'000;
 
 /// Where a rank lives.
 struct RankPlace {

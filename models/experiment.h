@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/cluster.h"
@@ -56,5 +57,10 @@ struct Override {
 /// and profiles are not resolved here.
 Experiment read_experiment(const std::filesystem::path& file,
                            const std::vector<Override>& overrides = {});
+
+/// The same for the text of a file; paths inside are relative to `file`'s folder.
+Experiment experiment_from_text(std::string_view text,
+                                const std::filesystem::path& file,
+                                const std::vector<Override>& overrides = {});
 
 }  // namespace vitsim
