@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <iosfwd>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/precision.h"
@@ -19,7 +21,7 @@ struct RecordedRun {
   std::string name;               // unique within the measurement
   std::string cluster;            // which network and machines, e.g. "tesla", "vector-t4"
   bool one_node = false;          // all GPUs inside one machine
-  std::vector<std::string> gpus;  // by rank, as configs/gpus names them, e.g. "rtx-3070"
+  std::vector<std::string> gpus;  // by rank, as configs/gpus names them, e.g. "rtx-3070"; "unknown"
   VitSpec model;
   Precision precision = Precision::kFp32;
   bool precision_inferred = false;  // not stated by the log itself
@@ -35,7 +37,11 @@ struct RecordedRun {
 /// Raw seconds of one thing, never averaged. `what` is one of
 ///   "epoch"                 the slowest rank's wall time of each epoch (run)
 ///   a Phase's name          of every step or micro-step, in order (run, rank)
-///   "backward_compute", "step"  DeepSpeed's bwd_inner; whole step on the rank's own clock
+///                         Of DeepSpeed: "forward" and "backward" (compute and AllReduce) by
+///                         micro-step; "gradient_all_reduce" (waiting for others included) and
+///                         "optimizer" by step.
+///   "backward_compute"      DeepSpeed's bwd_inner, by micro-step (run, rank)
+///   "step"                  whole step on the rank's own clock (run, rank)
 ///   "operator"              one kernel (kind, m, n, k, precision ...)
 ///   "all_reduce", "point_to_point"   (bytes, ranks, ...)
 ///   "train_step", "forward_pass"     one device, one model (model..., batch)
@@ -64,7 +70,11 @@ struct Measurement {
 /// Throws UserError with file and line where the file is cut, edited or of a newer schema: a
 /// checksum over the samples is part of the file.
 Measurement read_measurement(const std::filesystem::path& file);
+/// The same from a stream; `origin` names it in messages.
+Measurement read_measurement(std::istream& stream, const std::string& origin);
 /// Atomic: written to a temporary name and renamed.
 void write_measurement(const std::filesystem::path& file, const Measurement& measurement);
+/// What `write_measurement` writes.
+std::string to_text(const Measurement& measurement);
 
 }  // namespace vitsim

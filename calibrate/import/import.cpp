@@ -1,0 +1,247 @@
+#include "calibrate/import/import.h"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <istream>
+#include <map>
+#include <string_view>
+#include <variant>
+
+#include <fmt/format.h>
+
+#include "calibrate/import/csv_table.h"
+#include "calibrate/import/deepspeed_config.h"
+#include "calibrate/import/deepspeed_log.h"
+#include "calibrate/import/join.h"
+#include "calibrate/import/rank_csv.h"
+#include "calibrate/import/recognise.h"
+#include "calibrate/import/study_csv.h"
+#include "calibrate/import/text_source.h"
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Entry {
+  fs::path file;
+  bool named = false;  // by the user, not found in a folder
+};
+
+/// What the name of a file says about the run it belongs to.
+struct RunName {
+  std::string run;
+  std::optional<std::int64_t> rank;
+};
+
+/// "NAME.rank1.csv" and "NAME.rank0.log" are of ranks of NAME; "NAME.deepspeed.log" and
+/// "NAME.ds_config.json" of NAME. Where a script chose the file's name and the user that of its
+/// folder ("metrics.csv"), the run is called after the folder.
+RunName run_name(const fs::path& file) {
+  RunName name{.run = file.filename().string()};
+  const auto drop = [&](std::string_view end) {
+    if (name.run.ends_with(end) && name.run.size() > end.size()) {
+      name.run.resize(name.run.size() - end.size());
+    }
+  };
+  drop(".gz");
+  for (const std::string_view end : {".log", ".txt", ".out", ".csv", ".json"}) {
+    drop(end);
+  }
+  for (const std::string_view end : {".deepspeed", ".metrics", ".ds_config"}) {
+    drop(end);
+  }
+  if (const std::size_t at = name.run.rfind(".rank"); at != std::string::npos) {
+    constexpr std::string_view kRank = ".rank";
+    if (const auto rank = parse_integer(std::string_view(name.run).substr(at + kRank.size()));
+        rank && *rank >= 0 && at > 0) {
+      name.rank = rank;
+      name.run.resize(at);
+    }
+  }
+  static constexpr std::array<std::string_view, 10> kByScripts = {"metrics",
+                                                                  "ds_config",
+                                                                  "deepspeed_config",
+                                                                  "deepspeed",
+                                                                  "train",
+                                                                  "log",
+                                                                  "stdout",
+                                                                  "stderr",
+                                                                  "output",
+                                                                  "nohup"};
+  if (std::ranges::find(kByScripts, name.run) != kByScripts.end()) {
+    const std::string folder = fs::absolute(file).parent_path().filename().string();
+    if (!folder.empty()) {
+      name.run = folder;
+    }
+  }
+  return name;
+}
+
+/// "ar_3x1g" was measured on three hosts.
+std::optional<std::int64_t> ranks_in_name(const std::string& name) {
+  const std::size_t at = name.find('_');
+  if (at == std::string::npos) {
+    return std::nullopt;
+  }
+  const std::string_view rest = std::string_view(name).substr(at + 1);
+  const std::size_t digits = std::min(rest.find_first_not_of("0123456789"), rest.size());
+  if (digits == 0 || digits == rest.size() || rest[digits] != 'x') {
+    return std::nullopt;
+  }
+  return parse_integer(rest.substr(0, digits));
+}
+
+/// All files of a folder, in the order of their names.
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry :
+       fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
+    if (entry.is_regular_file()) {
+      files.push_back(entry.path());
+    }
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+std::vector<Entry> expand(std::span<const fs::path> files_or_folders,
+                          std::vector<std::string>& problems) {
+  std::vector<Entry> entries;
+  for (const fs::path& path : files_or_folders) {
+    std::error_code error;
+    if (fs::is_directory(path, error)) {
+      for (fs::path& file : files_in(path)) {
+        entries.push_back({.file = std::move(file)});
+      }
+    } else if (fs::exists(path, error)) {
+      entries.push_back({.file = path, .named = true});
+    } else {
+      problems.push_back(fmt::format("{}: no such file or folder", path.string()));
+    }
+  }
+  return entries;
+}
+
+class Importer {
+ public:
+  explicit Importer(const ImportHints& hints) : hints_(hints) {}
+
+  void add(const Entry& entry);
+  Measurement finish();
+
+  std::vector<std::string> problems;
+
+ private:
+  void read(FileKind kind, const fs::path& file);
+
+  const ImportHints& hints_;
+  std::vector<Piece> pieces_;
+  std::vector<Measurement> measurements_;
+  std::vector<std::string> warnings_;
+  bool refused_ = false;
+};
+
+void Importer::read(FileKind kind, const fs::path& file) {
+  FileBuffer buffer(file);
+  std::istream stream(&buffer);
+  const std::string origin = file.string();
+  const RunName name = run_name(file);
+  const std::int64_t rank = name.rank.value_or(0);
+  const auto take = [&](Piece piece) { pieces_.push_back(std::move(piece)); };
+  switch (kind) {
+    case FileKind::kMeasurement:
+      measurements_.push_back(read_measurement(stream, origin));
+      break;
+    case FileKind::kRunTable:
+      for (Piece& piece : read_run_table(stream, origin)) {
+        take(std::move(piece));
+      }
+      break;
+    case FileKind::kStepTable:
+      take(read_step_table(stream, origin, name.run));
+      break;
+    case FileKind::kEpochTable:
+      take(read_epoch_table(stream, origin, name.run));
+      break;
+    case FileKind::kThroughputTable:
+      take(read_throughput_table(stream, origin));
+      break;
+    case FileKind::kRankClock:
+      take(read_rank_clock(stream, origin, name.run, rank));
+      break;
+    case FileKind::kAllReduceTable: {
+      const auto ranks = hints_.ranks ? hints_.ranks : ranks_in_name(name.run);
+      take(read_all_reduce_table(stream, origin, name.run, rank, ranks));
+      break;
+    }
+    case FileKind::kDeepspeedLog:
+      take(read_deepspeed_log(stream, origin, name.run));
+      break;
+    case FileKind::kDeepspeedConfig:
+      take(read_deepspeed_config(stream, origin, name.run));
+      break;
+    case FileKind::kNcclTests:
+    case FileKind::kKinetoTrace:
+    case FileKind::kRunDirectory:
+      throw UserError(fmt::format("{}: this kind is not read yet", origin));
+  }
+  if (buffer.cut() && !pieces_.empty()) {
+    warnings_.push_back(fmt::format("{}: the gzip file is cut: its beginning is taken", origin));
+  }
+}
+
+void Importer::add(const Entry& entry) {
+  try {
+    const std::variant<FileKind, std::string> found = recognise(entry.file);
+    if (const FileKind* kind = std::get_if<FileKind>(&found)) {
+      read(*kind, entry.file);
+      return;
+    }
+    const std::string refusal =
+        fmt::format("{}: {}", entry.file.string(), std::get<std::string>(found));
+    if (entry.named) {
+      problems.push_back(refusal);
+      refused_ = true;
+    } else {
+      warnings_.push_back(refusal + "; skipped");
+    }
+  } catch (const UserError& error) {
+    problems.insert(problems.end(), error.problems().begin(), error.problems().end());
+  }
+}
+
+Measurement Importer::finish() {
+  if (problems.empty() && pieces_.empty() && measurements_.empty()) {
+    problems = warnings_;
+    problems.emplace_back("nothing to import was found");
+    refused_ = true;
+  }
+  if (refused_) {
+    problems.push_back("accepted are: " + accepted_kinds());
+  }
+  if (!problems.empty()) {
+    throw UserError(problems);
+  }
+  Measurement joined = join(std::move(pieces_), hints_);
+  for (Measurement& measurement : measurements_) {
+    append(joined, std::move(measurement));
+  }
+  joined.warnings.insert(joined.warnings.end(), warnings_.begin(), warnings_.end());
+  return joined;
+}
+
+}  // namespace
+
+Measurement import_files(std::span<const fs::path> files_or_folders, const ImportHints& hints) {
+  Importer importer(hints);
+  for (const Entry& entry : expand(files_or_folders, importer.problems)) {
+    importer.add(entry);
+  }
+  return importer.finish();
+}
+
+}  // namespace vitsim

@@ -1,0 +1,265 @@
+#include "calibrate/import/join.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include <fmt/format.h>
+
+#include "calibrate/import/rank_csv.h"
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+constexpr std::string_view kUnknown = "unknown";
+constexpr std::int64_t kMostRanks = 1'000'000;
+
+/// What a sample of a run is about: its kind and rank.
+using Subject = std::pair<std::string, double>;
+
+Subject subject(const Sample& sample) {
+  const auto rank = sample.number.find("rank");
+  return {sample.what, rank == sample.number.end() ? -1.0 : rank->second};
+}
+
+std::string folder_name(const std::string& origin) {
+  return std::filesystem::path(origin).parent_path().filename().string();
+}
+
+/// Runs of which two pieces of equal authority describe the same thing.
+std::set<std::string> ambiguous_runs(const std::vector<Piece>& pieces,
+                                     std::vector<std::string>* problems) {
+  std::map<std::tuple<std::string, Authority, Subject>, std::string> origins;
+  std::set<std::string> ambiguous;
+  for (const Piece& piece : pieces) {
+    if (piece.run.empty()) {
+      continue;
+    }
+    for (const Sample& sample : piece.samples) {
+      const auto [at, fresh] =
+          origins.emplace(std::tuple(piece.run, piece.authority, subject(sample)), piece.origin);
+      if (!fresh && at->second != piece.origin && ambiguous.insert(piece.run).second &&
+          problems != nullptr) {
+        problems->push_back(fmt::format("{}: describes the same run \"{}\" as {}: rename one",
+                                        piece.origin,
+                                        piece.run,
+                                        at->second));
+      }
+    }
+  }
+  return ambiguous;
+}
+
+void tell_apart(std::vector<Piece>& pieces) {
+  const std::set<std::string> ambiguous = ambiguous_runs(pieces, nullptr);
+  for (Piece& piece : pieces) {
+    const std::string folder = folder_name(piece.origin);
+    if (ambiguous.contains(piece.run) && !folder.empty()) {
+      piece.run = folder + "/" + piece.run;
+    }
+  }
+  std::vector<std::string> problems;
+  ambiguous_runs(pieces, &problems);
+  if (!problems.empty()) {
+    throw UserError(std::move(problems));
+  }
+}
+
+void add_environment(Measurement& measurement, const std::map<std::string, std::string>& more) {
+  for (const auto& [key, value] : more) {
+    std::string& known = measurement.environment[key];
+    if (known.empty()) {
+      known = value;
+    } else if ((", " + known + ", ").find(", " + value + ", ") == std::string::npos) {
+      known += ", " + value;
+    }
+  }
+}
+
+/// One run being put together from its pieces.
+class RunJoiner {
+ public:
+  RunJoiner(std::string name, const ImportHints& hints, std::vector<std::string>& warnings)
+      : hints_(hints), warnings_(warnings) {
+    run_.name = std::move(name);
+  }
+
+  void add(Piece piece) { pieces_.push_back(std::move(piece)); }
+
+  /// The samples, after `run()` is complete.
+  std::vector<Sample> take_samples() { return std::move(samples_); }
+
+  const RecordedRun& join() {
+    std::ranges::stable_sort(pieces_, {}, &Piece::authority);
+    for (const Piece& piece : pieces_) {
+      facts_.complete_with(piece.facts);
+    }
+    collect_samples();
+    set_ranks();
+    set_model();
+    set_batch();
+    run_.cluster = facts_.cluster.value_or(hints_.cluster.value_or(""));
+    run_.one_node = facts_.one_node.value_or(hints_.one_node.value_or(false));
+    run_.optimizer = facts_.optimizer.value_or(OptimizerKind::kAdamW);
+    run_.gradient_sync = facts_.gradient_sync.value_or(GradientSync::kDeepspeedZero0);
+    run_.epochs = facts_.epochs.value_or(0);
+    run_.samples = facts_.samples.value_or(hints_.samples.value_or(0));
+    run_.wall_clock_breakdown = facts_.wall_clock_breakdown.value_or(true);
+    return run_;
+  }
+
+ private:
+  void warn(const std::string& text) {
+    warnings_.push_back(fmt::format("run {}: {}", run_.name, text));
+  }
+
+  void collect_samples() {
+    run_.accumulation = facts_.accumulation.value_or(1);
+    std::set<Subject> taken;
+    for (Piece& piece : pieces_) {
+      if (piece.authority == Authority::kRankClock) {
+        group_micro_steps(piece, run_.accumulation);
+      }
+      for (Sample& sample : piece.samples) {
+        if (taken.insert(subject(sample)).second) {
+          sample.run = run_.name;
+          samples_.push_back(std::move(sample));
+        }
+      }
+    }
+  }
+
+  void set_ranks() {
+    std::int64_t world = facts_.world_size.value_or(std::ssize(facts_.gpus));
+    for (const Sample& sample : samples_) {
+      const auto rank = sample.number.find("rank");
+      if (rank != sample.number.end() && rank->second < static_cast<double>(kMostRanks)) {
+        world = std::max(world, static_cast<std::int64_t>(rank->second) + 1);
+      }
+    }
+    const auto ranks = static_cast<std::size_t>(std::clamp<std::int64_t>(world, 1, kMostRanks));
+    run_.gpus = facts_.gpus;
+    if (run_.gpus.empty()) {
+      run_.gpus = hints_.gpus.size() == 1 ? std::vector(ranks, hints_.gpus.front()) : hints_.gpus;
+    }
+    if (run_.gpus.size() != ranks) {
+      warn(run_.gpus.empty()
+               ? std::string("no file names its GPUs")
+               : fmt::format("{} GPUs are named for {} ranks: not taken", run_.gpus.size(), ranks));
+      run_.gpus.assign(ranks, std::string(kUnknown));
+    }
+  }
+
+  void set_model() {
+    std::optional<VitSpec> model = facts_.model ? facts_.model : hints_.model;
+    if (!model && facts_.parameters) {
+      for (const VitSpec& variant : vit_variants()) {
+        if (parameter_count(variant) == *facts_.parameters) {
+          model = variant;
+        }
+      }
+    }
+    if (!model) {
+      run_.model.name = kUnknown;
+      warn("no file names its model");
+      return;
+    }
+    run_.model = *model;
+    if (facts_.parameters && parameter_count(run_.model) != *facts_.parameters) {
+      warn(fmt::format("{} has {} parameters, the log says {}",
+                       run_.model.name,
+                       parameter_count(run_.model),
+                       *facts_.parameters));
+    }
+  }
+
+  void set_batch() {
+    run_.micro_batch = facts_.micro_batch;
+    const std::int64_t per_sample = std::ssize(run_.gpus) * run_.accumulation;
+    if (run_.micro_batch.empty() && facts_.train_batch && *facts_.train_batch % per_sample == 0) {
+      run_.micro_batch = {*facts_.train_batch / per_sample};
+    }
+    if (run_.micro_batch.empty()) {
+      run_.micro_batch = hints_.micro_batch;
+    }
+    if (run_.micro_batch.empty()) {
+      warn("no file states its micro-batch");
+    }
+    run_.precision = facts_.precision.value_or(hints_.precision.value_or(Precision::kFp32));
+    run_.precision_inferred = facts_.precision ? facts_.precision_inferred : !hints_.precision;
+    if (!facts_.precision && !hints_.precision) {
+      warn("no file states its precision: fp32 is assumed");
+    }
+  }
+
+  const ImportHints& hints_;
+  std::vector<std::string>& warnings_;
+  std::vector<Piece> pieces_;
+  RunFacts facts_;
+  RecordedRun run_;
+  std::vector<Sample> samples_;
+};
+
+}  // namespace
+
+Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
+  tell_apart(pieces);
+  Measurement measurement{.device = "imported"};
+  std::map<std::string, RunJoiner> runs;
+  std::vector<std::string> order;
+  for (Piece& piece : pieces) {
+    measurement.warnings.insert(
+        measurement.warnings.end(), piece.warnings.begin(), piece.warnings.end());
+    add_environment(measurement, piece.environment);
+    if (piece.run.empty()) {
+      std::ranges::move(piece.samples, std::back_inserter(measurement.samples));
+      continue;
+    }
+    const std::string name = piece.run;
+    const auto [at, fresh] = runs.try_emplace(name, name, hints, measurement.warnings);
+    if (fresh) {
+      order.push_back(name);
+    }
+    at->second.add(std::move(piece));
+  }
+  for (const std::string& name : order) {
+    RunJoiner& joiner = runs.at(name);
+    const std::size_t warnings = measurement.warnings.size();
+    RecordedRun run = joiner.join();
+    std::vector<Sample> samples = joiner.take_samples();
+    if (samples.empty()) {
+      measurement.warnings.resize(warnings);
+      measurement.warnings.push_back(
+          fmt::format("run {}: nothing was measured in its files, left out", name));
+      continue;
+    }
+    measurement.runs.push_back(std::move(run));
+    std::ranges::move(samples, std::back_inserter(measurement.samples));
+  }
+  return measurement;
+}
+
+void append(Measurement& to, Measurement from) {
+  if (to.samples.empty() && to.runs.empty()) {
+    to.device = from.device;
+  }
+  std::vector<std::string> problems;
+  for (RecordedRun& run : from.runs) {
+    if (to.find_run(run.name) != nullptr) {
+      problems.push_back(fmt::format("run \"{}\" is in two measurements", run.name));
+    }
+    to.runs.push_back(std::move(run));
+  }
+  if (!problems.empty()) {
+    throw UserError(std::move(problems));
+  }
+  std::ranges::move(from.samples, std::back_inserter(to.samples));
+  std::ranges::move(from.warnings, std::back_inserter(to.warnings));
+  add_environment(to, from.environment);
+}
+
+}  // namespace vitsim

@@ -1,0 +1,229 @@
+#include "calibrate/import/recognise.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "calibrate/import/csv_table.h"
+#include "calibrate/import/text_source.h"
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+constexpr std::size_t kHead = std::size_t{1} << 16;
+
+/// The columns by which a table is known.
+struct TableMark {
+  FileKind kind;
+  std::vector<std::string_view> columns;
+};
+
+const std::vector<TableMark>& table_marks() {
+  static const std::vector<TableMark> marks = {
+      {       FileKind::kRunTable, {"run", "world_size", "epoch_seconds"}},
+      {      FileKind::kStepTable,  {"rank", "forward_ms", "backward_ms"}},
+      {     FileKind::kEpochTable,  {"Rank", "Epoch", "Computation_Time"}},
+      {FileKind::kThroughputTable,    {"gpu", "what", "batch", "step_ms"}},
+      {      FileKind::kRankClock,              {"microstep", "total_ms"}},
+      { FileKind::kAllReduceTable,              {"bytes", "allreduce_ms"}},
+      {   FileKind::kRunDirectory,   {"epoch", "train_s", "images_per_s"}},
+  };
+  return marks;
+}
+
+std::optional<FileKind> table_kind(const std::vector<std::string>& header) {
+  for (const TableMark& mark : table_marks()) {
+    if (std::ranges::all_of(mark.columns, [&](std::string_view column) {
+          return std::ranges::find(header, column) != header.end();
+        })) {
+      return mark.kind;
+    }
+  }
+  return std::nullopt;
+}
+
+/// Listens to a JSON text until its outermost keys tell what it is.
+class KeyListener : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  std::optional<FileKind> kind;
+  std::string schema;  // of a file of this project that is none to import
+  std::string error;
+
+  bool null() override { return true; }
+
+  bool boolean(bool) override { return true; }
+
+  bool number_integer(number_integer_t) override { return true; }
+
+  bool number_unsigned(number_unsigned_t) override { return true; }
+
+  bool number_float(number_float_t, const string_t&) override { return true; }
+
+  bool binary(binary_t&) override { return true; }
+
+  bool string(string_t& text) override {
+    if (depth_ == 1 && key_ == "schema") {
+      if (text.starts_with("vitsim-measurement/")) {
+        kind = FileKind::kMeasurement;
+      } else if (text.starts_with("vitsim-report/")) {
+        kind = FileKind::kRunDirectory;
+      } else {
+        schema = text;
+      }
+    }
+    return !kind;
+  }
+
+  bool start_object(std::size_t) override { return enter(); }
+
+  bool end_object() override { return leave(); }
+
+  bool start_array(std::size_t) override { return enter(); }
+
+  bool end_array() override { return leave(); }
+
+  bool key(string_t& text) override {
+    if (depth_ != 1) {
+      return true;
+    }
+    key_ = text;
+    keys_.insert(text);
+    static constexpr std::array<std::string_view, 4> kConfiguration = {
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "zero_optimization",
+        "wall_clock_breakdown"};
+    if (text == "traceEvents") {
+      kind = FileKind::kKinetoTrace;
+    } else if (std::ranges::find(kConfiguration, text) != kConfiguration.end()) {
+      kind = FileKind::kDeepspeedConfig;
+    } else if ((keys_.contains("cluster") && keys_.contains("training")) ||
+               (keys_.contains("begin_ns") && keys_.contains("phase"))) {
+      kind = FileKind::kRunDirectory;
+    }
+    return !kind;
+  }
+
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) override {
+    error = e.what();
+    return false;
+  }
+
+ private:
+  bool enter() {
+    constexpr int kDeepest = 200;
+    return ++depth_ < kDeepest;
+  }
+
+  bool leave() {
+    --depth_;
+    return true;
+  }
+
+  int depth_ = 0;
+  std::string key_;
+  std::set<std::string> keys_;
+};
+
+std::variant<FileKind, std::string> recognise_json(const std::filesystem::path& file) {
+  FileBuffer buffer(file);
+  std::istream stream(&buffer);
+  KeyListener listener;
+  // Not strict: lines of spans hold one object after the other.
+  nlohmann::json::sax_parse(stream, &listener, nlohmann::json::input_format_t::json, false);
+  if (listener.kind) {
+    return *listener.kind;
+  }
+  if (!listener.error.empty()) {
+    return "JSON that is cut or damaged: " + listener.error;
+  }
+  if (!listener.schema.empty()) {
+    return fmt::format("a file of schema \"{}\", which holds no measurement", listener.schema);
+  }
+  return "JSON with none of the keys of a measurement, trace or configuration";
+}
+
+std::variant<FileKind, std::string> recognise_text(std::istream& stream) {
+  LineReader reader(stream);
+  std::string line;
+  bool deepspeed = false;
+  while (reader.next(line)) {
+    if (line.find("time (ms) |") != std::string::npos) {
+      return FileKind::kDeepspeedLog;
+    }
+    if (line.find("# nThread") != std::string::npos ||
+        (line.find("algbw") != std::string::npos && line.find("busbw") != std::string::npos)) {
+      return FileKind::kNcclTests;
+    }
+    deepspeed = deepspeed || line.find("DeepSpeed") != std::string::npos ||
+                line.find("deepspeed") != std::string::npos;
+  }
+  if (deepspeed) {
+    return FileKind::kDeepspeedLog;
+  }
+  return "text with neither a line of DeepSpeed's timers nor a table of known columns";
+}
+
+/// Text has no NUL and few control characters; terminals' escape sequences are allowed.
+bool is_binary(std::string_view head) {
+  const auto control = std::ranges::count_if(head, [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 && c != '\n' && c != '\r' && c != '\t' && c != '\b' && byte != 0x1b;
+  });
+  constexpr std::ptrdiff_t kOneIn = 20;
+  return head.find('\0') != std::string_view::npos || control * kOneIn > std::ssize(head);
+}
+
+}  // namespace
+
+std::variant<FileKind, std::string> recognise(const std::filesystem::path& file) {
+  FileBuffer buffer(file);
+  std::istream stream(&buffer);
+  std::string head(kHead, '\0');
+  head.resize(
+      static_cast<std::size_t>(buffer.sgetn(head.data(), static_cast<std::streamsize>(kHead))));
+  std::string_view text = head;
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    text.remove_prefix(3);
+  }
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  if (text.empty()) {
+    return "an empty file";
+  }
+  if (is_binary(text)) {
+    return "a binary file";
+  }
+  if (first == std::string_view::npos) {
+    return "a file of blanks";
+  }
+  text.remove_prefix(first);
+  if (text.front() == '{') {
+    return recognise_json(file);
+  }
+  if (const auto header = split_csv(trimmed(text.substr(0, text.find('\n'))))) {
+    if (const auto kind = table_kind(*header)) {
+      return *kind;
+    }
+  }
+  FileBuffer whole(file);
+  std::istream lines(&whole);
+  return recognise_text(lines);
+}
+
+std::string accepted_kinds() {
+  return "a DeepSpeed log (wall_clock_breakdown: true) or configuration; the study's runs.csv, "
+         "steps/*.csv, metrics.csv or throughput.csv; a rank's clock (microstep,...,total_ms) or "
+         "an "
+         "AllReduce table (bytes,rep,allreduce_ms); the output of nccl-tests; a PyTorch profiler "
+         "trace (.json, .json.gz); a run directory or measurement.json of vitsim";
+}
+
+}  // namespace vitsim
