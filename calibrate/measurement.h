@@ -37,10 +37,10 @@ struct RecordedRun {
 /// Raw seconds of one thing, never averaged. `what` is one of
 ///   "epoch"                 the slowest rank's wall time of each epoch (run)
 ///   a Phase's name          of every step or micro-step, in order (run, rank)
-///                         Of DeepSpeed: "forward" and "backward" (compute and AllReduce) by
-///                         micro-step; "gradient_all_reduce" (waiting for others included) and
-///                         "optimizer" by step.
-///   "backward_compute"      DeepSpeed's bwd_inner, by micro-step (run, rank)
+///                         Of DeepSpeed all by micro-step: "backward" is compute and AllReduce,
+///                         "gradient_all_reduce" includes waiting for others; before the last
+///                         micro-step of a step it and "optimizer" are next to nothing.
+///   "backward_compute"      DeepSpeed's bwd_inner (run, rank)
 ///   "step"                  whole step on the rank's own clock (run, rank)
 ///   "operator"              one kernel (kind, m, n, k, precision ...)
 ///   "all_reduce", "point_to_point"   (bytes, ranks, ...)

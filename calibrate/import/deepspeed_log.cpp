@@ -420,26 +420,22 @@ void LogParser::add_samples(Piece& piece, const Attempt& attempt) {
         forward.push_back(micro_step.forward * 1e-3);
         backward.push_back(micro_step.backward * 1e-3);
         compute.push_back(micro_step.backward_inner * 1e-3);
+        all_reduce.push_back(micro_step.all_reduce * 1e-3);
+        optimizer.push_back(micro_step.step * 1e-3);
       }
-      // Before the last micro-step nothing is reduced and no weight changes: both timers then
-      // hold their own overhead.
-      all_reduce.push_back(micro_steps.back().all_reduce * 1e-3);
-      optimizer.push_back(micro_steps.back().step * 1e-3);
     }
     if (optimizer.empty()) {
       continue;
     }
-    const auto add = [&](std::string_view what, std::vector<double> seconds, std::size_t per_step) {
-      Sample sample = rank_sample(std::string(what), rank, std::move(seconds));
-      sample.warm_up = std::min<std::int64_t>(kWarmUpSteps * static_cast<std::int64_t>(per_step),
-                                              std::ssize(sample.seconds));
-      piece.samples.push_back(std::move(sample));
+    const auto add = [&](std::string_view what, std::vector<double> seconds) {
+      piece.samples.push_back(rank_sample(
+          std::string(what), rank, std::move(seconds), static_cast<std::int64_t>(accumulation)));
     };
-    add("forward", std::move(forward), accumulation);
-    add("backward", std::move(backward), accumulation);
-    add("backward_compute", std::move(compute), accumulation);
-    add("gradient_all_reduce", std::move(all_reduce), 1);
-    add("optimizer", std::move(optimizer), 1);
+    add("forward", std::move(forward));
+    add("backward", std::move(backward));
+    add("backward_compute", std::move(compute));
+    add("gradient_all_reduce", std::move(all_reduce));
+    add("optimizer", std::move(optimizer));
   }
   if (lost > 0) {
     piece.warnings.push_back(

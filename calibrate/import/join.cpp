@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "calibrate/import/rank_csv.h"
 #include "models/error.h"
@@ -102,6 +103,9 @@ class RunJoiner {
     set_ranks();
     set_model();
     set_batch();
+    if (!missing_.empty()) {
+      warn(fmt::format("no file tells its {}", fmt::join(missing_, ", ")));
+    }
     run_.cluster = facts_.cluster.value_or(hints_.cluster.value_or(""));
     run_.one_node = facts_.one_node.value_or(hints_.one_node.value_or(false));
     run_.optimizer = facts_.optimizer.value_or(OptimizerKind::kAdamW);
@@ -147,9 +151,11 @@ class RunJoiner {
       run_.gpus = hints_.gpus.size() == 1 ? std::vector(ranks, hints_.gpus.front()) : hints_.gpus;
     }
     if (run_.gpus.size() != ranks) {
-      warn(run_.gpus.empty()
-               ? std::string("no file names its GPUs")
-               : fmt::format("{} GPUs are named for {} ranks: not taken", run_.gpus.size(), ranks));
+      if (run_.gpus.empty()) {
+        missing_.emplace_back("GPUs");
+      } else {
+        warn(fmt::format("{} GPUs are named for {} ranks: not taken", run_.gpus.size(), ranks));
+      }
       run_.gpus.assign(ranks, std::string(kUnknown));
     }
   }
@@ -165,7 +171,7 @@ class RunJoiner {
     }
     if (!model) {
       run_.model.name = kUnknown;
-      warn("no file names its model");
+      missing_.emplace_back("model");
       return;
     }
     run_.model = *model;
@@ -187,12 +193,12 @@ class RunJoiner {
       run_.micro_batch = hints_.micro_batch;
     }
     if (run_.micro_batch.empty()) {
-      warn("no file states its micro-batch");
+      missing_.emplace_back("micro-batch");
     }
     run_.precision = facts_.precision.value_or(hints_.precision.value_or(Precision::kFp32));
     run_.precision_inferred = facts_.precision ? facts_.precision_inferred : !hints_.precision;
     if (!facts_.precision && !hints_.precision) {
-      warn("no file states its precision: fp32 is assumed");
+      missing_.emplace_back("precision (fp32 is assumed)");
     }
   }
 
@@ -200,6 +206,7 @@ class RunJoiner {
   std::vector<std::string>& warnings_;
   std::vector<Piece> pieces_;
   RunFacts facts_;
+  std::vector<std::string> missing_;  // what no file and no hint tells
   RecordedRun run_;
   std::vector<Sample> samples_;
 };

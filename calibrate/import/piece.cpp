@@ -66,10 +66,13 @@ std::string gpu_slug(std::string_view device) {
   return words;
 }
 
-Sample rank_sample(std::string what, std::int64_t rank, std::vector<double> seconds) {
+Sample rank_sample(std::string what,
+                   std::int64_t rank,
+                   std::vector<double> seconds,
+                   std::int64_t accumulation) {
   Sample sample{.what = std::move(what), .seconds = std::move(seconds)};
   sample.number["rank"] = static_cast<double>(rank);
-  sample.warm_up = std::min<std::int64_t>(kWarmUpSteps, std::ssize(sample.seconds));
+  sample.warm_up = std::min(kWarmUpSteps * accumulation, std::ssize(sample.seconds));
   return sample;
 }
 

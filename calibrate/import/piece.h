@@ -52,10 +52,13 @@ struct Piece {
 /// "rtx-3070" for "NVIDIA GeForce RTX 3070", "a40" for "NVIDIA A40", "tesla-p4" for "Tesla P4".
 std::string gpu_slug(std::string_view device);
 
-/// Micro-steps at the start of a run that are called warm-up: allocators and autotuners settle.
+/// Steps at the start of a run that are called warm-up: allocators and autotuners settle.
 inline constexpr std::int64_t kWarmUpSteps = 4;
 
-/// A sample of one rank's phase, with `warm_up` set.
-Sample rank_sample(std::string what, std::int64_t rank, std::vector<double> seconds);
+/// A sample of one rank's phase by micro-step, of which `accumulation` make a step; sets `warm_up`.
+Sample rank_sample(std::string what,
+                   std::int64_t rank,
+                   std::vector<double> seconds,
+                   std::int64_t accumulation = 1);
 
 }  // namespace vitsim

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include <fmt/format.h>
@@ -67,20 +68,16 @@ void group_micro_steps(Piece& piece, std::int64_t accumulation) {
   VITSIM_CHECK(accumulation, >, 0);
   for (Sample& sample : piece.samples) {
     const std::int64_t steps = std::ssize(sample.seconds) / accumulation;
-    if (sample.what == "gradient_all_reduce" || sample.what == "optimizer" ||
-        sample.what == "step") {
-      for (std::int64_t step = 0; step < steps; ++step) {
-        const auto first = sample.seconds.begin() + step * accumulation;
-        double sum = 0;
-        std::for_each(first, first + accumulation, [&](double part) { sum += part; });
-        sample.seconds[static_cast<std::size_t>(step)] =
-            sample.what == "step" ? sum : *(first + accumulation - 1);
+    sample.seconds.resize(static_cast<std::size_t>(steps * accumulation));
+    sample.warm_up = std::min(kWarmUpSteps, steps) * accumulation;
+    if (sample.what == "step") {
+      std::vector<double> sums;
+      for (auto first = sample.seconds.begin(); first != sample.seconds.end();
+           first += accumulation) {
+        sums.push_back(std::accumulate(first, first + accumulation, 0.0));
       }
-      sample.seconds.resize(static_cast<std::size_t>(steps));
+      sample.seconds = std::move(sums);
       sample.warm_up = std::min(kWarmUpSteps, steps);
-    } else {
-      sample.seconds.resize(static_cast<std::size_t>(steps * accumulation));
-      sample.warm_up = std::min(kWarmUpSteps, steps) * accumulation;
     }
   }
 }

@@ -11,14 +11,14 @@ namespace vitsim {
 /// A rank's own clock beside DeepSpeed's timers, one row per micro-step
 /// (`microstep,start_unix,forward_ms,...,ds_fwd_microstep,...`). Gives what a log gives, with more
 /// digits, and "step". The table does not tell how many micro-steps make a step: until
-/// `group_micro_steps` is told, all samples are by micro-step.
+/// `group_micro_steps` is told, "step" too is by micro-step.
 Piece read_rank_clock(std::istream& stream,
                       const std::string& origin,
                       const std::string& run,
                       std::int64_t rank);
 
-/// Turns "gradient_all_reduce", "optimizer" (of the last micro-step) and "step" (the sum) of such a
-/// piece into samples by step of `accumulation` micro-steps; an unfinished last step is left out.
+/// Adds up "step" over the `accumulation` micro-steps of each step; of all samples the micro-steps
+/// of an unfinished last step are left out.
 void group_micro_steps(Piece& piece, std::int64_t accumulation);
 
 /// AllReduce by message size (`bytes,rep,allreduce_ms`): "all_reduce" samples of no run, one per

@@ -151,20 +151,35 @@ std::variant<FileKind, std::string> recognise_json(const std::filesystem::path& 
   return "JSON with none of the keys of a measurement, trace or configuration";
 }
 
+/// A line of timers; text about timers says something else behind the mark.
+bool has_timers(std::string_view line) {
+  static constexpr std::string_view kMark = "time (ms) | ";
+  const std::size_t at = line.find(kMark);
+  return at != std::string_view::npos && at + kMark.size() < line.size() &&
+         line[at + kMark.size()] >= 'a' && line[at + kMark.size()] <= 'z';
+}
+
+/// What DeepSpeed prints on ranks that print no times.
+bool is_of_deepspeed(std::string_view line) {
+  return line.find("deepspeed.ops.") != std::string_view::npos ||
+         line.find("DeepSpeed info: version") != std::string_view::npos ||
+         line.find("DeepSpeedEngine configuration") != std::string_view::npos ||
+         line.find("init_distributed]") != std::string_view::npos;
+}
+
 std::variant<FileKind, std::string> recognise_text(std::istream& stream) {
   LineReader reader(stream);
   std::string line;
   bool deepspeed = false;
   while (reader.next(line)) {
-    if (line.find("time (ms) |") != std::string::npos) {
+    if (has_timers(line)) {
       return FileKind::kDeepspeedLog;
     }
     if (line.find("# nThread") != std::string::npos ||
         (line.find("algbw") != std::string::npos && line.find("busbw") != std::string::npos)) {
       return FileKind::kNcclTests;
     }
-    deepspeed = deepspeed || line.find("DeepSpeed") != std::string::npos ||
-                line.find("deepspeed") != std::string::npos;
+    deepspeed = deepspeed || is_of_deepspeed(line);
   }
   if (deepspeed) {
     return FileKind::kDeepspeedLog;

@@ -15,6 +15,7 @@ namespace vitsim {
 namespace {
 
 constexpr double kMebibyte = 1024.0 * 1024.0;
+constexpr std::int64_t kMostRanks = 1'000'000;
 
 /// What the study did in every run and no table repeats.
 void state_study(RunFacts& facts) {
@@ -220,6 +221,9 @@ Piece read_epoch_table(std::istream& stream, const std::string& origin, const st
   std::map<std::pair<std::int64_t, std::int64_t>, std::vector<double>> memory;
   while (table.next()) {
     const auto rank = table.integer("Rank");
+    if (rank && *rank >= kMostRanks) {
+      table.problem(fmt::format("Rank: {} is beyond every cluster", *rank));
+    }
     const auto epoch = table.integer("Epoch");
     const auto time = table.number("Computation_Time");
     const auto index = table.integer("GPU_ID");
@@ -245,9 +249,9 @@ Piece read_epoch_table(std::istream& stream, const std::string& origin, const st
   Sample epochs{.what = "epoch"};
   for (const auto& [epoch, by_rank] : seconds) {
     if (std::ssize(by_rank) < world) {
+      // The ranks meet at every AllReduce: any of them tells an epoch's length.
       piece.warnings.push_back(fmt::format(
-          "{}: epoch {} has {} of {} ranks, left out", origin, epoch, by_rank.size(), world));
-      continue;
+          "{}: epoch {} has times of {} of {} ranks", origin, epoch, by_rank.size(), world));
     }
     epochs.seconds.push_back(std::ranges::max_element(by_rank, {}, [](const auto& entry) {
                                return entry.second;

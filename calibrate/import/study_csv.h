@@ -22,8 +22,8 @@ Piece read_step_table(std::istream& stream, const std::string& origin, const std
 
 /// What the study's script logged at the end of each epoch (`Timestamp,Rank,Epoch,...`): wall time
 /// by rank and the state of every GPU that the rank's machine lists. An epoch takes as long as its
-/// slowest rank. Epochs that a rank lacks (an aborted run) are left out with a warning; of an epoch
-/// that is there twice the later one counts.
+/// slowest rank. Of an epoch that is there twice (an aborted run, then a whole one) the later one
+/// counts.
 Piece read_epoch_table(std::istream& stream, const std::string& origin, const std::string& run);
 
 /// Training steps and forward passes of one GPU (`gpu,torch,what,...`): samples of no run.

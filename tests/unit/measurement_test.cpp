@@ -1,0 +1,167 @@
+#include "calibrate/measurement.h"
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "models/error.h"
+
+namespace vitsim {
+namespace {
+
+using ::testing::HasSubstr;
+
+Measurement example() {
+  Measurement measurement{.device = "imported"};
+  measurement.environment["deepspeed"] = "0.19.8";
+  measurement.warnings = {"epoch 3 is short"};
+  RecordedRun run{
+      .name = "two", .cluster = "tesla", .gpus = {"tesla-p4", "rtx-3070"}
+  };
+  run.model = *vit_variant("vit-s-16");
+  run.precision = Precision::kAmpFp16;
+  run.precision_inferred = true;
+  run.optimizer = OptimizerKind::kSgd;
+  run.gradient_sync = GradientSync::kDdp;
+  run.micro_batch = {8, 24};
+  run.accumulation = 2;
+  run.epochs = 3;
+  run.samples = 5000;
+  run.wall_clock_breakdown = false;
+  measurement.runs.push_back(run);
+  Sample step{
+      .what = "step", .run = "two", .seconds = {0.1, 1.0 / 3.0, 1e-9}
+  };
+  step.number["rank"] = 1;
+  step.text["clock"] = "own";
+  step.warm_up = 1;
+  step.disturbed = true;
+  measurement.samples.push_back(step);
+  Sample memory{.what = "memory", .run = "two", .seconds = {4165992448.0}};
+  memory.number["rank"] = 0;
+  measurement.samples.push_back(memory);
+  return measurement;
+}
+
+Measurement read(const std::string& text) {
+  std::istringstream stream(text);
+  return read_measurement(stream, "m.json");
+}
+
+std::string refusal(const std::string& text) {
+  try {
+    read(text);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+TEST(Measurement, ReadsWhatItWrote) {
+  const Measurement back = read(to_text(example()));
+  EXPECT_EQ(back.device, "imported");
+  EXPECT_EQ(back.environment.at("deepspeed"), "0.19.8");
+  EXPECT_EQ(back.warnings, example().warnings);
+  ASSERT_EQ(back.runs.size(), 1U);
+  const RecordedRun& run = back.runs.front();
+  EXPECT_EQ(run.name, "two");
+  EXPECT_EQ(run.cluster, "tesla");
+  EXPECT_FALSE(run.one_node);
+  EXPECT_EQ(run.gpus, (std::vector<std::string>{"tesla-p4", "rtx-3070"}));
+  EXPECT_EQ(run.model, *vit_variant("vit-s-16"));
+  EXPECT_EQ(run.precision, Precision::kAmpFp16);
+  EXPECT_TRUE(run.precision_inferred);
+  EXPECT_EQ(run.optimizer, OptimizerKind::kSgd);
+  EXPECT_EQ(run.gradient_sync, GradientSync::kDdp);
+  EXPECT_EQ(run.micro_batch, (std::vector<std::int64_t>{8, 24}));
+  EXPECT_EQ(run.accumulation, 2);
+  EXPECT_EQ(run.epochs, 3);
+  EXPECT_EQ(run.samples, 5000);
+  EXPECT_FALSE(run.wall_clock_breakdown);
+  ASSERT_EQ(back.samples.size(), 2U);
+  const Sample& step = back.samples.front();
+  EXPECT_EQ(step.what, "step");
+  EXPECT_EQ(step.run, "two");
+  EXPECT_EQ(step.text.at("clock"), "own");
+  EXPECT_EQ(step.number.at("rank"), 1);
+  EXPECT_EQ(step.seconds, (std::vector<double>{0.1, 1.0 / 3.0, 1e-9}));  // bit by bit
+  EXPECT_EQ(step.warm_up, 1);
+  EXPECT_TRUE(step.disturbed);
+  EXPECT_EQ(back.samples.back().seconds, std::vector<double>{4165992448.0});
+}
+
+TEST(Measurement, NamesTheUnitOfItsFigures) {
+  const std::string text = to_text(example());
+  EXPECT_THAT(text, HasSubstr("\"bytes\":[4165992448.0]"));
+  EXPECT_THAT(text, HasSubstr("\"seconds\":[0.1,"));
+}
+
+TEST(Measurement, FindsARunByItsName) {
+  const Measurement measurement = example();
+  EXPECT_EQ(measurement.find_run("two"), &measurement.runs.front());
+  EXPECT_EQ(measurement.find_run("one"), nullptr);
+}
+
+TEST(Measurement, RefusesAnEditedFigureOrConfiguration) {
+  const std::string text = to_text(example());
+  EXPECT_THAT(refusal(replaced(text, "[0.1,", "[0.2,")), HasSubstr("edited"));
+  EXPECT_THAT(refusal(replaced(text, "\"rtx-3070\"", "\"rtx-3090\"")), HasSubstr("edited"));
+  EXPECT_THAT(refusal(replaced(text, "\"imported\"", "\"Tesla T4\"")), HasSubstr("edited"));
+}
+
+TEST(Measurement, RefusesAFileCutAnywhere) {
+  const std::string text = to_text(example());
+  // The last byte is the newline after the closing brace: without it the file is whole.
+  for (std::size_t length = 0; length + 1 < text.size(); ++length) {
+    EXPECT_NE(refusal(text.substr(0, length)), "accepted") << length;
+  }
+}
+
+TEST(Measurement, SurvivesReformatting) {
+  const std::string text = to_text(example());
+  EXPECT_EQ(refusal(replaced(text, "\"disturbed\":true", "\n \"disturbed\" : true")), "accepted");
+}
+
+TEST(Measurement, RefusesANewerSchemaBeforeAnythingElse) {
+  const std::string text = replaced(to_text(example()), "measurement/1", "measurement/2");
+  EXPECT_THAT(refusal(text), HasSubstr("vitsim-measurement/2"));
+  EXPECT_THAT(refusal("{\"schema\": \"vitsim-profile/1\"}"), HasSubstr("not a measurement"));
+  EXPECT_THAT(refusal("[1, 2]"), HasSubstr("not a measurement"));
+}
+
+TEST(Measurement, ReportsEveryWrongKeyAtOnce) {
+  std::string text = replaced(to_text(example()), "\"epochs\":3", "\"epochs\":\"three\"");
+  text = replaced(text, "\"ddp\"", "\"dpd\"");
+  const std::string problems = refusal(text);
+  EXPECT_THAT(problems, HasSubstr("/runs/0/epochs"));
+  EXPECT_THAT(problems, HasSubstr("\"dpd\""));
+}
+
+TEST(Measurement, PrintsBytesThatAreNoText) {
+  Measurement measurement = example();
+  measurement.environment["host"] = "\xff\xfe";
+  measurement.runs.front().cluster = "\x80";
+  EXPECT_EQ(refusal(to_text(measurement)), "accepted");
+}
+
+TEST(Measurement, WritesAFileAndLeavesNothingBeside) {
+  const auto folder = std::filesystem::temp_directory_path() / "vitsim_measurement_test";
+  std::filesystem::create_directories(folder);
+  write_measurement(folder / "m.json", example());
+  EXPECT_EQ(to_text(read_measurement(folder / "m.json")), to_text(example()));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+  std::filesystem::remove_all(folder);
+  EXPECT_THROW(read_measurement(folder / "none.json"), UserError);
+}
+
+}  // namespace
+}  // namespace vitsim
