@@ -1,0 +1,292 @@
+#include "calibrate/fit/fit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "calibrate/fit/memory_fit.h"
+#include "calibrate/fit/spread.h"
+#include "calibrate/fit/step_fit.h"
+#include "calibrate/fit/throughput_fit.h"
+#include "models/distribution.h"
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+bool used(const FitOptions& options, const RunSummary& summary) {
+  return std::ranges::count(options.leave_out, summary.run->name) == 0;
+}
+
+// Forward's share of forward + backward, and short last steps relative to full ones, as logged.
+struct Shapes {
+  std::map<CurveKey, std::vector<double>> forward_shares;
+  std::vector<double> all_forward_shares;
+
+  struct Short {
+    double forward = 0;  // by the full step's
+    double backward = 0;
+    std::int64_t full_batch = 0;
+    std::int64_t count = 0;
+  };
+
+  std::map<CurveKey, std::map<std::int64_t, std::vector<Short>>> shorts;
+  std::map<CurveKey, std::map<std::int64_t, std::int64_t>> counts;
+};
+
+Shapes shapes_of(const std::vector<RunSummary>& summaries, const FitOptions& options) {
+  Shapes shapes;
+  for (const RunSummary& summary : summaries) {
+    if (!used(options, summary)) {
+      continue;
+    }
+    for (const RankSummary& rank : summary.ranks) {
+      const auto index = static_cast<std::size_t>(rank.rank);
+      const CurveKey key = curve_key(*summary.run, index);
+      const double share = rank.full.forward_s / rank.full.compute_s();
+      shapes.forward_shares[key].push_back(share);
+      shapes.all_forward_shares.push_back(share);
+      shapes.counts[key][summary.micro_batch(index)] += rank.steps;
+      if (rank.last && rank.last->compute_s() > 0 &&
+          rank.last_micro_batch < summary.micro_batch(index)) {
+        shapes.shorts[key][rank.last_micro_batch].push_back(
+            {.forward = rank.last->forward_s / rank.full.forward_s,
+             .backward = rank.last->backward_s / rank.full.backward_s,
+             .full_batch = summary.micro_batch(index),
+             .count = summary.run->epochs});
+      }
+    }
+  }
+  return shapes;
+}
+
+// Fraction of a lone rank's whole step that a GPU without any log of its own shows: all that is
+// known is how long others waited for it, at the full and at the short last step.
+void add_unlogged_short_steps(const std::vector<RunSummary>& summaries,
+                              const FitOptions& options,
+                              const StepFit& fit,
+                              std::map<CurveKey, std::map<std::int64_t, double>>& shorts) {
+  for (const RunSummary& summary : summaries) {
+    if (!used(options, summary) || !summary.plan) {
+      continue;
+    }
+    for (const RankSummary& logged : summary.ranks) {
+      if (!logged.last) {
+        continue;
+      }
+      const auto own_index = static_cast<std::size_t>(logged.rank);
+      const CurveKey own = curve_key(*summary.run, own_index);
+      std::optional<std::size_t> slowest;
+      double most = fit.compute_s.at(own).at(summary.micro_batch(own_index));
+      for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
+        const double compute =
+            fit.compute_s.at(curve_key(*summary.run, rank)).at(summary.micro_batch(rank));
+        if (compute > 1.01 * most) {
+          most = compute;
+          slowest = rank;
+        }
+      }
+      if (!slowest) {
+        continue;
+      }
+      const CurveKey key = curve_key(*summary.run, *slowest);
+      const double full_seen = logged.full.compute_s() + logged.full.all_reduce_s;
+      const double last_seen = logged.last->compute_s() + logged.last->all_reduce_s;
+      const double compute = most - (full_seen - last_seen);
+      const std::int64_t batch = summary.plan->last[*slowest].last;
+      if (compute > 0 && batch > 0 && batch < summary.micro_batch(*slowest)) {
+        shorts[key][batch] = compute;
+      }
+    }
+  }
+}
+
+StepCurve build_curve(const CurveKey& key,
+                      const VitSpec& model,
+                      const StepFit& fit,
+                      const Shapes& shapes,
+                      const std::map<CurveKey, std::map<std::int64_t, double>>& unlogged) {
+  const StepConstants& constants = fit.constants.at(key);
+  const auto own_share = shapes.forward_shares.find(key);
+  const double share = own_share != shapes.forward_shares.end() ? median(own_share->second)
+                       : !shapes.all_forward_shares.empty()     ? median(shapes.all_forward_shares)
+                                                                : 1.0 / 3;
+  StepCurve curve{.model = model, .precision = key.precision, .optimizer = key.optimizer};
+  std::map<std::int64_t, StepPoint> points;
+  const auto add = [&](std::int64_t batch, double forward_s, double backward_s) {
+    points[batch] = {
+        .micro_batch = batch,
+        .data_load = Seconds(constants.data_load_per_sample_s * static_cast<double>(batch)),
+        .forward = Seconds(forward_s),
+        .backward = Seconds(backward_s),
+        .optimizer = Seconds(constants.optimizer_s),
+        .other = Seconds(constants.copy_s)};
+  };
+  for (const auto& [batch, compute] : fit.compute_s.at(key)) {
+    add(batch, share * compute, (1 - share) * compute);
+  }
+  if (const auto shorts = shapes.shorts.find(key); shorts != shapes.shorts.end()) {
+    for (const auto& [batch, seen] : shorts->second) {
+      if (points.contains(batch)) {
+        continue;
+      }
+      std::vector<double> forwards;
+      std::vector<double> backwards;
+      for (const auto& one : seen) {
+        const double full = fit.compute_s.at(key).at(one.full_batch);
+        forwards.push_back(one.forward * share * full);
+        backwards.push_back(one.backward * (1 - share) * full);
+      }
+      add(batch, median(forwards), median(backwards));
+    }
+  }
+  if (const auto shorts = unlogged.find(key); shorts != unlogged.end()) {
+    for (const auto& [batch, compute] : shorts->second) {
+      if (!points.contains(batch)) {
+        add(batch, share * compute, (1 - share) * compute);
+      }
+    }
+  }
+  const auto counts = shapes.counts.find(key);
+  for (auto& [batch, point] : points) {
+    if (counts != shapes.counts.end() && counts->second.contains(batch)) {
+      point.count = counts->second.at(batch);
+    }
+    curve.points.push_back(point);
+  }
+  return curve;
+}
+
+LinkProfile build_link(const std::string& name, const LinkUnknowns& unknowns, bool one_node) {
+  // A path through the switch crosses two links, each of which brings half of the latency.
+  const double hops = one_node ? 1 : 2;
+  LinkProfile profile{.name = name,
+                      .latency = Seconds(unknowns.latency_s / hops),
+                      .bandwidth = BytesPerSecond(1 / unknowns.seconds_per_byte),
+                      .collective_overhead = Seconds(unknowns.overhead_s)};
+  for (const auto& [message, correction] : unknowns.corrections) {
+    const double seconds = message_seconds(unknowns, message);
+    // Small messages are all latency, large ones all bandwidth: correct what matters.
+    const double on_wire = message * unknowns.seconds_per_byte;
+    const bool latency_bound = on_wire < unknowns.latency_s;
+    const double latency =
+        latency_bound ? seconds - on_wire : std::min(unknowns.latency_s, 0.5 * seconds);
+    const double rest = std::max(seconds - latency, 1e-12);
+    profile.curve.push_back({.message = Bytes(message),
+                             .latency = Seconds(std::max(latency, 0.0) / hops),
+                             .bandwidth = BytesPerSecond(message / rest)});
+  }
+  return profile;
+}
+
+FitQuality quality_of(const std::vector<double>& errors) {
+  FitQuality quality{.runs = static_cast<int>(errors.size())};
+  for (const double error : errors) {
+    const double magnitude = std::abs(std::expm1(-error));
+    quality.mean_abs_error += magnitude / static_cast<double>(errors.size());
+    quality.worst = std::max(quality.worst, magnitude);
+  }
+  return quality;
+}
+
+}  // namespace
+
+Calibration fit(const Measurement& measurement, const FitOptions& options) {
+  Calibration calibration;
+  const std::vector<RunSummary> summaries = summarise(measurement);
+  std::map<std::string, std::set<std::string>> sources;
+  bool has_steps = std::ranges::any_of(
+      measurement.samples, [](const Sample& sample) { return sample.what == "all_reduce"; });
+  for (const RunSummary& summary : summaries) {
+    has_steps |= used(options, summary) && (!summary.ranks.empty() || summary.epoch_s);
+  }
+  if (has_steps) {
+    const StepFit steps = fit_steps(summaries, measurement, options);
+    const Shapes shapes = shapes_of(summaries, options);
+    std::map<CurveKey, std::map<std::int64_t, double>> unlogged;
+    add_unlogged_short_steps(summaries, options, steps, unlogged);
+
+    std::map<CurveKey, VitSpec> models;
+    std::map<std::string, bool> one_node;
+    for (const RunSummary& summary : summaries) {
+      if (!used(options, summary)) {
+        continue;
+      }
+      one_node[link_name(*summary.run)] = summary.run->one_node;
+      for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
+        models[curve_key(*summary.run, rank)] = summary.run->model;
+        sources[summary.run->gpus[rank]].insert(summary.run->name);
+      }
+      if (summary.run->gpus.size() > 1) {
+        sources[link_name(*summary.run)].insert(summary.run->name);
+      }
+    }
+    for (const auto& [key, points] : steps.compute_s) {
+      GpuProfile& profile = calibration.gpus[key.gpu];
+      profile.steps.push_back(build_curve(key, models.at(key), steps, shapes, unlogged));
+      profile.epoch_start = Seconds(steps.constants.at(key).epoch_s);
+    }
+    for (const auto& [name, unknowns] : steps.links) {
+      calibration.links[name] = build_link(name, unknowns, one_node[name]);
+    }
+    if (options.with_spread) {
+      const auto errors = leave_each_out(summaries, measurement, options);
+      std::vector<RunSummary> seen;
+      std::ranges::copy_if(summaries, std::back_inserter(seen), [&](const RunSummary& summary) {
+        return used(options, summary);
+      });
+      const Spreads spreads = estimate_spreads(errors, seen);
+      for (auto& [name, profile] : calibration.gpus) {
+        profile.spread = spreads.gpus.at(name);
+        std::vector<double> own;
+        for (const LeftOutRun& error : errors) {
+          if (error.gpu == name) {
+            own.push_back(error.log_error);
+          }
+        }
+        profile.fit = quality_of(own);
+      }
+      for (const auto& [name, spread] : spreads.links) {
+        calibration.links[name].spread = spread;
+        std::vector<double> own;
+        for (const LeftOutRun& error : errors) {
+          if (error.link == name) {
+            own.push_back(error.log_error);
+          }
+        }
+        calibration.links[name].fit = quality_of(own);
+      }
+    }
+    fit_memory(measurement, summaries, options, calibration);
+  }
+  fit_throughput(measurement, options, calibration);
+  if (calibration.gpus.empty() && calibration.links.empty()) {
+    throw UserError("the measurement holds nothing to fit");
+  }
+
+  for (auto& [name, profile] : calibration.gpus) {
+    profile.name = name;
+    const auto sheet = options.sheets.find(name);
+    if (sheet != options.sheets.end()) {
+      profile.device_name = sheet->second.device_name;
+      profile.memory = sheet->second.memory;
+    }
+    profile.provenance.tool = "vitsim calibrate fit";
+    profile.provenance.created = options.created;
+    profile.provenance.sources.insert(
+        profile.provenance.sources.end(), sources[name].begin(), sources[name].end());
+  }
+  for (auto& [name, profile] : calibration.links) {
+    profile.provenance = {
+        .sources = {sources[name].begin(), sources[name].end()},
+        .tool = "vitsim calibrate fit",
+        .created = options.created
+    };
+  }
+  return calibration;
+}
+
+}  // namespace vitsim

@@ -1,0 +1,194 @@
+#include "calibrate/fit/spread.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "models/distribution.h"
+
+namespace vitsim {
+
+namespace {
+
+constexpr double kPriorRuns = 3;
+constexpr double kClip = 2.5;
+// Below this share of communication, a run's error is called compute's.
+constexpr double kMostlyCompute = 0.3;
+
+double squared(double x) {
+  return x * x;
+}
+
+std::optional<double> measured_seconds(const RunSummary& summary) {
+  if (summary.epoch_s && summary.plan) {
+    return summary.epoch_s;
+  }
+  if (!summary.ranks.empty() && summary.ranks.front().wall_step_s) {
+    return summary.ranks.front().wall_step_s;
+  }
+  return std::nullopt;
+}
+
+// Root mean square of the values, clipped, pooled with a prior of `kPriorRuns` values of `prior`.
+double pooled_sigma(std::vector<double> values, double prior) {
+  if (values.size() >= 4) {
+    std::vector<double> magnitudes;
+    for (const double value : values) {
+      magnitudes.push_back(std::abs(value));
+    }
+    const double limit = kClip * std::max(1.4826 * median(magnitudes), prior);
+    for (double& value : values) {
+      value = std::clamp(value, -limit, limit);
+    }
+  }
+  double sum = kPriorRuns * squared(prior);
+  for (const double value : values) {
+    sum += squared(value);
+  }
+  return std::sqrt(sum / (kPriorRuns + static_cast<double>(values.size())));
+}
+
+double typical_magnitude(const std::vector<double>& values) {
+  std::vector<double> magnitudes;
+  for (const double value : values) {
+    magnitudes.push_back(std::abs(value));
+  }
+  return magnitudes.empty() ? 0 : 1.4826 * median(magnitudes);
+}
+
+// The mean of what ranks waited for others of their kind, by what N normals would make them wait.
+std::map<std::string, double> unit_sigmas(const std::vector<RunSummary>& summaries) {
+  std::map<std::string, std::pair<double, double>> waits;  // seconds by compute, expected maxima
+  for (const RunSummary& summary : summaries) {
+    const auto& gpus = summary.run->gpus;
+    const bool equal = std::ranges::adjacent_find(gpus, std::ranges::not_equal_to()) == gpus.end();
+    if (gpus.size() < 2 || !equal) {
+      continue;
+    }
+    for (const RankSummary& rank : summary.ranks) {
+      const double wait = rank.full.all_reduce_s - rank.pure_all_reduce_s();
+      waits[gpus.front()].first += wait / rank.full.compute_s();
+      waits[gpus.front()].second += expected_maximum(static_cast<double>(gpus.size()));
+    }
+  }
+  std::map<std::string, double> sigmas;
+  for (const auto& [gpu, sums] : waits) {
+    sigmas[gpu] = sums.first / sums.second;
+  }
+  return sigmas;
+}
+
+}  // namespace
+
+std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
+                                       const Measurement& measurement,
+                                       const FitOptions& options) {
+  std::vector<LeftOutRun> errors;
+  for (const RunSummary& summary : summaries) {
+    const auto measured = measured_seconds(summary);
+    if (!measured || std::ranges::count(options.leave_out, summary.run->name) > 0) {
+      continue;
+    }
+    FitOptions without = options;
+    without.leave_out.push_back(summary.run->name);
+    std::optional<StepParts> parts;
+    StepFit fit;
+    try {
+      fit = fit_steps(summaries, measurement, without);
+      parts = predict_step(fit, summary);
+    } catch (const std::exception&) {
+      continue;  // nothing is left to fit: not predictable
+    }
+    if (!parts) {
+      continue;
+    }
+    const double step = parts->compute_s + parts->all_reduce_s;
+    LeftOutRun error{.run = summary.run->name,
+                     .gpu = {},
+                     .link = summary.run->gpus.size() > 1 ? link_name(*summary.run) : "",
+                     .log_error = std::log(*measured / (summary.plan ? parts->epoch_s : step)),
+                     .compute_share = parts->compute_s / step};
+    double slowest = 0;
+    for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
+      const double compute =
+          fit.compute_s.at(curve_key(*summary.run, rank)).at(summary.micro_batch(rank));
+      if (compute > slowest) {
+        slowest = compute;
+        error.gpu = summary.run->gpus[rank];
+      }
+    }
+    errors.push_back(std::move(error));
+  }
+  return errors;
+}
+
+Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
+                         const std::vector<RunSummary>& summaries) {
+  std::map<std::string, std::vector<double>> compute;
+  std::vector<double> all_compute;
+  for (const LeftOutRun& error : errors) {
+    if (error.compute_share > 1 - kMostlyCompute) {
+      compute[error.gpu].push_back(error.log_error / error.compute_share);
+      all_compute.push_back(compute[error.gpu].back());
+    }
+  }
+  const double typical_compute = typical_magnitude(all_compute);
+
+  Spreads spreads;
+  std::map<std::string, std::vector<double>> step_sigmas;
+  for (const RunSummary& summary : summaries) {
+    for (const std::string& gpu : summary.run->gpus) {
+      spreads.gpus[gpu];
+    }
+    for (const RankSummary& rank : summary.ranks) {
+      step_sigmas[summary.run->gpus[static_cast<std::size_t>(rank.rank)]].push_back(
+          rank.step_sigma);
+    }
+  }
+  const auto units = unit_sigmas(summaries);
+  for (auto& [gpu, spread] : spreads.gpus) {
+    const auto& values = compute[gpu];
+    if (!all_compute.empty()) {
+      spread.run_sigma = pooled_sigma(values, typical_compute);
+      spread.run_degrees = static_cast<int>(kPriorRuns + static_cast<double>(values.size()));
+    }
+    if (const auto found = units.find(gpu); found != units.end()) {
+      spread.unit_sigma = found->second;
+    }
+    if (const auto found = step_sigmas.find(gpu); found != step_sigmas.end()) {
+      spread.step_sigma = median(found->second);
+    }
+  }
+
+  // What compute does not explain of a run's error is the network's, counted by its share.
+  struct NetworkErrors {
+    std::vector<double> values;
+    double weight = 0;
+  };
+
+  std::map<std::string, NetworkErrors> network;
+  std::vector<double> all_network;
+  for (const LeftOutRun& error : errors) {
+    if (error.link.empty()) {
+      continue;
+    }
+    const double share = 1 - error.compute_share;
+    const double compute_sigma =
+        error.compute_share * spreads.gpus[error.gpu].run_sigma.value_or(0);
+    const double excess = std::max(0.0, squared(error.log_error) - squared(compute_sigma));
+    const double value = std::sqrt(excess) / share;
+    auto& sums = network[error.link];
+    // A small share of communication says little: its value enters with that weight.
+    sums.values.push_back(value * std::min(1.0, share / kMostlyCompute));
+    sums.weight += std::min(1.0, share / kMostlyCompute);
+    all_network.push_back(sums.values.back());
+  }
+  const double typical_network = typical_magnitude(all_network);
+  for (const auto& [link, sums] : network) {
+    Spread& spread = spreads.links[link];
+    spread.run_sigma = pooled_sigma(sums.values, typical_network);
+    spread.run_degrees = static_cast<int>(kPriorRuns + sums.weight);
+  }
+  return spreads;
+}
+
+}  // namespace vitsim

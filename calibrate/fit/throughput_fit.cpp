@@ -1,0 +1,435 @@
+// Throughput curves for model sizes, resolutions and batches that nobody measured.
+//
+// A pass over a batch of b images takes, over the operators of the cost graph,
+//
+//   launches * overhead + b * flops / F + (b * activation bytes + parameter bytes) / B
+//
+// Backward is two such passes, with an F and a B of its own; the optimizer moves bytes alone.
+// F and B are found by robust least squares on logarithms. B has a prior, 0.6 of the data sheet's
+// memory bandwidth within a factor of 1.6, so that one measured model is enough to start from; F is
+// free. Neglected: wave quantisation and cache effects, which is what the left-out error shows.
+#include "calibrate/fit/throughput_fit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "calibrate/fit/least_squares.h"
+#include "models/distribution.h"
+
+namespace vitsim {
+
+namespace {
+
+constexpr double kSigma = 0.05;
+constexpr double kBandwidthShare = 0.6;
+constexpr double kBandwidthLogSigma = 0.5;
+constexpr double kLaunch = 5e-6;
+
+struct Work {
+  double flops = 0;
+  double bytes = 0;
+  double launches = 0;
+};
+
+Work work_of(const VitSpec& model, Precision precision, bool fused, std::int64_t batch) {
+  Work work;
+  const auto images = static_cast<double>(batch);
+  for (const Operator& op : forward_operators(
+           model, precision, fused ? AttentionKernel::kFused : AttentionKernel::kUnfused)) {
+    const auto count = static_cast<double>(op.count);
+    work.flops += count * images * op.flops.value();
+    work.bytes += count * (images * op.activation_bytes.value() + op.parameter_bytes.value());
+    work.launches += count;
+  }
+  return work;
+}
+
+// Bytes that an update moves per parameter: reads weight, gradient, state; writes weight, state.
+double update_bytes(OptimizerKind optimizer) {
+  return optimizer == OptimizerKind::kSgd ? 20 : 28;
+}
+
+// deit_* and vit_* of one size are the same computation.
+std::string model_identity(const VitSpec& model) {
+  return std::to_string(model.layers) + "x" + std::to_string(model.width) + "/" +
+         std::to_string(model.patch) + "@" + std::to_string(model.image_size);
+}
+
+struct TrainObservation {
+  PassObservation pass;
+  OptimizerKind optimizer = OptimizerKind::kSgd;
+};
+
+struct Observations {
+  std::map<Precision, std::vector<PassObservation>> forward;
+  std::map<Precision, std::vector<PassObservation>> backward;
+  std::map<Precision, std::vector<TrainObservation>> train;
+  std::vector<std::pair<double, double>> optimizer;  // bytes moved, seconds
+};
+
+std::optional<PassObservation> pass_of(const Sample& sample) {
+  const auto number = [&](const char* key) -> std::optional<std::int64_t> {
+    const auto found = sample.number.find(key);
+    return found == sample.number.end() ? std::nullopt
+                                        : std::optional(static_cast<std::int64_t>(found->second));
+  };
+  const auto layers = number("layers");
+  const auto width = number("width");
+  const auto heads = number("heads");
+  const auto mlp = number("mlp");
+  const auto patch = number("patch");
+  const auto image_size = number("image_size");
+  const auto batch = number("batch");
+  const auto precision = sample.text.find("precision");
+  if (!layers || !width || !heads || !mlp || !patch || !image_size || !batch ||
+      sample.seconds.empty() || precision == sample.text.end() ||
+      !precision_from_name(precision->second)) {
+    return std::nullopt;
+  }
+  const auto torch = sample.text.find("torch");
+  const auto name = sample.text.find("model");
+  return PassObservation{
+      .model = {.name = name == sample.text.end() ? "custom" : name->second,
+                .layers = *layers,
+                .width = *width,
+                .heads = *heads,
+                .mlp = *mlp,
+                .patch = *patch,
+                .image_size = *image_size,
+                .classes = number("classes").value_or(1000)},
+      .precision = *precision_from_name(precision->second),
+      .batch = *batch,
+      .seconds = median(std::span(sample.seconds)
+                            .subspan(std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up),
+                                                           sample.seconds.size() - 1))),
+ // Attention became one kernel with torch 2.
+      .fused_attention = torch == sample.text.end() || !torch->second.starts_with("1.")
+  };
+}
+
+std::map<std::string, Observations> throughput_samples(const Measurement& measurement,
+                                                       const std::string& without_model = {}) {
+  std::map<std::string, Observations> by_gpu;
+  for (const Sample& sample : measurement.samples) {
+    const bool forward = sample.what == "forward_pass";
+    const auto gpu = sample.text.find("gpu");
+    if ((!forward && sample.what != "train_step") || gpu == sample.text.end()) {
+      continue;
+    }
+    const auto pass = pass_of(sample);
+    if (!pass || model_identity(pass->model) == without_model) {
+      continue;
+    }
+    if (forward) {
+      by_gpu[gpu->second].forward[pass->precision].push_back(*pass);
+      continue;
+    }
+    const auto optimizer = sample.text.find("optimizer");
+    const bool sgd = optimizer == sample.text.end() || optimizer->second == "sgd";
+    by_gpu[gpu->second].train[pass->precision].push_back(
+        {*pass, sgd ? OptimizerKind::kSgd : OptimizerKind::kAdamW});
+  }
+  return by_gpu;
+}
+
+double prior_bandwidth(const FitOptions& options, const std::string& gpu) {
+  const auto sheet = options.sheets.find(gpu);
+  return sheet == options.sheets.end() ? 0
+                                       : kBandwidthShare * sheet->second.memory_bandwidth.value();
+}
+
+// A fit of F and B to passes; without a data sheet bytes are taken to cost a fifth of the time.
+OperatorCurve fit_pass(const std::string& kind,
+                       const std::vector<PassObservation>& observations,
+                       double passes,
+                       double bandwidth) {
+  const PassObservation& first = observations.front();
+  OperatorCurve curve{.kind = kind,
+                      .precision = first.precision,
+                      .overhead = Seconds(kLaunch),
+                      .fused_attention = first.fused_attention};
+  const Work work = work_of(first.model, first.precision, first.fused_attention, first.batch);
+  if (bandwidth <= 0) {
+    bandwidth = passes * work.bytes / (0.2 * first.seconds);
+  }
+  const auto count = static_cast<Eigen::Index>(observations.size());
+  Eigen::VectorXd start(2);
+  start << std::log(1.25 * passes * work.flops / first.seconds), std::log(bandwidth);
+  const auto at = [&](const Eigen::VectorXd& x) {
+    OperatorCurve trial = curve;
+    trial.flops_per_s = FlopsPerSecond(std::exp(x[0]));
+    trial.bytes_per_s = BytesPerSecond(std::exp(x[1]));
+    return trial;
+  };
+  const auto evaluate = [&](const Eigen::VectorXd& x, Eigen::VectorXd& residuals) {
+    for (Eigen::Index i = 0; i < count; ++i) {
+      const PassObservation& seen = observations[static_cast<std::size_t>(i)];
+      OperatorCurve trial = at(x);
+      trial.fused_attention = seen.fused_attention;
+      residuals[i] =
+          std::log(pass_seconds(trial, seen.model, seen.batch, passes) / seen.seconds) / kSigma;
+    }
+    residuals[count] = (x[1] - std::log(bandwidth)) / kBandwidthLogSigma;
+  };
+  const auto solved = robust_least_squares(evaluate, start, count + 1, count);
+  return at(solved.x);
+}
+
+// Backward and optimizer from whole training steps, the forward pass given.
+std::pair<OperatorCurve, OperatorCurve> fit_train(const std::vector<TrainObservation>& observations,
+                                                  const std::optional<OperatorCurve>& forward,
+                                                  double bandwidth) {
+  const PassObservation& first = observations.front().pass;
+  OperatorCurve backward{.kind = "backward",
+                         .precision = first.precision,
+                         .overhead = Seconds(kLaunch),
+                         .fused_attention = first.fused_attention};
+  OperatorCurve optimizer{.kind = "optimizer", .precision = first.precision};
+  const Work work = work_of(first.model, first.precision, first.fused_attention, first.batch);
+  if (bandwidth <= 0) {
+    bandwidth = 3 * work.bytes / (0.2 * first.seconds);
+  }
+  const auto count = static_cast<Eigen::Index>(observations.size());
+  Eigen::VectorXd start(3);
+  start << std::log(4 * work.flops / first.seconds), std::log(bandwidth), std::log(bandwidth);
+  const auto set = [&](const Eigen::VectorXd& x) {
+    backward.flops_per_s = FlopsPerSecond(std::exp(x[0]));
+    backward.bytes_per_s = BytesPerSecond(std::exp(x[1]));
+    optimizer.bytes_per_s = BytesPerSecond(std::exp(x[2]));
+  };
+  const auto evaluate = [&](const Eigen::VectorXd& x, Eigen::VectorXd& residuals) {
+    set(x);
+    for (Eigen::Index i = 0; i < count; ++i) {
+      const auto& [seen, kind] = observations[static_cast<std::size_t>(i)];
+      const double passes = (forward ? pass_seconds(*forward, seen.model, seen.batch, 1) +
+                                           pass_seconds(backward, seen.model, seen.batch, 2)
+                                     : pass_seconds(backward, seen.model, seen.batch, 3)) +
+                            optimizer_seconds(optimizer, seen.model, kind);
+      residuals[i] = std::log(passes / seen.seconds) / kSigma;
+    }
+    residuals[count] = (x[1] - std::log(bandwidth)) / kBandwidthLogSigma;
+    residuals[count + 1] = (x[2] - std::log(bandwidth)) / kBandwidthLogSigma;
+  };
+  const auto solved = robust_least_squares(evaluate, start, count + 2, count);
+  set(solved.x);
+  return {backward, optimizer};
+}
+
+std::vector<OperatorCurve> fit_curves(const Observations& seen, double bandwidth) {
+  std::vector<OperatorCurve> curves;
+  std::map<Precision, OperatorCurve> forward_curves;
+  for (const auto& [precision, passes] : seen.forward) {
+    forward_curves[precision] = fit_pass("forward", passes, 1, bandwidth);
+    curves.push_back(forward_curves[precision]);
+  }
+  for (const auto& [precision, passes] : seen.backward) {
+    curves.push_back(fit_pass("backward", passes, 2, bandwidth));
+  }
+  for (const auto& [precision, steps] : seen.train) {
+    const auto forward = forward_curves.find(precision);
+    const auto [backward, optimizer] =
+        fit_train(steps,
+                  forward == forward_curves.end() ? std::nullopt : std::optional(forward->second),
+                  bandwidth);
+    if (forward == forward_curves.end()) {
+      OperatorCurve alone = backward;
+      alone.kind = "forward";
+      curves.push_back(alone);
+    }
+    curves.push_back(backward);
+    curves.push_back(optimizer);
+  }
+  if (!seen.optimizer.empty()) {
+    std::vector<double> rates;
+    for (const auto& [bytes, seconds] : seen.optimizer) {
+      rates.push_back(bytes / seconds);
+    }
+    curves.push_back({.kind = "optimizer", .bytes_per_s = BytesPerSecond(median(rates))});
+  }
+  return curves;
+}
+
+const OperatorCurve* find(const std::vector<OperatorCurve>& curves,
+                          const std::string& kind,
+                          Precision precision) {
+  const auto found = std::ranges::find_if(curves, [&](const OperatorCurve& curve) {
+    return curve.kind == kind && curve.precision == precision;
+  });
+  return found == curves.end() ? nullptr : &*found;
+}
+
+// Steps that the joint fit has already told apart are observations too.
+void add_fitted_steps(const GpuProfile& profile, Observations& seen) {
+  for (const StepCurve& curve : profile.steps) {
+    for (const StepPoint& point : curve.points) {
+      const auto pass = [&](Seconds time) {
+        return PassObservation{.model = curve.model,
+                               .precision = curve.precision,
+                               .batch = point.micro_batch,
+                               .seconds = time.value()};
+      };
+      if (point.forward.value() > 0) {
+        seen.forward[curve.precision].push_back(pass(point.forward));
+      }
+      if (point.backward.value() > 0) {
+        seen.backward[curve.precision].push_back(pass(point.backward));
+      }
+      if (point.optimizer.value() > 0) {
+        seen.optimizer.emplace_back(
+            update_bytes(curve.optimizer) * static_cast<double>(parameter_count(curve.model)),
+            point.optimizer.value());
+      }
+    }
+  }
+}
+
+// A GPU seen in inference alone takes backward's ratio to forward from those seen in both.
+void borrow_backward(Calibration& calibration) {
+  std::map<Precision, std::vector<double>> flops_ratios;
+  std::map<Precision, std::vector<double>> bytes_ratios;
+  std::map<Precision, bool> fused;
+  for (const auto& [name, profile] : calibration.gpus) {
+    for (const OperatorCurve& backward : profile.operators) {
+      const OperatorCurve* forward = find(profile.operators, "forward", backward.precision);
+      if (backward.kind == "backward" && forward != nullptr) {
+        flops_ratios[backward.precision].push_back(backward.flops_per_s / forward->flops_per_s);
+        bytes_ratios[backward.precision].push_back(backward.bytes_per_s / forward->bytes_per_s);
+        fused[backward.precision] = backward.fused_attention;
+      }
+    }
+  }
+  for (auto& [name, profile] : calibration.gpus) {
+    std::vector<OperatorCurve> borrowed;
+    for (const OperatorCurve& forward : profile.operators) {
+      if (forward.kind != "forward" || !flops_ratios.contains(forward.precision) ||
+          find(profile.operators, "backward", forward.precision) != nullptr) {
+        continue;
+      }
+      OperatorCurve backward = forward;
+      backward.kind = "backward";
+      backward.flops_per_s = forward.flops_per_s * median(flops_ratios[forward.precision]);
+      backward.bytes_per_s = forward.bytes_per_s * median(bytes_ratios[forward.precision]);
+      backward.fused_attention = fused[forward.precision];
+      borrowed.push_back(backward);
+      borrowed.push_back({.kind = "optimizer",
+                          .precision = forward.precision,
+                          .bytes_per_s = backward.bytes_per_s});
+    }
+    profile.operators.insert(profile.operators.end(), borrowed.begin(), borrowed.end());
+  }
+}
+
+}  // namespace
+
+double pass_seconds(const OperatorCurve& curve,
+                    const VitSpec& model,
+                    std::int64_t batch,
+                    double passes) {
+  const Work work = work_of(model, curve.precision, curve.fused_attention, batch);
+  return passes * (work.launches * curve.overhead.value() + work.flops / curve.flops_per_s.value() +
+                   work.bytes / curve.bytes_per_s.value());
+}
+
+double optimizer_seconds(const OperatorCurve& curve,
+                         const VitSpec& model,
+                         OptimizerKind optimizer) {
+  return update_bytes(optimizer) * static_cast<double>(parameter_count(model)) /
+         curve.bytes_per_s.value();
+}
+
+void fit_throughput(const Measurement& measurement,
+                    const FitOptions& options,
+                    Calibration& calibration) {
+  std::map<std::string, Observations> by_gpu = throughput_samples(measurement);
+  for (const auto& [gpu, seen] : by_gpu) {
+    calibration.gpus[gpu].provenance.sources.push_back("throughput samples");
+  }
+  for (const auto& [gpu, profile] : calibration.gpus) {
+    add_fitted_steps(profile, by_gpu[gpu]);
+  }
+  for (const auto& [gpu, seen] : by_gpu) {
+    calibration.gpus[gpu].operators = fit_curves(seen, prior_bandwidth(options, gpu));
+  }
+  borrow_backward(calibration);
+
+  std::map<std::pair<std::string, std::string>, std::vector<double>> errors;
+  for (const LeftOutModel& left_out : leave_models_out(measurement, options)) {
+    const std::string kind = left_out.what == "forward_pass" ? "forward" : "backward";
+    errors[{left_out.gpu, kind}].push_back(std::abs(std::expm1(left_out.log_error)));
+  }
+  for (auto& [gpu, profile] : calibration.gpus) {
+    for (OperatorCurve& curve : profile.operators) {
+      if (const auto own = errors.find({gpu, curve.kind}); own != errors.end()) {
+        double sum = 0;
+        for (const double error : own->second) {
+          sum += error;
+        }
+        curve.error = sum / static_cast<double>(own->second.size());
+      }
+    }
+  }
+}
+
+std::vector<LeftOutModel> leave_models_out(const Measurement& measurement,
+                                           const FitOptions& options) {
+  std::vector<LeftOutModel> errors;
+  std::set<std::string> identities;
+  const auto everything = throughput_samples(measurement);
+  for (const auto& [gpu, seen] : everything) {
+    for (const auto& [precision, passes] : seen.forward) {
+      for (const PassObservation& pass : passes) {
+        identities.insert(model_identity(pass.model));
+      }
+    }
+    for (const auto& [precision, steps] : seen.train) {
+      for (const TrainObservation& step : steps) {
+        identities.insert(model_identity(step.pass.model));
+      }
+    }
+  }
+  for (const std::string& identity : identities) {
+    const auto rest = throughput_samples(measurement, identity);
+    for (const auto& [gpu, seen] : everything) {
+      const auto others = rest.find(gpu);
+      if (others == rest.end()) {
+        continue;
+      }
+      const auto curves = fit_curves(others->second, prior_bandwidth(options, gpu));
+      const auto report = [&](const char* what, const PassObservation& pass, double seconds) {
+        errors.push_back({.gpu = gpu,
+                          .what = what,
+                          .model = pass.model.name,
+                          .batch = pass.batch,
+                          .log_error = std::log(seconds / pass.seconds)});
+      };
+      for (const auto& [precision, passes] : seen.forward) {
+        const OperatorCurve* forward = find(curves, "forward", precision);
+        for (const PassObservation& pass : passes) {
+          if (model_identity(pass.model) == identity && forward != nullptr) {
+            report("forward_pass", pass, pass_seconds(*forward, pass.model, pass.batch, 1));
+          }
+        }
+      }
+      for (const auto& [precision, steps] : seen.train) {
+        const OperatorCurve* forward = find(curves, "forward", precision);
+        const OperatorCurve* backward = find(curves, "backward", precision);
+        const OperatorCurve* optimizer = find(curves, "optimizer", precision);
+        for (const auto& [pass, kind] : steps) {
+          if (model_identity(pass.model) == identity && forward != nullptr && backward != nullptr &&
+              optimizer != nullptr) {
+            report("train_step",
+                   pass,
+                   pass_seconds(*forward, pass.model, pass.batch, 1) +
+                       pass_seconds(*backward, pass.model, pass.batch, 2) +
+                       optimizer_seconds(*optimizer, pass.model, kind));
+          }
+        }
+      }
+    }
+  }
+  return errors;
+}
+
+}  // namespace vitsim
