@@ -517,10 +517,6 @@ std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
   }
   if (!model) {
     if (sheet == profiles.sheets.end()) {
-      std::vector<std::string> known;
-      for (const auto& [name, unused] : profiles.gpus) {
-        known.push_back(name);
-      }
       throw UserError(
           profile == profiles.gpus.end()
               ? fmt::format("unknown GPU \"{}\"", gpu)
