@@ -4,19 +4,19 @@
 // is a straight line in the batch, since a pass is a constant plus work per image; outside, the
 // nearest point is scaled by the throughput curve, or by the line through the two nearest points.
 //
-// Throughput curves of this GPU in this precision: flops and bytes of the cost graph, scaled so that
-// the nearest measured step of the same precision comes out right where there is one.
+// Throughput curves of this GPU in this precision: flops and bytes of the cost graph, scaled so
+// that the nearest measured step of the same precision comes out right where there is one.
 //
 // Data sheets: peak arithmetic and memory bandwidth times the efficiency that calibrated GPUs
 // reach, those of near generations weighing more. What leaving one of them out shows is the error.
 #include "calibrate/compute_model.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "calibrate/fit/throughput_fit.h"
 #include "models/distribution.h"
@@ -93,8 +93,7 @@ class MeasuredModel final : public ComputeModel {
       return {};
     }
     const std::vector<StepPoint>& points = curve_.points;
-    const auto above =
-        std::ranges::lower_bound(points, samples, {}, &StepPoint::micro_batch);
+    const auto above = std::ranges::lower_bound(points, samples, {}, &StepPoint::micro_batch);
     if (above != points.end() && above->micro_batch == samples) {
       return finish(scaled(*above, 1, static_cast<double>(samples)));
     }
@@ -114,10 +113,10 @@ class MeasuredModel final : public ComputeModel {
       }
       return finish(line);
     }
-    const double factor = passes_ ? passes_->seconds(curve_.model, samples) /
-                                        passes_->seconds(curve_.model, nearest.micro_batch)
-                                  : static_cast<double>(samples) /
-                                        static_cast<double>(nearest.micro_batch);
+    const double factor =
+        passes_ ? passes_->seconds(curve_.model, samples) /
+                      passes_->seconds(curve_.model, nearest.micro_batch)
+                : static_cast<double>(samples) / static_cast<double>(nearest.micro_batch);
     return finish(scaled(nearest, factor, static_cast<double>(samples)));
   }
 
@@ -221,13 +220,14 @@ std::vector<Efficiency> efficiencies(const std::string& gpu,
     const FlopsPerSecond peak = peak_flops(sheet->second, precision);
     const BytesPerSecond bandwidth = sheet->second.memory_bandwidth;
     const OperatorCurve* optimizer = find_optimizer(profile, precision);
-    Efficiency one{.forward_flops = passes->forward.flops_per_s / peak,
-                   .backward_flops = passes->backward.flops_per_s / peak,
-                   .bytes = passes->forward.bytes_per_s / bandwidth,
-                   .backward_bytes = passes->backward.bytes_per_s / bandwidth,
-                   .optimizer_bytes = optimizer == nullptr ? 0.3 : optimizer->bytes_per_s / bandwidth,
-                   .fused_backward = passes->backward.fused_attention,
-                   .weight = std::exp(-0.7 * std::abs(generation(sheet->second) - generation(target)))};
+    Efficiency one{
+        .forward_flops = passes->forward.flops_per_s / peak,
+        .backward_flops = passes->backward.flops_per_s / peak,
+        .bytes = passes->forward.bytes_per_s / bandwidth,
+        .backward_bytes = passes->backward.bytes_per_s / bandwidth,
+        .optimizer_bytes = optimizer == nullptr ? 0.3 : optimizer->bytes_per_s / bandwidth,
+        .fused_backward = passes->backward.fused_attention,
+        .weight = std::exp(-0.7 * std::abs(generation(sheet->second) - generation(target)))};
     // A GPU at a tenth of its sheet is ill, e.g. short of memory: no guide to others.
     if (one.forward_flops > 0.08) {
       found.push_back(one);
@@ -301,11 +301,10 @@ std::unique_ptr<ComputeModel> from_steps(const GpuProfile& profile,
       std::make_unique<MeasuredModel>(curve, pass_curves(profile, training.precision), head);
   const double parameters = static_cast<double>(parameter_count(training.model)) /
                             static_cast<double>(parameter_count(curve.model));
-  const double optimizer_change =
-      curve.optimizer == training.optimizer.kind ? 1
-      : training.optimizer.kind == OptimizerKind::kSgd ? 20.0 / 28
-      : curve.optimizer == OptimizerKind::kSgd         ? 28.0 / 20
-                                                       : 1;
+  const double optimizer_change = curve.optimizer == training.optimizer.kind       ? 1
+                                  : training.optimizer.kind == OptimizerKind::kSgd ? 20.0 / 28
+                                  : curve.optimizer == OptimizerKind::kSgd         ? 28.0 / 20
+                                                                                   : 1;
   const auto nearest = std::ranges::min_element(curve.points, {}, [&](const StepPoint& point) {
     return std::abs(point.micro_batch - micro_batch);
   });
@@ -315,23 +314,23 @@ std::unique_ptr<ComputeModel> from_steps(const GpuProfile& profile,
   const std::int64_t low = curve.points.front().micro_batch;
   const std::int64_t high = curve.points.back().micro_batch;
   if (nearest->micro_batch == micro_batch) {
-    model->basis = {.kind = "measured",
-                    .detail = fmt::format("{} in {} at micro-batch {}, measured",
-                                          curve.model.name,
-                                          name(curve.precision),
-                                          micro_batch),
-                    .error = profile.fit.runs > 0 ? std::optional(profile.fit.mean_abs_error)
-                                                  : std::nullopt};
+    model->basis = {
+        .kind = "measured",
+        .detail = fmt::format("{} in {} at micro-batch {}, measured",
+                              curve.model.name,
+                              name(curve.precision),
+                              micro_batch),
+        .error = profile.fit.runs > 0 ? std::optional(profile.fit.mean_abs_error) : std::nullopt};
   } else if (micro_batch > low && micro_batch < high) {
-    model->basis = {.kind = "interpolated",
-                    .detail = fmt::format("{} in {}: micro-batch {} between measured {} and {}",
-                                          curve.model.name,
-                                          name(curve.precision),
-                                          micro_batch,
-                                          low,
-                                          high),
-                    .error = profile.fit.runs > 0 ? std::optional(profile.fit.mean_abs_error)
-                                                  : std::nullopt};
+    model->basis = {
+        .kind = "interpolated",
+        .detail = fmt::format("{} in {}: micro-batch {} between measured {} and {}",
+                              curve.model.name,
+                              name(curve.precision),
+                              micro_batch,
+                              low,
+                              high),
+        .error = profile.fit.runs > 0 ? std::optional(profile.fit.mean_abs_error) : std::nullopt};
   } else {
     const double ratio = micro_batch > high
                              ? static_cast<double>(micro_batch) / static_cast<double>(high)
@@ -374,7 +373,8 @@ void set_curve_extras(ComputeModel& model,
   const double bytes = static_cast<double>(parameter_count(training.model)) *
                        gradient_bytes_per_parameter(training.precision).value();
   if (optimizer != nullptr) {
-    model.optimizer = Seconds(optimizer_seconds(*optimizer, training.model, training.optimizer.kind));
+    model.optimizer =
+        Seconds(optimizer_seconds(*optimizer, training.model, training.optimizer.kind));
   }
   if (training.gradient_sync != GradientSync::kDdp && bandwidth.value() > 0) {
     // Flattening reads and writes every gradient once, and once more on the way back.
@@ -389,11 +389,11 @@ std::unique_ptr<ComputeModel> from_curves(const GpuProfile& profile,
   const double anchor = anchor_of(profile, passes, training.precision);
   auto model = std::make_unique<CurveModel>(training.model, passes, anchor, typical_load(profiles));
   const auto sheet = profiles.sheets.find(profile.name);
-  set_curve_extras(*model,
-                   training,
-                   find_optimizer(profile, training.precision),
-                   sheet == profiles.sheets.end() ? BytesPerSecond(0)
-                                                  : sheet->second.memory_bandwidth);
+  set_curve_extras(
+      *model,
+      training,
+      find_optimizer(profile, training.precision),
+      sheet == profiles.sheets.end() ? BytesPerSecond(0) : sheet->second.memory_bandwidth);
   const double error = std::max(passes.forward.error.value_or(kCurveError),
                                 passes.backward.error.value_or(kCurveError));
   model->spread = profile.spread;
@@ -419,11 +419,12 @@ std::unique_ptr<ComputeModel> from_sheet(const std::string& gpu,
     }
     const FlopsPerSecond peak = peak_flops(sheet, training.precision);
     PassCurves passes;
-    passes.forward = {.kind = "forward",
-                      .precision = training.precision,
-                      .flops_per_s = peak * weighted_log_mean(all, &Efficiency::forward_flops),
-                      .bytes_per_s = sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::bytes),
-                      .overhead = microseconds(5)};
+    passes.forward = {
+        .kind = "forward",
+        .precision = training.precision,
+        .flops_per_s = peak * weighted_log_mean(all, &Efficiency::forward_flops),
+        .bytes_per_s = sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::bytes),
+        .overhead = microseconds(5)};
     passes.backward = passes.forward;
     passes.backward.kind = "backward";
     passes.backward.flops_per_s = peak * weighted_log_mean(all, &Efficiency::backward_flops);
@@ -431,11 +432,11 @@ std::unique_ptr<ComputeModel> from_sheet(const std::string& gpu,
         sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::backward_bytes);
     passes.backward.fused_attention =
         std::ranges::all_of(all, [](const Efficiency& one) { return one.fused_backward; });
-    auto model =
-        std::make_unique<CurveModel>(training.model, passes, 1, typical_load(profiles));
+    auto model = std::make_unique<CurveModel>(training.model, passes, 1, typical_load(profiles));
     const OperatorCurve optimizer{
         .kind = "optimizer",
-        .bytes_per_s = sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::optimizer_bytes)};
+        .bytes_per_s =
+            sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::optimizer_bytes)};
     set_curve_extras(*model, training, &optimizer, sheet.memory_bandwidth);
     double error = weighted_log_sigma(all);
     if (precision != training.precision) {
@@ -443,16 +444,16 @@ std::unique_ptr<ComputeModel> from_sheet(const std::string& gpu,
     }
     model->spread.run_sigma = error;
     model->spread.run_degrees = static_cast<int>(std::max<std::size_t>(all.size(), 3));
-    model->basis = {.kind = "data-sheet",
-                    .detail = fmt::format("nothing was measured on a {} in {}: its data sheet times "
-                                          "what {} calibrated GPUs reach of theirs{}",
-                                          gpu,
-                                          name(training.precision),
-                                          all.size(),
-                                          precision == training.precision
-                                              ? ""
-                                              : fmt::format(" in {}", name(precision))),
-                    .error = error};
+    model->basis = {
+        .kind = "data-sheet",
+        .detail = fmt::format(
+            "nothing was measured on a {} in {}: its data sheet times "
+            "what {} calibrated GPUs reach of theirs{}",
+            gpu,
+            name(training.precision),
+            all.size(),
+            precision == training.precision ? "" : fmt::format(" in {}", name(precision))),
+        .error = error};
     return model;
   }
   throw UserError(fmt::format(

@@ -216,10 +216,20 @@ std::int64_t RunSummary::world_size() const {
   return static_cast<std::int64_t>(run->gpus.size());
 }
 
+double RunSummary::message_bytes() const {
+  return std::ceil(gradient_bytes / static_cast<double>(run->gpus.size()));
+}
+
+bool RunSummary::phases_add_up() const {
+  return run->wall_clock_breakdown || run->gpus.size() == 1;
+}
+
 std::vector<RunSummary> summarise(const Measurement& measurement) {
   std::vector<RunSummary> summaries;
   for (const RecordedRun& run : measurement.runs) {
     RunSummary summary{.run = &run};
+    summary.gradient_bytes = static_cast<double>(parameter_count(run.model)) *
+                             gradient_bytes_per_parameter(run.precision).value();
     if (run.samples > 0 && !run.gpus.empty() && !run.micro_batch.empty()) {
       summary.plan = plan_epoch(run.samples,
                                 static_cast<std::int64_t>(run.gpus.size()),

@@ -42,12 +42,20 @@ struct RunSummary {
   const RecordedRun* run = nullptr;
   std::optional<EpochPlan> plan;   // where the samples are known
   std::optional<double> epoch_s;   // median over epochs, slowest rank
+  double gradient_bytes = 0;       // that one AllReduce carries
   std::vector<RankSummary> ranks;  // those whose phases were logged
 
   /// Full steps that an epoch is worth: its samples by those of a full step.
   [[nodiscard]] double full_steps() const;
   [[nodiscard]] std::int64_t micro_batch(std::size_t rank) const;
   [[nodiscard]] std::int64_t world_size() const;
+
+  /// What one ring step sends.
+  [[nodiscard]] double message_bytes() const;
+
+  /// False for several ranks whose log does not synchronise phases: launches then hide behind the
+  /// AllReduce, and the step is not the sum of its parts.
+  [[nodiscard]] bool phases_add_up() const;
 };
 
 /// Summaries of all runs of a measurement, in its order. The measurement must outlive them.

@@ -10,7 +10,7 @@ namespace vitsim {
 namespace {
 
 constexpr double kPriorRuns = 3;
-constexpr double kClip = 2.5;
+constexpr std::size_t kEnoughToTrim = 6;
 // Below this share of communication, a run's error is called compute's.
 constexpr double kMostlyCompute = 0.3;
 
@@ -28,23 +28,22 @@ std::optional<double> measured_seconds(const RunSummary& summary) {
   return std::nullopt;
 }
 
-// Root mean square of the values, clipped, pooled with a prior of `kPriorRuns` values of `prior`.
-double pooled_sigma(std::vector<double> values, double prior) {
-  if (values.size() >= 4) {
-    std::vector<double> magnitudes;
-    for (const double value : values) {
-      magnitudes.push_back(std::abs(value));
-    }
-    const double limit = kClip * std::max(1.4826 * median(magnitudes), prior);
-    for (double& value : values) {
-      value = std::clamp(value, -limit, limit);
-    }
+// Root mean square of the values pooled with a prior of `kPriorRuns` values of `prior`. Of six and
+// more the largest counts as much as the second: one strange run must not widen every interval.
+double pooled_sigma(const std::vector<double>& values, double prior) {
+  std::vector<double> magnitudes;
+  for (const double value : values) {
+    magnitudes.push_back(std::abs(value));
+  }
+  std::ranges::sort(magnitudes);
+  if (magnitudes.size() >= kEnoughToTrim) {
+    magnitudes.back() = magnitudes[magnitudes.size() - 2];
   }
   double sum = kPriorRuns * squared(prior);
-  for (const double value : values) {
-    sum += squared(value);
+  for (const double magnitude : magnitudes) {
+    sum += squared(magnitude);
   }
-  return std::sqrt(sum / (kPriorRuns + static_cast<double>(values.size())));
+  return std::sqrt(sum / (kPriorRuns + static_cast<double>(magnitudes.size())));
 }
 
 double typical_magnitude(const std::vector<double>& values) {
@@ -85,7 +84,8 @@ std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
   std::vector<LeftOutRun> errors;
   for (const RunSummary& summary : summaries) {
     const auto measured = measured_seconds(summary);
-    if (!measured || std::ranges::count(options.leave_out, summary.run->name) > 0) {
+    if (!measured || !summary.phases_add_up() ||
+        std::ranges::count(options.leave_out, summary.run->name) > 0) {
       continue;
     }
     FitOptions without = options;
@@ -114,6 +114,13 @@ std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
       if (compute > slowest) {
         slowest = compute;
         error.gpu = summary.run->gpus[rank];
+      }
+    }
+    for (const RankSummary& rank : summary.ranks) {
+      const auto index = static_cast<std::size_t>(rank.rank);
+      if (!error.link.empty() && summary.run->gpus[index] == error.gpu) {
+        const double copy = fit.constants.at(curve_key(*summary.run, index)).copy_s;
+        error.log_reduce_error = std::log(rank.pure_all_reduce_s() / (parts->all_reduce_s + copy));
       }
     }
     errors.push_back(std::move(error));
@@ -159,34 +166,34 @@ Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
     }
   }
 
-  // What compute does not explain of a run's error is the network's, counted by its share.
-  struct NetworkErrors {
-    std::vector<double> values;
-    double weight = 0;
-  };
-
-  std::map<std::string, NetworkErrors> network;
+  // The network's own error where a log shows the AllReduce; else what compute does not explain,
+  // where the AllReduce is enough of the step to show.
+  std::map<std::string, std::vector<double>> network;
   std::vector<double> all_network;
   for (const LeftOutRun& error : errors) {
     if (error.link.empty()) {
       continue;
     }
     const double share = 1 - error.compute_share;
-    const double compute_sigma =
-        error.compute_share * spreads.gpus[error.gpu].run_sigma.value_or(0);
-    const double excess = std::max(0.0, squared(error.log_error) - squared(compute_sigma));
-    const double value = std::sqrt(excess) / share;
-    auto& sums = network[error.link];
-    // A small share of communication says little: its value enters with that weight.
-    sums.values.push_back(value * std::min(1.0, share / kMostlyCompute));
-    sums.weight += std::min(1.0, share / kMostlyCompute);
-    all_network.push_back(sums.values.back());
+    std::optional<double> value = error.log_reduce_error;
+    if (!value && share > kMostlyCompute) {
+      const double compute_sigma =
+          error.compute_share * spreads.gpus[error.gpu].run_sigma.value_or(0);
+      value = std::sqrt(std::max(0.0, squared(error.log_error) - squared(compute_sigma))) / share;
+    }
+    spreads.links[error.link];
+    if (value) {
+      network[error.link].push_back(*value);
+      all_network.push_back(*value);
+    }
   }
   const double typical_network = typical_magnitude(all_network);
-  for (const auto& [link, sums] : network) {
-    Spread& spread = spreads.links[link];
-    spread.run_sigma = pooled_sigma(sums.values, typical_network);
-    spread.run_degrees = static_cast<int>(kPriorRuns + sums.weight);
+  for (auto& [link, spread] : spreads.links) {
+    const std::vector<double>& values = network[link];
+    if (!all_network.empty()) {
+      spread.run_sigma = pooled_sigma(values, typical_network);
+      spread.run_degrees = static_cast<int>(kPriorRuns + static_cast<double>(values.size()));
+    }
   }
   return spreads;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,10 +12,11 @@ namespace vitsim {
 /// How far one left-out run fell from a fit that had not seen it.
 struct LeftOutRun {
   std::string run;
-  std::string gpu;           // the slowest kind
-  std::string link;          // empty for one rank
-  double log_error = 0;      // ln(measured / predicted)
-  double compute_share = 1;  // of the predicted step
+  std::string gpu;                         // the slowest kind
+  std::string link;                        // empty for one rank
+  double log_error = 0;                    // ln(measured / predicted)
+  double compute_share = 1;                // of the predicted step
+  std::optional<double> log_reduce_error;  // of the AllReduce alone, where a log shows it
 };
 
 /// Refits without each run in turn. Runs which hold something that no other run shows are absent.
@@ -28,10 +30,10 @@ struct Spreads {
   std::map<std::string, Spread> links;
 };
 
-/// Spread between runs: the left-out errors, those beyond 2.5 robust sigmas counted as that far,
-/// pooled with a prior worth three runs at the typical spread of all kinds, since a kind with two
-/// runs cannot know its own. Spread between equal GPUs: from how long logged ranks waited for
-/// GPUs of their own kind. Spread between steps: as logged.
+/// Spread between runs: root mean square of the left-out errors, the largest of six and more
+/// counted as the second largest, pooled with a prior worth three runs at the typical spread of all
+/// kinds, since a kind with two runs cannot know its own. Spread between equal GPUs: from how long
+/// logged ranks waited for GPUs of their own kind. Spread between steps: as logged.
 Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
                          const std::vector<RunSummary>& summaries);
 

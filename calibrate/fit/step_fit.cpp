@@ -46,15 +46,6 @@ constexpr double kLatencyLogSigma = 1.5;
 constexpr double kNetworkLatency = 200e-6;
 constexpr double kNodeLatency = 20e-6;
 
-double gradient_bytes(const RecordedRun& run) {
-  return static_cast<double>(parameter_count(run.model)) *
-         gradient_bytes_per_parameter(run.precision).value();
-}
-
-double message_bytes(const RecordedRun& run) {
-  return std::ceil(gradient_bytes(run) / static_cast<double>(run.gpus.size()));
-}
-
 // AdamW reads weight, gradient and both moments and writes three of them; a copy reads and writes.
 // Both scale with memory bandwidth, which is how GPUs without logged phases get theirs.
 double bandwidth_of(const FitOptions& options, const std::string& gpu) {
@@ -98,7 +89,7 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
   std::map<CurveKey, double> parameters;
   for (const RunSummary* summary : used) {
     for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
-      parameters[curve_key(*summary->run, rank)] = gradient_bytes(*summary->run);
+      parameters[curve_key(*summary->run, rank)] = summary->gradient_bytes;
     }
     for (const RankSummary& rank : summary->ranks) {
       const CurveKey key = curve_key(*summary->run, static_cast<std::size_t>(rank.rank));
@@ -191,7 +182,7 @@ class Unknowns {
         }
       }
       if (run.gpus.size() > 1) {
-        add_link(link_name(run), run.one_node, message_bytes(run), guess_rate(*summary));
+        add_link(link_name(run), run.one_node, summary->message_bytes(), guess_rate(*summary));
       }
     }
     for (const AloneReduce& reduce : alone) {
@@ -297,7 +288,7 @@ class Unknowns {
   static double guess_rate(const RunSummary& summary) {
     for (const RankSummary& rank : summary.ranks) {
       if (rank.full.all_reduce_s > 0) {
-        return gradient_bytes(*summary.run) / rank.full.all_reduce_s;
+        return summary.gradient_bytes / rank.full.all_reduce_s;
       }
     }
     return summary.run->one_node ? 5e9 : 1e9;
@@ -411,7 +402,7 @@ std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summ
       return std::nullopt;
     }
     parts.all_reduce_s =
-        ring_seconds(link->second, gradient_bytes(run), static_cast<double>(run.gpus.size()));
+        ring_seconds(link->second, summary.gradient_bytes, static_cast<double>(run.gpus.size()));
   }
   if (summary.plan) {
     // The short last step computes less but reduces as much.
@@ -429,7 +420,7 @@ StepFit fit_steps(const std::vector<RunSummary>& summaries,
   for (const RunSummary& summary : summaries) {
     const bool left_out = std::ranges::count(options.leave_out, summary.run->name) > 0;
     const bool tells = !summary.ranks.empty() || (summary.epoch_s && summary.plan);
-    if (!left_out && tells) {
+    if (!left_out && tells && summary.phases_add_up()) {
       used.push_back(&summary);
     }
   }
