@@ -1,0 +1,189 @@
+// Resizing, with the arithmetic of torchvision's Resize on float tensors (and of Pillow): for every
+// output pixel a triangle filter is centred on c = (i + 1/2) in/out of the input's axis, as wide as
+// one input pixel to each side when enlarging, as one output pixel (in/out inputs) when shrinking,
+// which is what antialiases. Taps whose centre lies within that reach, and inside of the image, are
+// weighted by 1 - |distance| / reach; then the weights are divided by their sum, which at the edges
+// repeats the outermost pixels.
+//
+// Rows and columns are filtered one after the other. Rows come first, kLanes of them side by side,
+// so that one instruction works on kLanes rows; the levels are normalised by a table on the way in:
+// weights sum to 1, so normalising before resizing gives what normalising after it would. No
+// full-size float copy of a large photograph is made. The cost for s output pixels a side, from h
+// rows: h * s * taps + s * s * taps multiply-adds a channel.
+
+#include "trainer/data/transform.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "models/error.h"
+#include "trainer/data/counter_random.h"
+
+namespace vitsim {
+
+namespace {
+
+constexpr std::int64_t kLanes = 8;
+constexpr std::uint64_t kCutPurpose = 0xc07;
+
+// Half of what is cut off, halves to even as torchvision's CenterCrop rounds.
+std::int64_t centred(std::int64_t surplus) {
+  return std::llrint(static_cast<double>(surplus) / 2);
+}
+
+}  // namespace
+
+Cut random_cut(const AugmentSpec& augment,
+               std::uint64_t seed,
+               std::int64_t epoch,
+               std::int64_t index,
+               std::int64_t height,
+               std::int64_t width) {
+  CounterRandom random(
+      seed, {kCutPurpose, static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(index)});
+  // All three are drawn whatever is used, so that turning one on leaves the others as they were.
+  const std::int64_t down = random.below(2 * (height / 8) + 1) - height / 8;
+  const std::int64_t right = random.below(2 * (width / 8) + 1) - width / 8;
+  const bool flip = random.below(2) == 1;
+  return {.down = augment.crop ? down : 0,
+          .right = augment.crop ? right : 0,
+          .flip = augment.flip && flip};
+}
+
+AxisWeights axis_weights(std::int64_t in,
+                         std::int64_t out,
+                         std::int64_t begin,
+                         std::int64_t count) {
+  const double scale = static_cast<double>(in) / static_cast<double>(out);
+  const double reach = std::max(1.0, scale);
+  AxisWeights axis;
+  axis.taps = std::min(in, 2 * static_cast<std::int64_t>(std::ceil(reach)) + 1);
+  axis.first.resize(static_cast<std::size_t>(count));
+  axis.weight.assign(static_cast<std::size_t>(count * axis.taps), 0.0F);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double centre = (static_cast<double>(begin + i) + 0.5) * scale;
+    const std::int64_t low =
+        std::max<std::int64_t>(0, static_cast<std::int64_t>(std::floor(centre - reach + 0.5)));
+    const std::int64_t high =
+        std::min(in, static_cast<std::int64_t>(std::floor(centre + reach + 0.5)));
+    // Near the end the window of `taps` inputs moves back, so that it never leaves the input.
+    const std::int64_t first = std::min(low, in - axis.taps);
+    axis.first[static_cast<std::size_t>(i)] = first;
+    const auto weight_of = [&](std::int64_t tap) {
+      return std::max(0.0, 1 - std::abs((static_cast<double>(tap) + 0.5 - centre) / reach));
+    };
+    double sum = 0;
+    for (std::int64_t tap = low; tap < high; ++tap) {
+      sum += weight_of(tap);
+    }
+    for (std::int64_t tap = low; tap < high; ++tap) {
+      axis.weight[static_cast<std::size_t>(i * axis.taps + tap - first)] =
+          static_cast<float>(weight_of(tap) / sum);
+    }
+  }
+  return axis;
+}
+
+ImageTransform::ImageTransform(std::int64_t image_size, const Normalisation& normalisation)
+    : size_(image_size), levels_(normalisation.mean.size()) {
+  for (std::size_t channel = 0; channel < levels_.size(); ++channel) {
+    for (std::size_t level = 0; level < 256; ++level) {
+      levels_[channel][level] =
+          (static_cast<float>(level) / 255.0F - normalisation.mean[channel]) /
+          normalisation.deviation[channel];
+    }
+  }
+}
+
+// Rows top, top + 1, ... of one channel of the cut, normalised, into rows_: value x of row r at
+// x * kLanes + r. Lanes past the last row repeat it.
+void ImageTransform::convert_rows(const Image& image,
+                                  const Cut& cut,
+                                  std::int64_t top,
+                                  std::int64_t channel) {
+  const auto& levels = levels_[static_cast<std::size_t>(channel)];
+  const float black = levels[0];
+  const std::int64_t begin = std::max<std::int64_t>(0, -cut.right);
+  const std::int64_t end = std::min(image.width, image.width - cut.right);
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    float* out = rows_.data() + lane;
+    const std::int64_t y = std::min(top + lane, image.height - 1) + cut.down;
+    if (y < 0 || y >= image.height) {
+      for (std::int64_t x = 0; x < image.width; ++x) {
+        out[x * kLanes] = black;
+      }
+      continue;
+    }
+    const std::int64_t step = cut.flip ? -kLanes : kLanes;
+    float* cursor = cut.flip ? out + (image.width - 1) * kLanes : out;
+    for (std::int64_t x = 0; x < begin; ++x, cursor += step) {
+      *cursor = black;
+    }
+    const std::uint8_t* pixel =
+        image.row(y) + (begin + cut.right) * image.channels + channel;
+    for (std::int64_t x = begin; x < end; ++x, cursor += step, pixel += image.channels) {
+      *cursor = levels[*pixel];
+    }
+    for (std::int64_t x = end; x < image.width; ++x, cursor += step) {
+      *cursor = black;
+    }
+  }
+}
+
+void ImageTransform::apply(const Image& image, const Cut& cut, std::span<float> out) {
+  VITSIM_CHECK(image.channels, ==, static_cast<std::int64_t>(levels_.size()));
+  VITSIM_CHECK(out.size(), ==, static_cast<std::size_t>(image.channels * size_ * size_));
+  // The shorter side becomes size_, the longer one keeps the aspect; the centre square is taken.
+  const std::int64_t shorter = std::min(image.width, image.height);
+  const std::int64_t full_width = size_ * image.width / shorter;
+  const std::int64_t full_height = size_ * image.height / shorter;
+  const AxisWeights across =
+      axis_weights(image.width, full_width, centred(full_width - size_), size_);
+  const AxisWeights downward =
+      axis_weights(image.height, full_height, centred(full_height - size_), size_);
+
+  // Only rows that some output needs.
+  const std::int64_t first_row = downward.first.front();
+  const std::int64_t row_end = downward.first.back() + downward.taps;
+  rows_.resize(static_cast<std::size_t>(image.width * kLanes));
+  narrowed_.resize(static_cast<std::size_t>((row_end - first_row + kLanes) * size_));
+
+  for (std::int64_t channel = 0; channel < image.channels; ++channel) {
+    for (std::int64_t top = first_row; top < row_end; top += kLanes) {
+      convert_rows(image, cut, top, channel);
+      float* narrowed = narrowed_.data() + (top - first_row) * size_;
+      for (std::int64_t x = 0; x < size_; ++x) {
+        std::array<float, kLanes> sum{};
+        const float* source = rows_.data() + across.first[static_cast<std::size_t>(x)] * kLanes;
+        const float* weight = across.weight.data() + x * across.taps;
+        for (std::int64_t tap = 0; tap < across.taps; ++tap) {
+          for (std::size_t lane = 0; lane < kLanes; ++lane) {
+            sum[lane] += weight[tap] * source[tap * kLanes + static_cast<std::int64_t>(lane)];
+          }
+        }
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+          narrowed[static_cast<std::int64_t>(lane) * size_ + x] = sum[lane];
+        }
+      }
+    }
+    for (std::int64_t y = 0; y < size_; ++y) {
+      float* target = out.data() + (channel * size_ + y) * size_;
+      const float* weight = downward.weight.data() + y * downward.taps;
+      const float* source =
+          narrowed_.data() + (downward.first[static_cast<std::size_t>(y)] - first_row) * size_;
+      for (std::int64_t x = 0; x < size_; ++x) {
+        target[x] = weight[0] * source[x];
+      }
+      for (std::int64_t tap = 1; tap < downward.taps; ++tap) {
+        if (weight[tap] == 0) {
+          continue;
+        }
+        for (std::int64_t x = 0; x < size_; ++x) {
+          target[x] += weight[tap] * source[tap * size_ + x];
+        }
+      }
+    }
+  }
+}
+
+}  // namespace vitsim
