@@ -23,9 +23,8 @@ std::vector<float> resized(const std::vector<std::vector<int>>& rows,
                            std::int64_t size,
                            const Cut& cut = {}) {
   Image image;
-  image.reshape(static_cast<std::int64_t>(rows.size()),
-                static_cast<std::int64_t>(rows.front().size()),
-                1);
+  image.reshape(
+      static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(rows.front().size()), 1);
   for (std::size_t y = 0; y < rows.size(); ++y) {
     for (std::size_t x = 0; x < rows[y].size(); ++x) {
       image.row(static_cast<std::int64_t>(y))[x] = static_cast<std::uint8_t>(rows[y][x]);
@@ -41,8 +40,8 @@ MATCHER_P(NearRows, expected, "") {
 }
 
 TEST(AxisWeights, EnlargesBilinearly) {
-  // 2 -> 4: centres at 0.25, 0.75, 1.25, 1.75 of inputs centred at 0.5 and 1.5. The first is left of
-  // the first centre and repeats it; the second is a quarter of the way to the second input.
+  // 2 -> 4: centres at 0.25, 0.75, 1.25, 1.75 of inputs centred at 0.5 and 1.5. The first is left
+  // of the first centre and repeats it; the second is a quarter of the way to the second input.
   const AxisWeights axis = axis_weights(2, 4, 0, 4);
   ASSERT_EQ(axis.taps, 2);
   EXPECT_THAT(axis.first, ElementsAre(0, 0, 0, 0));
@@ -50,9 +49,9 @@ TEST(AxisWeights, EnlargesBilinearly) {
 }
 
 TEST(AxisWeights, ShrinksWithATriangleAsWideAsTwoOutputs) {
-  // 8 -> 4, scale 2, reach 2: output 1 is centred at 3; inputs 1..4 (centres 1.5 .. 4.5) lie 1.5, 0.5,
-  // 0.5, 1.5 away: weights 0.25, 0.75, 0.75, 0.25, sum 2. Output 0 is centred at 1: inputs 0, 1, 2 at
-  // 0.5, 0.5, 1.5 away: 0.75, 0.75, 0.25 by their sum 1.75.
+  // 8 -> 4, scale 2, reach 2: output 1 is centred at 3; inputs 1..4 (centres 1.5 .. 4.5) lie 1.5,
+  // 0.5, 0.5, 1.5 away: weights 0.25, 0.75, 0.75, 0.25, sum 2. Output 0 is centred at 1: inputs 0,
+  // 1, 2 at 0.5, 0.5, 1.5 away: 0.75, 0.75, 0.25 by their sum 1.75.
   const AxisWeights axis = axis_weights(8, 4, 0, 2);
   ASSERT_EQ(axis.taps, 5);
   EXPECT_THAT(axis.first, ElementsAre(0, 1));
@@ -101,7 +100,13 @@ TEST(AxisWeights, OfAWindowAreThoseOfTheWhole) {
 }
 
 TEST(ImageTransform, LeavesAnImageOfTheRightSizeAsItIs) {
-  EXPECT_THAT(resized({{1, 2, 3}, {4, 5, 6}, {7, 8, 9}}, 3),
+  EXPECT_THAT(resized(
+                  {
+                      {1, 2, 3},
+                      {4, 5, 6},
+                      {7, 8, 9}
+  },
+                  3),
               NearRows(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
@@ -109,15 +114,20 @@ TEST(ImageTransform, EnlargesBothWays) {
   // Bilinear is the product of both axes; weights of 2 -> 4 are 1, 3/4, 1/4, 0. With values 0, 16
   // above 32, 48 rows add 0, 8, 24, 32 and columns 0, 4, 12, 16.
   EXPECT_THAT(
-      resized({{0, 16}, {32, 48}}, 4),
+      resized(
+          {
+              { 0, 16},
+              {32, 48}
+  },
+          4),
       NearRows(std::vector<float>{0, 4, 12, 16, 8, 12, 20, 24, 24, 28, 36, 40, 32, 36, 44, 48}));
 }
 
 TEST(ImageTransform, ShrinksWithoutAliasing) {
-  // Columns alternate 0 and 200. Without antialiasing two outputs would see 0, 200 or 100 by chance;
-  // the triangle over 4 inputs a side (8 -> 2) gives, for output 0 centred at 2, inputs 0..5 the
-  // weights 5, 7, 7, 5, 3, 1 of 28: 200 * (7 + 5 + 1) / 28 = 92.857; output 1 is its mirror image:
-  // inputs 2..7 weigh 1, 3, 5, 7, 7, 5: 200 * (3 + 7 + 5) / 28 = 107.143.
+  // Columns alternate 0 and 200. Without antialiasing two outputs would see 0, 200 or 100 by
+  // chance; the triangle over 4 inputs a side (8 -> 2) gives, for output 0 centred at 2, inputs
+  // 0..5 the weights 5, 7, 7, 5, 3, 1 of 28: 200 * (7 + 5 + 1) / 28 = 92.857; output 1 is its
+  // mirror image: inputs 2..7 weigh 1, 3, 5, 7, 7, 5: 200 * (3 + 7 + 5) / 28 = 107.143.
   const std::vector<std::vector<int>> stripes(8, {0, 200, 0, 200, 0, 200, 0, 200});
   EXPECT_THAT(resized(stripes, 2),
               NearRows(std::vector<float>{92.857F, 107.143F, 92.857F, 107.143F}));
@@ -125,14 +135,30 @@ TEST(ImageTransform, ShrinksWithoutAliasing) {
 
 TEST(ImageTransform, TakesTheCentreOfALongImage) {
   // 2 rows of 6 to 2 x 2: no resizing, columns 2 and 3 are the centre.
-  EXPECT_THAT(resized({{0, 1, 2, 3, 4, 5}, {10, 11, 12, 13, 14, 15}}, 2),
+  EXPECT_THAT(resized(
+                  {
+                      { 0,  1,  2,  3,  4,  5},
+                      {10, 11, 12, 13, 14, 15}
+  },
+                  2),
               NearRows(std::vector<float>{2, 3, 12, 13}));
-  EXPECT_THAT(resized({{0, 1}, {2, 3}, {4, 5}, {6, 7}}, 2),
+  EXPECT_THAT(resized(
+                  {
+                      {0, 1},
+                      {2, 3},
+                      {4, 5},
+                      {6, 7}
+  },
+                  2),
               NearRows(std::vector<float>{2, 3, 4, 5}));
 }
 
 TEST(ImageTransform, MovesTheWindowAndFillsWithBlack) {
-  const std::vector<std::vector<int>> image = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
+  const std::vector<std::vector<int>> image = {
+      {1, 2, 3},
+      {4, 5, 6},
+      {7, 8, 9}
+  };
   EXPECT_THAT(resized(image, 3, {.down = 1, .right = 0}),
               NearRows(std::vector<float>{4, 5, 6, 7, 8, 9, 0, 0, 0}));
   EXPECT_THAT(resized(image, 3, {.down = -1, .right = 1}),
@@ -142,7 +168,11 @@ TEST(ImageTransform, MovesTheWindowAndFillsWithBlack) {
 }
 
 TEST(ImageTransform, MirrorsAfterMoving) {
-  const std::vector<std::vector<int>> image = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
+  const std::vector<std::vector<int>> image = {
+      {1, 2, 3},
+      {4, 5, 6},
+      {7, 8, 9}
+  };
   EXPECT_THAT(resized(image, 3, {.down = 0, .right = 0, .flip = true}),
               NearRows(std::vector<float>{3, 2, 1, 6, 5, 4, 9, 8, 7}));
   EXPECT_THAT(resized(image, 3, {.down = 0, .right = 1, .flip = true}),
@@ -151,7 +181,10 @@ TEST(ImageTransform, MirrorsAfterMoving) {
 
 TEST(ImageTransform, NormalisesByChannelIntoPlanes) {
   // (51/255 - 0.1) / 0.5 = 0.2; (102/255 - 0.5) / 0.2 = -0.5; (255/255 - 0) / 1 = 1.
-  const Normalisation normalisation = {.mean = {0.1F, 0.5F, 0}, .deviation = {0.5F, 0.2F, 1}};
+  const Normalisation normalisation = {
+      .mean = {0.1F, 0.5F, 0},
+        .deviation = {0.5F, 0.2F, 1}
+  };
   std::vector<float> out(3 * 4 * 4);
   ImageTransform(4, normalisation).apply(testing::plain_image(2, 2, {51, 102, 255}), {}, out);
   for (std::size_t i = 0; i < 16; ++i) {
@@ -165,7 +198,14 @@ TEST(ImageTransform, ServesImagesOfAnySizeOneAfterTheOther) {
   ImageTransform transform(5, kPlain);
   std::vector<float> out(25);
   for (const auto& [height, width] : std::vector<std::pair<int, int>>{
-           {1, 1}, {1, 40}, {40, 1}, {3, 200}, {201, 7}, {5, 5}, {1000, 999}}) {
+           {   1,   1},
+           {   1,  40},
+           {  40,   1},
+           {   3, 200},
+           { 201,   7},
+           {   5,   5},
+           {1000, 999}
+  }) {
     transform.apply(testing::plain_image(height, width, {77}), {}, out);
     for (const float value : out) {
       ASSERT_NEAR(value, 77, 1e-3) << height << " x " << width;

@@ -27,10 +27,8 @@ std::optional<std::string> check_labels(const CifarFormat& format,
     const std::uint8_t* labels = records.data() + record * record_bytes;
     const int label = labels[format.label_bytes - 1];
     if (label >= format.classes) {
-      return fmt::format("record {} has label {}, but labels end at {}",
-                         record,
-                         label,
-                         format.classes - 1);
+      return fmt::format(
+          "record {} has label {}, but labels end at {}", record, label, format.classes - 1);
     }
     if (format.label_bytes == 2 && labels[0] >= format.coarse_classes) {
       return fmt::format("record {} has coarse label {}, but those end at {}",
@@ -67,10 +65,8 @@ std::optional<std::string> append_file(const CifarFormat& format,
   const std::size_t begin = records.size();
   records.resize(begin + static_cast<std::size_t>(expected));
   if (!stream.read(reinterpret_cast<char*>(records.data() + begin), expected)) {
-    return fmt::format("{}: only {} of {} bytes could be read",
-                       file.string(),
-                       stream.gcount(),
-                       expected);
+    return fmt::format(
+        "{}: only {} of {} bytes could be read", file.string(), stream.gcount(), expected);
   }
   if (const auto problem = check_labels(format, std::span(records).subspan(begin))) {
     return fmt::format("{}: {}", file.string(), *problem);
@@ -81,39 +77,40 @@ std::optional<std::string> append_file(const CifarFormat& format,
 }  // namespace
 
 CifarFormat cifar10_format() {
-  return {.name = "cifar10",
-          .folder = "cifar-10-batches-bin",
-          .archive = "cifar-10-binary.tar.gz",
-          .archive_md5 = "c32a1d4ab5d03f1284b67883e8d87530",
-          .train_files = {"data_batch_1.bin",
-                          "data_batch_2.bin",
-                          "data_batch_3.bin",
-                          "data_batch_4.bin",
-                          "data_batch_5.bin"},
-          .test_files = {"test_batch.bin"},
-          .records_per_train_file = 10'000,
-          .records_per_test_file = 10'000,
-          .label_bytes = 1,
-          .classes = 10,
-          .coarse_classes = 0,
-          .normalisation = {.mean = {0.4914F, 0.4822F, 0.4465F},
-                            .deviation = {0.2470F, 0.2435F, 0.2616F}}};
+  return {
+      .name = "cifar10",
+      .folder = "cifar-10-batches-bin",
+      .archive = "cifar-10-binary.tar.gz",
+      .archive_md5 = "c32a1d4ab5d03f1284b67883e8d87530",
+      .train_files = {                 "data_batch_1.bin",
+                      "data_batch_2.bin", "data_batch_3.bin",
+                      "data_batch_4.bin", "data_batch_5.bin"},
+      .test_files = {                   "test_batch.bin"    },
+      .records_per_train_file = 10'000,
+      .records_per_test_file = 10'000,
+      .label_bytes = 1,
+      .classes = 10,
+      .coarse_classes = 0,
+      .normalisation = {.mean = {0.4914F, 0.4822F, 0.4465F},
+                      .deviation = {0.2470F, 0.2435F, 0.2616F}                   }
+  };
 }
 
 CifarFormat cifar100_format() {
-  return {.name = "cifar100",
-          .folder = "cifar-100-binary",
-          .archive = "cifar-100-binary.tar.gz",
-          .archive_md5 = "03b5dce01913d631647c71ecec9e9cb8",
-          .train_files = {"train.bin"},
-          .test_files = {"test.bin"},
-          .records_per_train_file = 50'000,
-          .records_per_test_file = 10'000,
-          .label_bytes = 2,
-          .classes = 100,
-          .coarse_classes = 20,
-          .normalisation = {.mean = {0.5071F, 0.4865F, 0.4409F},
-                            .deviation = {0.2673F, 0.2564F, 0.2762F}}};
+  return {
+      .name = "cifar100",
+      .folder = "cifar-100-binary",
+      .archive = "cifar-100-binary.tar.gz",
+      .archive_md5 = "03b5dce01913d631647c71ecec9e9cb8",
+      .train_files = {                        "train.bin"},
+      .test_files = { "test.bin"                                  },
+      .records_per_train_file = 50'000,
+      .records_per_test_file = 10'000,
+      .label_bytes = 2,
+      .classes = 100,
+      .coarse_classes = 20,
+      .normalisation = { .mean = {0.5071F, 0.4865F, 0.4409F},                                  .deviation = {0.2673F, 0.2564F, 0.2762F}}
+  };
 }
 
 CifarDataset::CifarDataset(const CifarFormat& format,
@@ -146,7 +143,9 @@ CifarDataset::CifarDataset(const CifarFormat& format,
   }
 }
 
-std::int64_t CifarDataset::record_bytes() const { return format_.label_bytes + kPixelBytes; }
+std::int64_t CifarDataset::record_bytes() const {
+  return format_.label_bytes + kPixelBytes;
+}
 
 std::int64_t CifarDataset::size() const {
   return static_cast<std::int64_t>(records_.size()) / record_bytes();

@@ -17,9 +17,8 @@ namespace {
 
 std::filesystem::path path_of(const DatasetSpec& spec, std::string_view holds) {
   if (!spec.path) {
-    throw UserError(fmt::format("training.dataset.path is missing: dataset \"{}\" is read from {}",
-                                spec.name,
-                                holds));
+    throw UserError(fmt::format(
+        "training.dataset.path is missing: dataset \"{}\" is read from {}", spec.name, holds));
   }
   return *spec.path;
 }
@@ -66,11 +65,10 @@ std::unique_ptr<Dataset> open_named(const TrainingSpec& training,
     return open_cifar(cifar100_format(), training, split);
   }
   if (spec.name == "image-folder") {
-    return std::make_unique<ImageFolderDataset>(
-        path_of(spec, "a folder with train/CLASS/*.jpg"),
-        split,
-        training.model.channels,
-        on_unreadable);
+    return std::make_unique<ImageFolderDataset>(path_of(spec, "a folder with train/CLASS/*.jpg"),
+                                                split,
+                                                training.model.channels,
+                                                on_unreadable);
   }
   throw UserError(
       fmt::format("training.dataset.name: \"{}\" can be predicted, not trained (cifar10, cifar100, "

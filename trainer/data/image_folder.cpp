@@ -41,8 +41,8 @@ fs::path split_folder(const fs::path& path, Split split) {
   const fs::path test = first_of({"test", "val"});
   if (split == Split::kTest) {
     if (test.empty()) {
-      throw UserError(fmt::format("{} has neither a folder test nor val to evaluate on",
-                                  path.string()));
+      throw UserError(
+          fmt::format("{} has neither a folder test nor val to evaluate on", path.string()));
     }
     return test;
   }
@@ -66,8 +66,8 @@ std::vector<std::string> sorted_folders(const fs::path& path) {
 // Paths below `folder` of the images in it and in the folders within.
 std::vector<std::string> sorted_images(const fs::path& folder) {
   std::vector<std::string> names;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(
-           folder, fs::directory_options::follow_directory_symlink)) {
+  for (const fs::directory_entry& entry :
+       fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink)) {
     if (is_image_name(entry.path()) && !entry.is_directory()) {
       names.push_back(entry.path().lexically_relative(folder).string());
     }
@@ -86,7 +86,10 @@ ImageFolderDataset::ImageFolderDataset(const fs::path& path,
   if (channels == 1) {
     normalisation_ = {.mean = {0.449F}, .deviation = {0.226F}};
   } else if (channels == 3) {
-    normalisation_ = {.mean = {0.485F, 0.456F, 0.406F}, .deviation = {0.229F, 0.224F, 0.225F}};
+    normalisation_ = {
+        .mean = {0.485F, 0.456F, 0.406F},
+          .deviation = {0.229F, 0.224F, 0.225F}
+    };
   } else {
     throw UserError(fmt::format(
         "training.channels is {}, but JPEG and PNG images have 1 (grey) or 3 (colour)", channels));
@@ -97,9 +100,8 @@ ImageFolderDataset::ImageFolderDataset(const fs::path& path,
     for (const std::string& folder : sorted_folders(root_)) {
       const auto place = std::ranges::lower_bound(class_names_, folder);
       if (place == class_names_.end() || *place != folder) {
-        problems.push_back(fmt::format("{}: class {} is not among the training classes",
-                                       root_.string(),
-                                       folder));
+        problems.push_back(
+            fmt::format("{}: class {} is not among the training classes", root_.string(), folder));
         continue;
       }
       const std::vector<std::string> images = sorted_images(root_ / folder);
@@ -151,8 +153,7 @@ std::int64_t ImageFolderDataset::read(std::int64_t index, Image& image) const {
 void ImageFolderDataset::note_unreadable(std::int64_t index, std::string_view why) const {
   const std::lock_guard lock(mutex_);
   unreadable_.try_emplace(
-      index,
-      fmt::format("{}: {}", path_of(files_[static_cast<std::size_t>(index)]).string(), why));
+      index, fmt::format("{}: {}", path_of(files_[static_cast<std::size_t>(index)]).string(), why));
 }
 
 std::vector<std::string> ImageFolderDataset::unreadable() const {

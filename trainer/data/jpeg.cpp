@@ -6,12 +6,9 @@
 
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs it and does not include it
-#include <string>
-
-#include <fmt/format.h>
-#include <jpeglib.h>
 
 #include <jerror.h>
+#include <jpeglib.h>
 
 #include "trainer/data/decode.h"
 
@@ -41,7 +38,6 @@ void note(j_common_ptr decoder, int level) {
     case JWRN_JPEG_EOF:
     case JWRN_HIT_MARKER:
     case JWRN_HUFF_BAD_CODE:
-    case JWRN_ARITH_BAD_CODE:
       fail(decoder);
     default:
       break;
@@ -49,7 +45,10 @@ void note(j_common_ptr decoder, int level) {
 }
 
 // CMYK as Adobe writes it, inverted: 255 is no ink.
-void cmyk_to_channels(const JSAMPLE* cmyk, std::int64_t width, bool inverted, std::int64_t channels,
+void cmyk_to_channels(const JSAMPLE* cmyk,
+                      std::int64_t width,
+                      bool inverted,
+                      std::int64_t channels,
                       std::uint8_t* out) {
   for (std::int64_t x = 0; x < width; ++x, cmyk += 4) {
     int rgb[3];
@@ -91,17 +90,14 @@ bool decode(jpeg_decompress_struct& decoder,
   image.reshape(decoder.output_height, decoder.output_width, channels);
   JSAMPARRAY cmyk_row = nullptr;
   if (cmyk) {
-    cmyk_row = (*decoder.mem->alloc_sarray)(reinterpret_cast<j_common_ptr>(&decoder),
-                                            JPOOL_IMAGE,
-                                            4 * decoder.output_width,
-                                            1);
+    cmyk_row = (*decoder.mem->alloc_sarray)(
+        reinterpret_cast<j_common_ptr>(&decoder), JPOOL_IMAGE, 4 * decoder.output_width, 1);
   }
   while (decoder.output_scanline < decoder.output_height) {
     JSAMPROW row = image.row(decoder.output_scanline);
     if (cmyk) {
       jpeg_read_scanlines(&decoder, cmyk_row, 1);
-      cmyk_to_channels(
-          cmyk_row[0], image.width, decoder.saw_Adobe_marker != 0, channels, row);
+      cmyk_to_channels(cmyk_row[0], image.width, decoder.saw_Adobe_marker != 0, channels, row);
     } else {
       jpeg_read_scanlines(&decoder, &row, 1);
     }

@@ -2,6 +2,8 @@
 
 #include "trainer/data/loader.h"
 
+#include <algorithm>
+#include <functional>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -32,7 +34,9 @@ std::vector<std::int64_t> shuffled_order(std::int64_t samples,
   return {data, data + samples};
 }
 
-std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t ceil_divide(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
 
 class PrefetchingLoader final : public EpochLoader {
  public:
@@ -67,16 +71,15 @@ class PrefetchingLoader final : public EpochLoader {
     const std::vector<std::int64_t> indices = indices_of_(number);
     const auto count = static_cast<std::int64_t>(indices.size());
     const VitSpec& model = training_.model;
-    Batch batch{
-        .images = at::empty({count, model.channels, model.image_size, model.image_size},
-                            image_options_),
-        .labels = at::empty({count}, label_options_)};
+    Batch batch{.images = at::empty({count, model.channels, model.image_size, model.image_size},
+                                    image_options_),
+                .labels = at::empty({count}, label_options_)};
     SampleReader reader(dataset_, training_, epoch_);
-    reader.read(indices,
-                {batch.images.mutable_data_ptr<float>(),
-                 static_cast<std::size_t>(batch.images.numel())},
-                {batch.labels.mutable_data_ptr<std::int64_t>(), indices.size()},
-                stop);
+    reader.read(
+        indices,
+        {batch.images.mutable_data_ptr<float>(), static_cast<std::size_t>(batch.images.numel())},
+        {batch.labels.mutable_data_ptr<std::int64_t>(), indices.size()},
+        stop);
     return batch;
   }
 

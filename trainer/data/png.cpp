@@ -92,7 +92,8 @@ bool decode(png_structp decoder,
 
 void decode_png(std::span<const std::uint8_t> file, std::int64_t channels, Image& image) {
   PngFile source{.left = file};
-  png_structp decoder = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, fail, ignore_warning);
+  png_structp decoder =
+      png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, fail, ignore_warning);
   png_infop info = decoder == nullptr ? nullptr : png_create_info_struct(decoder);
   if (info == nullptr) {
     png_destroy_read_struct(&decoder, nullptr, nullptr);

@@ -24,9 +24,8 @@ void SampleReader::read(std::span<const std::int64_t> indices,
   for (std::size_t i = 0; i < indices.size() && !stop.stop_requested(); ++i) {
     labels[i] = dataset_.read(indices[i], image_);
     const Cut cut =
-        epoch_
-            ? random_cut(augment_, seed_, *epoch_, indices[i], image_.height, image_.width)
-            : Cut{};
+        epoch_ ? random_cut(augment_, seed_, *epoch_, indices[i], image_.height, image_.width)
+               : Cut{};
     transform_.apply(image_, cut, images.subspan(i * values_per_sample_, values_per_sample_));
   }
 }

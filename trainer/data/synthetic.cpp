@@ -48,9 +48,9 @@ std::int64_t SyntheticDataset::read(std::int64_t index, Image& image) const {
   const std::int64_t channels = shape_.channels;
   image.reshape(size, size, channels);
 
-  CounterRandom random(seed_,
-                       {split_ == Split::kTrain ? kTrainSample : kTestSample,
-                        static_cast<std::uint64_t>(index)});
+  CounterRandom random(
+      seed_,
+      {split_ == Split::kTrain ? kTrainSample : kTestSample, static_cast<std::uint64_t>(index)});
   const std::int64_t rival = random.below(shape_.classes);
   const std::int64_t strength = 48 + random.below(49);
   const std::int64_t rival_strength = random.below(49);
@@ -79,8 +79,8 @@ std::int64_t SyntheticDataset::read(std::int64_t index, Image& image) const {
             noise = random.next();
             values_left = 8;
           }
-          const int level = block_row[block * channels + channel] +
-                            static_cast<int>(noise & 127U) - static_cast<int>(kUnit);
+          const int level = block_row[block * channels + channel] + static_cast<int>(noise & 127U) -
+                            static_cast<int>(kUnit);
           row[x * channels + channel] = static_cast<std::uint8_t>(std::clamp(level, 0, 255));
           noise >>= 8U;
           --values_left;

@@ -88,9 +88,8 @@ ImageTransform::ImageTransform(std::int64_t image_size, const Normalisation& nor
     : size_(image_size), levels_(normalisation.mean.size()) {
   for (std::size_t channel = 0; channel < levels_.size(); ++channel) {
     for (std::size_t level = 0; level < 256; ++level) {
-      levels_[channel][level] =
-          (static_cast<float>(level) / 255.0F - normalisation.mean[channel]) /
-          normalisation.deviation[channel];
+      levels_[channel][level] = (static_cast<float>(level) / 255.0F - normalisation.mean[channel]) /
+                                normalisation.deviation[channel];
     }
   }
 }
@@ -119,8 +118,7 @@ void ImageTransform::convert_rows(const Image& image,
     for (std::int64_t x = 0; x < begin; ++x, cursor += step) {
       *cursor = black;
     }
-    const std::uint8_t* pixel =
-        image.row(y) + (begin + cut.right) * image.channels + channel;
+    const std::uint8_t* pixel = image.row(y) + (begin + cut.right) * image.channels + channel;
     for (std::int64_t x = begin; x < end; ++x, cursor += step, pixel += image.channels) {
       *cursor = levels[*pixel];
     }

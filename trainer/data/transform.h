@@ -40,10 +40,7 @@ struct AxisWeights {
 
 /// Bilinear weights from `in` to `out` pixels, antialiased where that shrinks, for the `count`
 /// outputs from `begin` on. All taps lie inside of the input.
-AxisWeights axis_weights(std::int64_t in,
-                         std::int64_t out,
-                         std::int64_t begin,
-                         std::int64_t count);
+AxisWeights axis_weights(std::int64_t in, std::int64_t out, std::int64_t begin, std::int64_t count);
 
 /// Turns decoded images into what the model takes: cut, resized so that the shorter side has
 /// `image_size` pixels, the centre square taken, normalised, planar. Keeps its working memory, so
