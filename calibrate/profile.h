@@ -1,9 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "models/cost_graph.h"
@@ -119,11 +122,24 @@ struct GpuSheet {
   std::string source;
 };
 
+/// Kinds of OperatorCurve: whole passes, and the operators of the cost graph.
+inline constexpr std::array<std::string_view, 8> kOperatorCurveKinds = {
+    "forward", "backward", "optimizer", "gemm", "attention", "layer_norm", "gelu", "elementwise"};
+
 /// Readers throw UserError with file, line, path; they refuse a newer schema. Writers are atomic.
 GpuProfile read_gpu_profile(const std::filesystem::path& file);
 LinkProfile read_link_profile(const std::filesystem::path& file);
 GpuSheet read_gpu_sheet(const std::filesystem::path& file);
 void write_profile(const std::filesystem::path& file, const GpuProfile& profile);
 void write_profile(const std::filesystem::path& file, const LinkProfile& profile);
+
+/// Any file of a profile folder, by its schema and kind; `text` stands for the file's content.
+using Part = std::variant<GpuProfile, LinkProfile, GpuSheet>;
+Part read_part(const std::filesystem::path& file);
+Part part_from_text(std::string_view text, const std::string& origin);
+
+/// The profile as its file holds it.
+std::string profile_text(const GpuProfile& profile);
+std::string profile_text(const LinkProfile& profile);
 
 }  // namespace vitsim

@@ -84,12 +84,12 @@ class TreeBuilder {
               const std::string& origin,
               std::int32_t source,
               Problems& problems,
-              const DocumentLimits& limits)
+              const DocumentOptions& options)
       : position_(position),
         origin_(origin),
         source_(source),
         problems_(problems),
-        limits_(limits) {}
+        options_(options) {}
 
   DocumentValue take() { return std::move(root_); }
 
@@ -159,8 +159,8 @@ class TreeBuilder {
   }
 
   DocumentValue* place(std::int32_t line) {
-    if (++count_ > limits_.values) {
-      fail(fmt::format("more than {} values", limits_.values));
+    if (++count_ > options_.values) {
+      fail(fmt::format("more than {} values", options_.values));
       return nullptr;
     }
     DocumentValue* where = &root_;
@@ -188,8 +188,8 @@ class TreeBuilder {
 
   template <class T>
   bool open(T container) {
-    if (open_.size() >= static_cast<std::size_t>(limits_.depth)) {
-      return fail(fmt::format("values nested more than {} deep", limits_.depth));
+    if (open_.size() >= static_cast<std::size_t>(options_.depth)) {
+      return fail(fmt::format("values nested more than {} deep", options_.depth));
     }
     DocumentValue* const where = place(position_.line);
     if (where == nullptr) {
@@ -209,7 +209,7 @@ class TreeBuilder {
   const std::string& origin_;
   std::int32_t source_;
   Problems& problems_;
-  const DocumentLimits& limits_;
+  const DocumentOptions& options_;
   DocumentValue root_;
   // Pointers stay valid: a container grows only while it is the innermost open one.
   std::vector<DocumentValue*> open_;
@@ -227,9 +227,9 @@ ParsedTree parse_tree(std::string_view text,
                       const std::string& origin,
                       std::int32_t source,
                       Problems& problems,
-                      const DocumentLimits& limits) {
-  Position position;
-  TreeBuilder builder(position, origin, source, problems, limits);
+                      const DocumentOptions& options) {
+  Position position{.line = options.first_line};
+  TreeBuilder builder(position, origin, source, problems, options);
   const bool good =
       nlohmann::json::sax_parse(CountingIterator(text.data(), &position),
                                 CountingIterator(text.data() + text.size(), &position),
@@ -260,15 +260,15 @@ std::string too_large(const std::string& origin, std::uintmax_t limit) {
   return fmt::format("{}: larger than {} MB; no file of this kind is", origin, limit / 1'000'000);
 }
 
-std::string slurp(const std::filesystem::path& file, const DocumentLimits& limits) {
+std::string slurp(const std::filesystem::path& file, const DocumentOptions& options) {
   const std::string origin = file.string();
   if (const std::string problem = cause(file); !problem.empty()) {
     throw UserError(fmt::format("{}: {}", origin, problem));
   }
   std::error_code error;
   const auto size = std::filesystem::file_size(file, error);
-  if (!error && size > limits.bytes) {
-    throw UserError(too_large(origin, limits.bytes));
+  if (!error && size > options.bytes) {
+    throw UserError(too_large(origin, options.bytes));
   }
   std::ifstream input(file, std::ios::binary);
   if (!input) {
@@ -280,8 +280,8 @@ std::string slurp(const std::filesystem::path& file, const DocumentLimits& limit
   std::array<char, 65536> block{};
   while (input.read(block.data(), block.size()) || input.gcount() > 0) {
     text.append(block.data(), static_cast<std::size_t>(input.gcount()));
-    if (text.size() > limits.bytes) {
-      throw UserError(too_large(origin, limits.bytes));
+    if (text.size() > options.bytes) {
+      throw UserError(too_large(origin, options.bytes));
     }
   }
   return text;
@@ -325,16 +325,16 @@ std::string_view DocumentValue::kind() const {
 
 Document Document::read(const std::filesystem::path& file,
                         Problems& problems,
-                        const DocumentLimits& limits) {
-  return parse(slurp(file, limits), file.string(), problems, limits);
+                        const DocumentOptions& options) {
+  return parse(slurp(file, options), file.string(), problems, options);
 }
 
 Document Document::parse(std::string_view text,
                          std::string origin,
                          Problems& problems,
-                         const DocumentLimits& limits) {
-  if (text.size() > limits.bytes) {
-    throw UserError(too_large(origin, limits.bytes));
+                         const DocumentOptions& options) {
+  if (text.size() > options.bytes) {
+    throw UserError(too_large(origin, options.bytes));
   }
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
     throw UserError(fmt::format("{}: the file is empty", origin));
@@ -344,9 +344,10 @@ Document Document::parse(std::string_view text,
   }
   Document document;
   document.sources_.push_back(std::move(origin));
-  ParsedTree tree = parse_tree(text, document.origin(), 0, problems, limits);
+  ParsedTree tree = parse_tree(text, document.origin(), 0, problems, options);
   if (!tree.failure.empty()) {
-    const bool cut = tree.failure.find("unexpected end of input") != std::string::npos;
+    const bool cut = tree.failure.find("unexpected end of input") != std::string::npos ||
+                     tree.failure.find("missing closing quote") != std::string::npos;
     problems.add(fmt::format("{}:{}: {}{}",
                              document.origin(),
                              tree.line,
@@ -425,6 +426,29 @@ void Document::set(std::string_view key,
     }
     rest = rest.substr(point + 1);
   }
+}
+
+nlohmann::json to_json(const DocumentValue& value) {
+  return std::visit(
+      [](const auto& held) -> nlohmann::json {
+        using Held = std::decay_t<decltype(held)>;
+        if constexpr (std::is_same_v<Held, DocumentValue::Array>) {
+          nlohmann::json array = nlohmann::json::array();
+          for (const DocumentValue& element : held) {
+            array.push_back(to_json(element));
+          }
+          return array;
+        } else if constexpr (std::is_same_v<Held, DocumentValue::Object>) {
+          nlohmann::json object = nlohmann::json::object();
+          for (const DocumentMember& member : held) {
+            object[member.key] = to_json(member.value);
+          }
+          return object;
+        } else {
+          return held;
+        }
+      },
+      value.value);
 }
 
 }  // namespace vitsim

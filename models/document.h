@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace vitsim {
 
 /// Collects every mistake of one or several files, then stops once.
@@ -52,10 +54,11 @@ struct DocumentMember {
   DocumentValue value;
 };
 
-struct DocumentLimits {
+struct DocumentOptions {
   std::uintmax_t bytes = 16'000'000;
   std::size_t values = 2'000'000;
   int depth = 64;
+  std::int32_t first_line = 1;  // of the text, where it is a part of a file
 };
 
 /// A strict JSON file that knows the line of every value.
@@ -69,13 +72,13 @@ class Document {
   /// Duplicate keys are added to `problems`.
   static Document read(const std::filesystem::path& file,
                        Problems& problems,
-                       const DocumentLimits& limits = {});
+                       const DocumentOptions& options = {});
 
   /// The same for text; `origin` is what messages call the file.
   static Document parse(std::string_view text,
                         std::string origin,
                         Problems& problems,
-                        const DocumentLimits& limits = {});
+                        const DocumentOptions& options = {});
 
   /// Sets the value at `key` (names and indices joined by points) from `text`: JSON where it is
   /// JSON, else a string. Missing objects on the way are made. Mistakes go to `problems`.
@@ -94,5 +97,8 @@ class Document {
   DocumentValue root_;
   std::vector<std::string> sources_;
 };
+
+/// The value without its places.
+nlohmann::json to_json(const DocumentValue& value);
 
 }  // namespace vitsim

@@ -1,6 +1,7 @@
 #include "models/document_reader.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -82,16 +83,20 @@ std::optional<bool> Field::boolean() const {
 }
 
 std::optional<std::string> Field::text() const {
-  const auto* const value = std::get_if<std::string>(&value_->value);
-  if (value == nullptr) {
-    wrong_kind("a string");
-    return std::nullopt;
-  }
-  if (value->empty()) {
+  auto value = any_text();
+  if (value && value->empty()) {
     problem("must not be empty");
     return std::nullopt;
   }
-  return *value;
+  return value;
+}
+
+std::optional<std::string> Field::any_text() const {
+  if (const auto* const value = std::get_if<std::string>(&value_->value)) {
+    return *value;
+  }
+  wrong_kind("a string");
+  return std::nullopt;
 }
 
 std::optional<std::int64_t> Field::integer(std::int64_t least, std::int64_t most) const {
@@ -257,6 +262,12 @@ void ObjectReader::read(std::string_view key, std::string& target) {
   }
 }
 
+void ObjectReader::read_any(std::string_view key, std::string& target) {
+  if (const auto found = find(key)) {
+    target = found->any_text().value_or(target);
+  }
+}
+
 void ObjectReader::read(std::string_view key,
                         std::int64_t& target,
                         std::int64_t least,
@@ -292,6 +303,30 @@ void ObjectReader::finish() const {
                               in_quotes(key),
                               field.problems_full() ? "" : did_you_mean(key, known_)));
   }
+}
+
+bool check_schema(ObjectReader& object, std::string_view name, int version) {
+  const auto field = object.require("schema");
+  const auto text = field ? field->text() : std::nullopt;
+  if (!text) {
+    return false;
+  }
+  const std::string expected = fmt::format("{}/{}", name, version);
+  if (*text == expected) {
+    return true;
+  }
+  const auto slash = text->find('/');
+  int written = 0;
+  const char* const end = text->data() + text->size();
+  if (slash != std::string::npos && text->substr(0, slash) == name &&
+      std::from_chars(text->data() + slash + 1, end, written).ptr == end && written > version) {
+    field->problem(fmt::format("schema {} is newer than this vitsim, which reads {}: update vitsim",
+                               in_quotes(*text),
+                               expected));
+  } else {
+    field->problem(fmt::format("schema {} where {} is expected", in_quotes(*text), expected));
+  }
+  return false;
 }
 
 }  // namespace vitsim

@@ -45,7 +45,8 @@ class Field {
   [[nodiscard]] bool problems_full() const { return problems_->full(); }
 
   [[nodiscard]] std::optional<bool> boolean() const;
-  [[nodiscard]] std::optional<std::string> text() const;  // not empty
+  [[nodiscard]] std::optional<std::string> text() const;      // not empty
+  [[nodiscard]] std::optional<std::string> any_text() const;  // may be empty
   [[nodiscard]] std::optional<std::int64_t> integer(std::int64_t least, std::int64_t most) const;
   [[nodiscard]] std::optional<double> number(const Range& range) const;
   /// Quantities as people write them, with a unit; bounds in base units, both included.
@@ -93,7 +94,8 @@ class ObjectReader {
 
   /// Reads into `target` where the key is present and right.
   void read(std::string_view key, bool& target);
-  void read(std::string_view key, std::string& target);
+  void read(std::string_view key, std::string& target);      // not empty
+  void read_any(std::string_view key, std::string& target);  // may be empty
   void read(std::string_view key, std::int64_t& target, std::int64_t least, std::int64_t most);
   void read(std::string_view key, double& target, const Range& range);
 
@@ -120,5 +122,9 @@ class ObjectReader {
   Null null_;
   std::vector<std::string> known_;
 };
+
+/// Reads `"schema": "vitsim-profile/1"`. False, with a problem recorded, where the file is of
+/// another kind or of a newer version: then no other key of it should be read.
+bool check_schema(ObjectReader& object, std::string_view name, int version);
 
 }  // namespace vitsim

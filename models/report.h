@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -101,5 +103,9 @@ nlohmann::json to_json(const Report& report);
 
 /// Reads what `to_json` wrote. Throws UserError naming `origin` where it is something else.
 Report report_from_json(const nlohmann::json& json, const std::string& origin);
+
+/// The same from a file; every problem is reported with file, line and path.
+Report read_report(const std::filesystem::path& file);
+Report report_from_text(std::string_view text, const std::string& origin);
 
 }  // namespace vitsim

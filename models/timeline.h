@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/phase.h"
@@ -26,13 +28,22 @@ struct Span {
 struct Timeline {
   std::string name;
   std::vector<Span> spans;
+  std::vector<std::string> rank_names;  // by rank, e.g. "old: tesla-p4"; may be empty
 };
+
+inline constexpr std::array<std::string_view, 3> kStreamNames = {
+    "compute", "communication", "loader"};
+
+constexpr std::string_view name(Stream stream) {
+  return kStreamNames[static_cast<std::size_t>(stream)];
+}
 
 /// Writes Perfetto's JSON (Chrome trace events): one process per timeline and rank, one track per
 /// stream. Written to a temporary name and renamed.
 void write_perfetto(const std::filesystem::path& file, const std::vector<Timeline>& timelines);
 
-/// Writes and reads `timeline.jsonl`: one span a line.
+/// Writes and reads `timeline.jsonl`: one span a line. Reading throws UserError with the lines that
+/// are cut or wrong.
 void write_timeline_lines(const std::filesystem::path& file, const Timeline& timeline);
 Timeline read_timeline_lines(const std::filesystem::path& file);
 
