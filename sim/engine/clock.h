@@ -21,6 +21,8 @@ Tick to_ticks(Seconds duration);
 /// both are whole numbers, so that ties round as integer arithmetic would.
 Tick transfer_ticks(std::int64_t bytes, BytesPerSecond bandwidth);
 
-constexpr Seconds to_seconds(Tick ticks) { return Seconds(static_cast<double>(ticks) * 1e-12); }
+constexpr Seconds to_seconds(Tick ticks) {
+  return Seconds(static_cast<double>(ticks) * 1e-12);
+}
 
 }  // namespace vitsim

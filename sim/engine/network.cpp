@@ -1,0 +1,329 @@
+#include "sim/engine/network.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+void check_bandwidth(BytesPerSecond bandwidth, const std::string& name) {
+  if (!(bandwidth.value() > 0 && std::isfinite(bandwidth.value()))) {
+    throw UserError(fmt::format(
+        "{}: bandwidth must be positive and finite, not {} B/s", name, bandwidth.value()));
+  }
+}
+
+/// Collects what a step of the construction complains about instead of stopping at the first.
+template <typename Step>
+void collect(std::vector<std::string>& problems, const Step& step) {
+  try {
+    step();
+  } catch (const UserError& error) {
+    problems.insert(problems.end(), error.problems().begin(), error.problems().end());
+  }
+}
+
+}  // namespace
+
+LinkFigures LinkData::at(std::int64_t message_bytes) const {
+  if (curve == nullptr) {
+    return {latency, bandwidth};
+  }
+  const LinkFigures figures = (*curve)(message_bytes);
+  return {figures.latency, std::min(figures.bandwidth, bandwidth)};
+}
+
+LinkId LinkTable::add(const LinkData& link, const std::string& name) {
+  check_bandwidth(link.bandwidth, name);
+  if (!(link.latency.value() >= 0 && std::isfinite(link.latency.value()))) {
+    throw UserError(fmt::format(
+        "{}: latency must be finite and not negative, not {} s", name, link.latency.value()));
+  }
+  if (links_.size() >= std::numeric_limits<LinkId>::max()) {
+    throw UserError("the cluster has more links than the simulator can number");
+  }
+  links_.push_back(link);
+  return static_cast<LinkId>(links_.size() - 1);
+}
+
+void LinkTable::set_bandwidth(LinkId id, BytesPerSecond bandwidth) {
+  check_bandwidth(bandwidth, "link event");
+  links_[id].bandwidth = bandwidth;
+}
+
+LinkFigures LinkTable::figures(std::span<const LinkId> path, std::int64_t message_bytes) const {
+  LinkFigures sum{Seconds(0), BytesPerSecond(std::numeric_limits<double>::infinity())};
+  for (const LinkId id : path) {
+    const LinkFigures link = links_[id].at(message_bytes);
+    sum.latency += link.latency;
+    sum.bandwidth = std::min(sum.bandwidth, link.bandwidth);
+  }
+  return sum;
+}
+
+Network::Network(const NetworkData& data) {
+  std::vector<std::string> problems;
+  const std::vector<std::string> switches =
+      data.switches.empty() ? std::vector<std::string>{"switch"} : data.switches;
+  switch_edges_.resize(switches.size());
+  Names names;
+  const auto declare = [&](const std::string& name, Vertex vertex) {
+    if (!names.emplace(name, vertex).second) {
+      problems.push_back(fmt::format("the name \"{}\" stands for two things", name));
+    }
+  };
+  for (std::size_t i = 0; i < switches.size(); ++i) {
+    declare(switches[i], {.is_switch = true, .index = i});
+  }
+  for (std::size_t i = 0; i < data.nodes.size(); ++i) {
+    declare(data.nodes[i].name, {.is_switch = false, .index = i});
+  }
+  gpu_base_.push_back(0);
+  for (const NodeData& node : data.nodes) {
+    collect(problems, [&] { add_node(node, names); });
+    gpu_base_.push_back(gpu_base_.back() + std::max<std::int64_t>(node.gpus, 0));
+  }
+  for (const TrunkData& trunk : data.trunks) {
+    if (problems.empty()) {
+      collect(problems, [&] { add_trunk(trunk, names); });
+    }
+  }
+  if (world_size() == 0) {
+    problems.emplace_back("the cluster has no GPU");
+  }
+  if (problems.empty()) {
+    check_connected(problems);
+  }
+  if (!problems.empty()) {
+    throw UserError(problems);
+  }
+}
+
+void Network::add_node(const NodeData& node, const Names& names) {
+  if (node.gpus < 0) {
+    throw UserError(fmt::format("node \"{}\": {} GPUs", node.name, node.gpus));
+  }
+  Node built{.name = node.name};
+  if (node.nic) {
+    std::size_t at = 0;
+    if (!node.switch_name.empty()) {
+      const auto found = names.find(node.switch_name);
+      if (found == names.end() || !found->second.is_switch) {
+        throw UserError(
+            fmt::format("node \"{}\": unknown switch \"{}\"", node.name, node.switch_name));
+      }
+      at = found->second.index;
+    }
+    const std::string name = fmt::format("NIC of node \"{}\"", node.name);
+    const LinkId out = links_.add(*node.nic, name);
+    const LinkId in = links_.add(*node.nic, name);
+    built.switches.push_back({.to = at, .out = out, .in = in});
+  }
+  built.first_port = static_cast<LinkId>(links_.size());
+  if (node.gpus > 1) {
+    const std::string name = fmt::format("path inside node \"{}\"", node.name);
+    LinkData in = node.intra_node;  // the whole latency is the way out's
+    in.latency = Seconds(0);
+    if (in.curve != nullptr) {
+      in.curve = std::make_shared<const LinkCurve>([curve = in.curve](std::int64_t message_bytes) {
+        return LinkFigures{Seconds(0), (*curve)(message_bytes).bandwidth};
+      });
+    }
+    for (std::int64_t gpu = 0; gpu < node.gpus; ++gpu) {
+      links_.add(node.intra_node, name);
+      links_.add(in, name);
+    }
+  }
+  nodes_.push_back(std::move(built));
+}
+
+void Network::add_trunk(const TrunkData& trunk, const Names& names) {
+  const auto vertex = [&](const std::string& name) {
+    const auto found = names.find(name);
+    if (found == names.end()) {
+      throw UserError(fmt::format(
+          "link \"{}\" to \"{}\": unknown switch or node \"{}\"", trunk.a, trunk.b, name));
+    }
+    return found->second;
+  };
+  const Vertex a = vertex(trunk.a);
+  const Vertex b = vertex(trunk.b);
+  if (trunk.a == trunk.b) {
+    throw UserError(fmt::format("link \"{}\" to itself", trunk.a));
+  }
+  const std::string name = fmt::format("link \"{}\" to \"{}\"", trunk.a, trunk.b);
+  const LinkId forth = links_.add(trunk.link, name);
+  const LinkId back = links_.add(trunk.link, name);
+  trunks_.push_back({.a = trunk.a, .b = trunk.b, .first = forth});
+  // A switch's own list leads to switches alone: nodes do not forward.
+  const auto join = [&](Vertex from, Vertex to, LinkId out, LinkId in) {
+    const Edge edge{.to = to.index, .out = out, .in = in};
+    if (from.is_switch && to.is_switch) {
+      switch_edges_[from.index].push_back(edge);
+    } else if (!from.is_switch) {
+      (to.is_switch ? nodes_[from.index].switches : nodes_[from.index].neighbours).push_back(edge);
+    }
+  };
+  join(a, b, forth, back);
+  join(b, a, back, forth);
+}
+
+void Network::check_connected(std::vector<std::string>& problems) const {
+  // One group per node or switch, joined along every link.
+  std::vector<std::size_t> group(nodes_.size() + switch_edges_.size());
+  std::iota(group.begin(), group.end(), std::size_t{0});
+  const auto root = [&](std::size_t vertex) {
+    while (group[vertex] != vertex) {
+      vertex = group[vertex] = group[group[vertex]];
+    }
+    return vertex;
+  };
+  for (std::size_t node = 0; node < nodes_.size(); ++node) {
+    for (const Edge& edge : nodes_[node].switches) {
+      group[root(node)] = root(nodes_.size() + edge.to);
+    }
+    for (const Edge& edge : nodes_[node].neighbours) {
+      group[root(node)] = root(edge.to);
+    }
+  }
+  for (std::size_t from = 0; from < switch_edges_.size(); ++from) {
+    for (const Edge& edge : switch_edges_[from]) {
+      group[root(nodes_.size() + from)] = root(nodes_.size() + edge.to);
+    }
+  }
+  for (std::size_t node = 1; node < nodes_.size(); ++node) {
+    if (root(node) != root(0)) {
+      problems.push_back(fmt::format("node \"{}\" cannot reach node \"{}\": no link joins them",
+                                     nodes_[node].name,
+                                     nodes_[0].name));
+    }
+  }
+}
+
+std::size_t Network::node_of(std::int64_t rank) const {
+  const auto after = std::upper_bound(gpu_base_.begin(), gpu_base_.end(), rank);
+  if (rank < 0 || after == gpu_base_.end()) {
+    throw UserError(
+        fmt::format("rank {} is not one of the cluster's {} ranks", rank, world_size()));
+  }
+  return static_cast<std::size_t>(after - gpu_base_.begin()) - 1;
+}
+
+void Network::append_route(std::int64_t from, std::int64_t to, std::vector<LinkId>& path) const {
+  if (from == to) {
+    return;
+  }
+  const std::size_t source = node_of(from);
+  const std::size_t target = node_of(to);
+  if (source == target) {
+    const LinkId first = nodes_[source].first_port;
+    path.push_back(first + 2 * static_cast<LinkId>(from - gpu_base_[source]));
+    path.push_back(first + 2 * static_cast<LinkId>(to - gpu_base_[source]) + 1);
+    return;
+  }
+  for (const Edge& cable : nodes_[source].neighbours) {
+    if (cable.to == target) {
+      path.push_back(cable.out);
+      return;
+    }
+  }
+  std::optional<std::vector<LinkId>> best;
+  std::vector<LinkId> candidate;
+  for (const Edge& up : nodes_[source].switches) {
+    for (const Edge& down : nodes_[target].switches) {
+      candidate.assign(1, up.out);
+      if (!append_switch_route(up.to, down.to, candidate)) {
+        continue;
+      }
+      candidate.push_back(down.in);
+      if (!best || candidate.size() < best->size()) {
+        best = candidate;
+      }
+    }
+  }
+  if (!best) {
+    throw UserError(fmt::format("node \"{}\" cannot reach node \"{}\": no switches join them",
+                                nodes_[source].name,
+                                nodes_[target].name));
+  }
+  path.insert(path.end(), best->begin(), best->end());
+}
+
+bool Network::append_switch_route(std::size_t from,
+                                  std::size_t to,
+                                  std::vector<LinkId>& path) const {
+  if (from == to) {
+    return true;
+  }
+
+  struct Step {
+    std::size_t at = 0;
+    std::size_t parent = 0;  // index into `reached`
+    LinkId link = 0;
+  };
+
+  std::vector<Step> reached{{.at = from}};
+  std::vector<bool> seen(switch_edges_.size(), false);
+  seen[from] = true;
+  for (std::size_t next = 0; next < reached.size(); ++next) {
+    for (const Edge& edge : switch_edges_[reached[next].at]) {
+      if (seen[edge.to]) {
+        continue;
+      }
+      seen[edge.to] = true;
+      reached.push_back({.at = edge.to, .parent = next, .link = edge.out});
+      if (edge.to == to) {
+        const auto begin = static_cast<std::ptrdiff_t>(path.size());
+        for (std::size_t step = reached.size() - 1; step != 0; step = reached[step].parent) {
+          path.push_back(reached[step].link);
+        }
+        std::reverse(path.begin() + begin, path.end());
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+std::vector<LinkId> Network::nic_links(const std::string& node) const {
+  std::vector<LinkId> found;
+  for (const Node& candidate : nodes_) {
+    if (candidate.name == node) {
+      for (const Edge& edge : candidate.switches) {
+        found.push_back(edge.out);
+        found.push_back(edge.in);
+      }
+    }
+  }
+  if (found.empty()) {
+    throw UserError(fmt::format("no node \"{}\" with a link to a switch", node));
+  }
+  return found;
+}
+
+std::vector<LinkId> Network::trunk_links(const std::string& a, const std::string& b) const {
+  std::vector<LinkId> found;
+  for (const NamedTrunk& trunk : trunks_) {
+    if ((trunk.a == a && trunk.b == b) || (trunk.a == b && trunk.b == a)) {
+      found.push_back(trunk.first);
+      found.push_back(trunk.first + 1);
+    }
+  }
+  if (found.empty()) {
+    throw UserError(fmt::format("no link between \"{}\" and \"{}\"", a, b));
+  }
+  return found;
+}
+
+void Network::set_bandwidth(LinkId link, BytesPerSecond bandwidth) {
+  links_.set_bandwidth(link, bandwidth);
+}
+
+}  // namespace vitsim

@@ -1,0 +1,159 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "models/units.h"
+
+namespace vitsim {
+
+/// What one message gets from a link or path when it is alone there.
+struct LinkFigures {
+  Seconds latency;
+  BytesPerSecond bandwidth;
+};
+
+/// Figures of a link by the size of one message on the wire, e.g. a measured profile's curve.
+using LinkCurve = std::function<LinkFigures(std::int64_t message_bytes)>;
+
+/// One link. `bandwidth` is what all messages on it share. With a curve, latency and the most that
+/// a single message reaches follow the message's size; the sum of all still stays below
+/// `bandwidth`.
+struct LinkData {
+  Seconds latency;
+  BytesPerSecond bandwidth;
+  std::shared_ptr<const LinkCurve> curve;
+
+  [[nodiscard]] LinkFigures at(std::int64_t message_bytes) const;
+};
+
+/// Index of a directed link.
+using LinkId = std::uint32_t;
+
+/// Directed links by number. A full-duplex cable is two of them.
+class LinkTable {
+ public:
+  /// Throws UserError naming `name` where bandwidth is not positive and finite, or latency is
+  /// negative or not finite.
+  LinkId add(const LinkData& link, const std::string& name);
+
+  [[nodiscard]] std::size_t size() const { return links_.size(); }
+
+  [[nodiscard]] const LinkData& operator[](LinkId id) const { return links_[id]; }
+
+  void set_bandwidth(LinkId id, BytesPerSecond bandwidth);
+
+  /// Sum of latencies and least bandwidth that a message alone on `path` finds.
+  [[nodiscard]] LinkFigures figures(std::span<const LinkId> path, std::int64_t message_bytes) const;
+
+ private:
+  std::vector<LinkData> links_;
+};
+
+/// One machine. Its GPUs share the NIC; each GPU has its own way in and out at `intra_node`'s
+/// bandwidth, and a message between two GPUs of the node pays `intra_node`'s latency once.
+struct NodeData {
+  std::string name;
+  std::int64_t gpus = 1;
+  std::optional<LinkData> nic;  // to `switch_name`; absent: trunks name the node, or it is alone
+  std::string switch_name;      // empty: the first switch
+  LinkData intra_node;
+};
+
+/// A full-duplex link between two switches, a switch and a node, or two nodes. Nodes do not
+/// forward.
+struct TrunkData {
+  std::string a;
+  std::string b;
+  LinkData link;
+};
+
+/// A cluster's wires with every figure resolved. Without switches one joins all NICs.
+struct NetworkData {
+  std::vector<NodeData> nodes;
+  std::vector<std::string> switches;
+  std::vector<TrunkData> trunks;
+};
+
+/// The wires of a cluster as directed links, and the path between any two ranks. Ranks are numbered
+/// node by node. Paths are shortest by hops, ties broken by the order of trunks.
+class Network {
+ public:
+  /// Throws UserError with every problem: bad figures, unknown or doubled names, nodes that no path
+  /// joins, no GPU at all.
+  explicit Network(const NetworkData& data);
+
+  [[nodiscard]] const LinkTable& links() const { return links_; }
+
+  [[nodiscard]] std::int64_t world_size() const { return gpu_base_.back(); }
+
+  [[nodiscard]] std::size_t node_count() const { return nodes_.size(); }
+
+  [[nodiscard]] std::size_t node_of(std::int64_t rank) const;
+
+  [[nodiscard]] const std::string& node_name(std::size_t node) const { return nodes_[node].name; }
+
+  /// Appends the directed links that a message crosses; nothing where both are the same rank.
+  /// Costs one search over the switches where the nodes hang on different ones; keeps no table, so
+  /// that memory stays linear in the cluster.
+  void append_route(std::int64_t from, std::int64_t to, std::vector<LinkId>& path) const;
+
+  /// Both directions of a node's NIC, or of every trunk that names it; throws UserError where the
+  /// name is unknown or the node has no link.
+  [[nodiscard]] std::vector<LinkId> nic_links(const std::string& node) const;
+
+  /// Both directions of every trunk between two ends; throws UserError where there is none.
+  [[nodiscard]] std::vector<LinkId> trunk_links(const std::string& a, const std::string& b) const;
+
+  /// From now on; throws UserError where it is not positive and finite.
+  void set_bandwidth(LinkId link, BytesPerSecond bandwidth);
+
+ private:
+  struct Edge {
+    std::size_t to = 0;  // a switch, or a node for `node_edges`
+    LinkId out = 0;
+    LinkId in = 0;
+  };
+
+  struct Node {
+    std::string name;
+    std::vector<Edge> switches;    // ways to the network, in file order
+    std::vector<Edge> neighbours;  // nodes joined by a cable
+    LinkId first_port = 0;         // of GPU 0: out, in, then GPU 1
+  };
+
+  struct NamedTrunk {
+    std::string a;
+    std::string b;
+    LinkId first = 0;
+  };
+
+  /// What a name stands for: a switch or a node.
+  struct Vertex {
+    bool is_switch = false;
+    std::size_t index = 0;
+  };
+
+  using Names = std::unordered_map<std::string, Vertex>;
+
+  void add_node(const NodeData& node, const Names& names);
+  void add_trunk(const TrunkData& trunk, const Names& names);
+  void check_connected(std::vector<std::string>& problems) const;
+
+  /// Links between two switches by breadth-first search; false where there is no path.
+  bool append_switch_route(std::size_t from, std::size_t to, std::vector<LinkId>& path) const;
+
+  LinkTable links_;
+  std::vector<Node> nodes_;
+  std::vector<std::vector<Edge>> switch_edges_;
+  std::vector<NamedTrunk> trunks_;
+  std::vector<std::int64_t> gpu_base_;  // first rank of every node, then the world size
+};
+
+}  // namespace vitsim
