@@ -53,11 +53,18 @@ TEST(AxisWeights, ShrinksWithATriangleAsWideAsTwoOutputs) {
   // 0.5, 0.5, 1.5 away: weights 0.25, 0.75, 0.75, 0.25, sum 2. Output 0 is centred at 1: inputs 0,
   // 1, 2 at 0.5, 0.5, 1.5 away: 0.75, 0.75, 0.25 by their sum 1.75.
   const AxisWeights axis = axis_weights(8, 4, 0, 2);
-  ASSERT_EQ(axis.taps, 5);
+  ASSERT_EQ(axis.taps, 4);
   EXPECT_THAT(axis.first, ElementsAre(0, 1));
   EXPECT_THAT(axis.weight,
               NearRows(std::vector<float>{
-                  3 / 7.0F, 3 / 7.0F, 1 / 7.0F, 0, 0, 0.125F, 0.375F, 0.375F, 0.125F, 0}));
+                  3 / 7.0F, 3 / 7.0F, 1 / 7.0F, 0, 0.125F, 0.375F, 0.375F, 0.125F}));
+}
+
+TEST(AxisWeights, CopiesWhereNothingIsResized) {
+  const AxisWeights axis = axis_weights(5, 5, 1, 3);
+  ASSERT_EQ(axis.taps, 1);
+  EXPECT_THAT(axis.first, ElementsAre(1, 2, 3));
+  EXPECT_THAT(axis.weight, ElementsAre(1, 1, 1));
 }
 
 TEST(AxisWeights, SumToOneInsideOfTheInput) {

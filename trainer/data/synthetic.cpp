@@ -64,28 +64,29 @@ std::int64_t SyntheticDataset::read(std::int64_t index, Image& image) const {
         static_cast<int>(128 + (strength * own + rival_strength * other) / kUnit);
   }
 
-  std::uint64_t noise = 0;
-  int values_left = 0;
+  // Noise first, eight values a draw, in the order of the pixels.
+  for (std::size_t begin = 0; begin < image.pixels.size(); begin += 8) {
+    const std::uint64_t noise = random.next();
+    const std::size_t count = std::min<std::size_t>(8, image.pixels.size() - begin);
+    for (std::size_t i = 0; i < count; ++i) {
+      image.pixels[begin + i] = static_cast<std::uint8_t>((noise >> (8 * i)) & 127U);
+    }
+  }
+
+  std::vector<std::int16_t> pattern(static_cast<std::size_t>(size * channels));
   for (std::int64_t y = 0; y < size; ++y) {
-    std::uint8_t* row = image.row(y);
-    const int* block_row = blocks.data() + (y * kGrid / size) * kGrid * channels;
-    for (std::int64_t block = 0; block < kGrid; ++block) {
-      // The first pixel whose x * kGrid / size is `block`.
-      const std::int64_t begin = (block * size + kGrid - 1) / kGrid;
-      const std::int64_t end = ((block + 1) * size + kGrid - 1) / kGrid;
-      for (std::int64_t x = begin; x < end; ++x) {
-        for (std::int64_t channel = 0; channel < channels; ++channel) {
-          if (values_left == 0) {
-            noise = random.next();
-            values_left = 8;
-          }
-          const int level = block_row[block * channels + channel] + static_cast<int>(noise & 127U) -
-                            static_cast<int>(kUnit);
-          row[x * channels + channel] = static_cast<std::uint8_t>(std::clamp(level, 0, 255));
-          noise >>= 8U;
-          --values_left;
-        }
+    if (const std::int64_t block_row = y * kGrid / size;
+        y == 0 || block_row != (y - 1) * kGrid / size) {
+      for (std::int64_t i = 0; i < size * channels; ++i) {
+        const std::int64_t block = block_row * kGrid + (i / channels) * kGrid / size;
+        pattern[static_cast<std::size_t>(i)] = static_cast<std::int16_t>(
+            blocks[static_cast<std::size_t>(block * channels + i % channels)] - kUnit);
       }
+    }
+    std::uint8_t* row = image.row(y);
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+      const int level = pattern[i] + row[i];
+      row[i] = static_cast<std::uint8_t>(std::clamp(level, 0, 255));
     }
   }
   return label;

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "models/error.h"
 #include "trainer/data/counter_random.h"
@@ -56,29 +57,45 @@ AxisWeights axis_weights(std::int64_t in,
                          std::int64_t count) {
   const double scale = static_cast<double>(in) / static_cast<double>(out);
   const double reach = std::max(1.0, scale);
+  const auto weight_of = [&](std::int64_t tap, double centre) {
+    return std::max(0.0, 1 - std::abs((static_cast<double>(tap) + 0.5 - centre) / reach));
+  };
+  const auto centre_of = [&](std::int64_t i) {
+    return (static_cast<double>(begin + i) + 0.5) * scale;
+  };
+
+  // The range of inputs that weigh something, by output.
   AxisWeights axis;
-  axis.taps = std::min(in, 2 * static_cast<std::int64_t>(std::ceil(reach)) + 1);
-  axis.first.resize(static_cast<std::size_t>(count));
+  std::vector<std::int64_t> ends;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double centre = centre_of(i);
+    std::int64_t low = std::max<std::int64_t>(0, std::llrint(std::floor(centre - reach)));
+    std::int64_t high = std::min<std::int64_t>(in, std::llrint(std::ceil(centre + reach)));
+    while (weight_of(low, centre) == 0) {
+      ++low;
+    }
+    while (weight_of(high - 1, centre) == 0) {
+      --high;
+    }
+    axis.first.push_back(low);
+    ends.push_back(high);
+    axis.taps = std::max(axis.taps, high - low);
+  }
+
   axis.weight.assign(static_cast<std::size_t>(count * axis.taps), 0.0F);
   for (std::int64_t i = 0; i < count; ++i) {
-    const double centre = (static_cast<double>(begin + i) + 0.5) * scale;
-    const std::int64_t low =
-        std::max<std::int64_t>(0, static_cast<std::int64_t>(std::floor(centre - reach + 0.5)));
-    const std::int64_t high =
-        std::min(in, static_cast<std::int64_t>(std::floor(centre + reach + 0.5)));
+    std::int64_t& first = axis.first[static_cast<std::size_t>(i)];
+    const std::int64_t low = first;
+    const std::int64_t high = ends[static_cast<std::size_t>(i)];
     // Near the end the window of `taps` inputs moves back, so that it never leaves the input.
-    const std::int64_t first = std::min(low, in - axis.taps);
-    axis.first[static_cast<std::size_t>(i)] = first;
-    const auto weight_of = [&](std::int64_t tap) {
-      return std::max(0.0, 1 - std::abs((static_cast<double>(tap) + 0.5 - centre) / reach));
-    };
+    first = std::min(low, in - axis.taps);
     double sum = 0;
     for (std::int64_t tap = low; tap < high; ++tap) {
-      sum += weight_of(tap);
+      sum += weight_of(tap, centre_of(i));
     }
     for (std::int64_t tap = low; tap < high; ++tap) {
       axis.weight[static_cast<std::size_t>(i * axis.taps + tap - first)] =
-          static_cast<float>(weight_of(tap) / sum);
+          static_cast<float>(weight_of(tap, centre_of(i)) / sum);
     }
   }
   return axis;
@@ -95,35 +112,29 @@ ImageTransform::ImageTransform(std::int64_t image_size, const Normalisation& nor
 }
 
 // Rows top, top + 1, ... of one channel of the cut, normalised, into rows_: value x of row r at
-// x * kLanes + r. Lanes past the last row repeat it.
+// x * kLanes + r, for x within `columns`. Lanes past the last row repeat it.
 void ImageTransform::convert_rows(const Image& image,
                                   const Cut& cut,
                                   std::int64_t top,
-                                  std::int64_t channel) {
+                                  std::int64_t channel,
+                                  std::pair<std::int64_t, std::int64_t> columns) {
   const auto& levels = levels_[static_cast<std::size_t>(channel)];
-  const float black = levels[0];
-  const std::int64_t begin = std::max<std::int64_t>(0, -cut.right);
-  const std::int64_t end = std::min(image.width, image.width - cut.right);
+  std::array<const std::uint8_t*, kLanes> source{};
   for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    float* out = rows_.data() + lane;
     const std::int64_t y = std::min(top + lane, image.height - 1) + cut.down;
-    if (y < 0 || y >= image.height) {
-      for (std::int64_t x = 0; x < image.width; ++x) {
-        out[x * kLanes] = black;
-      }
+    const bool inside = y >= 0 && y < image.height;
+    source[static_cast<std::size_t>(lane)] = (inside ? image.row(y) : black_row_.data()) + channel;
+  }
+  for (std::int64_t x = columns.first; x < columns.second; ++x) {
+    const std::int64_t from = (cut.flip ? image.width - 1 - x : x) + cut.right;
+    float* target = rows_.data() + x * kLanes;
+    if (from < 0 || from >= image.width) {
+      std::fill_n(target, kLanes, levels[0]);
       continue;
     }
-    const std::int64_t step = cut.flip ? -kLanes : kLanes;
-    float* cursor = cut.flip ? out + (image.width - 1) * kLanes : out;
-    for (std::int64_t x = 0; x < begin; ++x, cursor += step) {
-      *cursor = black;
-    }
-    const std::uint8_t* pixel = image.row(y) + (begin + cut.right) * image.channels + channel;
-    for (std::int64_t x = begin; x < end; ++x, cursor += step, pixel += image.channels) {
-      *cursor = levels[*pixel];
-    }
-    for (std::int64_t x = end; x < image.width; ++x, cursor += step) {
-      *cursor = black;
+    const std::int64_t offset = from * image.channels;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      target[lane] = levels[source[lane][offset]];
     }
   }
 }
@@ -140,15 +151,17 @@ void ImageTransform::apply(const Image& image, const Cut& cut, std::span<float> 
   const AxisWeights downward =
       axis_weights(image.height, full_height, centred(full_height - size_), size_);
 
-  // Only rows that some output needs.
+  // Only the rows and columns that some output needs.
+  const std::pair columns(across.first.front(), across.first.back() + across.taps);
   const std::int64_t first_row = downward.first.front();
   const std::int64_t row_end = downward.first.back() + downward.taps;
+  black_row_.assign(static_cast<std::size_t>(image.width * image.channels), 0);
   rows_.resize(static_cast<std::size_t>(image.width * kLanes));
   narrowed_.resize(static_cast<std::size_t>((row_end - first_row + kLanes) * size_));
 
   for (std::int64_t channel = 0; channel < image.channels; ++channel) {
     for (std::int64_t top = first_row; top < row_end; top += kLanes) {
-      convert_rows(image, cut, top, channel);
+      convert_rows(image, cut, top, channel, columns);
       float* narrowed = narrowed_.data() + (top - first_row) * size_;
       for (std::int64_t x = 0; x < size_; ++x) {
         std::array<float, kLanes> sum{};

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "models/training.h"
@@ -54,12 +55,17 @@ class ImageTransform {
   void apply(const Image& image, const Cut& cut, std::span<float> out);
 
  private:
-  void convert_rows(const Image& image, const Cut& cut, std::int64_t top, std::int64_t channel);
+  void convert_rows(const Image& image,
+                    const Cut& cut,
+                    std::int64_t top,
+                    std::int64_t channel,
+                    std::pair<std::int64_t, std::int64_t> columns);
 
   std::int64_t size_;
   std::vector<std::array<float, 256>> levels_;  // by channel: the normalised value of each level
-  std::vector<float> rows_;                     // kLanes source rows, side by side
-  std::vector<float> narrowed_;                 // one channel, all source rows, final width
+  std::vector<std::uint8_t> black_row_;
+  std::vector<float> rows_;      // kLanes source rows, side by side
+  std::vector<float> narrowed_;  // one channel, all source rows, final width
 };
 
 }  // namespace vitsim
