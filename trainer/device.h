@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <c10/core/Device.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include "models/precision.h"
+#include "models/training.h"
+
+namespace c10d {
+class Backend;
+class Work;
+}  // namespace c10d
+
+namespace vitsim {
+
+/// This host's steady clock.
+std::int64_t host_nanoseconds();
+
+/// When one AllReduce ran, on the host's steady clock.
+struct CommunicationRecord {
+  std::int64_t begin_ns = 0;
+  std::int64_t end_ns = 0;
+  std::int64_t bytes = 0;
+};
+
+/// A point in the order of work of a device's compute stream. Becomes a time by
+/// `Device::nanoseconds` once the device has come that far.
+struct Mark {
+  std::int64_t value = 0;
+};
+
+/// What the trainer computes on: this machine's CPU, or a GPU by way of the CUDA plug-in.
+class Device {
+ public:
+  Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
+
+  [[nodiscard]] virtual c10::Device torch_device() const = 0;
+
+  /// For people, e.g. "NVIDIA H200" or the CPU's model name.
+  [[nodiscard]] virtual std::string name() const = 0;
+
+  [[nodiscard]] virtual bool supports(Precision precision) const = 0;
+
+  /// Collectives between devices of this kind; none where the CPU's serve.
+  /// `port` is that of rank 0's store, which listens on `host`.
+  virtual c10::intrusive_ptr<c10d::Backend> connect(int rank, int size, AllReduceAlgorithm algorithm,
+                                                    const std::string& host) = 0;
+
+  virtual Mark mark() = 0;
+
+  /// Notes that an AllReduce of `bytes` has been launched by the compute stream.
+  virtual void track(const c10::intrusive_ptr<c10d::Work>& work, std::int64_t bytes) = 0;
+
+  /// Returns when everything launched so far has happened. Once per step.
+  virtual void synchronize() = 0;
+
+  /// Host time of a mark; after `synchronize`, and before the next one.
+  virtual std::int64_t nanoseconds(Mark mark) = 0;
+
+  /// AllReduces tracked since the last call; after `synchronize`.
+  virtual std::vector<CommunicationRecord> take_communication() = 0;
+
+  /// Most memory in use so far: the resident set of a process, or what the CUDA allocator gave out.
+  [[nodiscard]] virtual std::int64_t peak_memory_bytes() const = 0;
+
+  /// How much there is to use.
+  [[nodiscard]] virtual std::optional<std::int64_t> memory_bytes() const = 0;
+};
+
+class MpiBackend;
+
+/// This machine's CPU; `backend`'s AllReduces are the tracked ones.
+std::unique_ptr<Device> make_cpu_device(MpiBackend& backend);
+
+}  // namespace vitsim

@@ -1,0 +1,188 @@
+#include "trainer/mpi/backend.h"
+
+#include <cstring>
+#include <utility>
+
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+ElementType element_type(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return ElementType::kFloat32;
+    case at::kDouble:
+      return ElementType::kFloat64;
+    case at::kHalf:
+      return ElementType::kFloat16;
+    case at::kBFloat16:
+      return ElementType::kBfloat16;
+    case at::kLong:
+      return ElementType::kInt64;
+    default:
+      throw InternalError(std::string("no sum over ranks for ") + at::toString(tensor.scalar_type()));
+  }
+}
+
+void require_plain(const at::Tensor& tensor) {
+  if (!tensor.is_contiguous() || !tensor.device().is_cpu() || tensor.is_sparse()) {
+    throw InternalError("collectives need dense, contiguous CPU tensors");
+  }
+}
+
+// Completed by the worker; holds the tensors until then.
+class MpiWork : public c10d::Work {
+ public:
+  MpiWork(int rank, c10d::OpType kind, std::vector<at::Tensor> result)
+      : Work(rank, kind),
+        result_(std::move(result)),
+        future_(c10::make_intrusive<c10::ivalue::Future>(
+            c10::ListType::create(c10::TensorType::get()))) {}
+
+  c10::intrusive_ptr<c10::ivalue::Future> getFuture() override { return future_; }
+
+  std::vector<at::Tensor> result() override { return result_; }
+
+  void complete(const std::exception_ptr& error) {
+    if (error) {
+      future_->setError(error);
+    } else {
+      future_->markCompleted(c10::IValue(result_));
+    }
+    finish(error);
+  }
+
+ private:
+  std::vector<at::Tensor> result_;
+  c10::intrusive_ptr<c10::ivalue::Future> future_;
+};
+
+}  // namespace
+
+MpiBackend::MpiBackend(MpiWorker& worker, Ring& ring, CpuAllReduce algorithm)
+    : Backend(ring.rank(), ring.size()), worker_(worker), ring_(ring), algorithm_(algorithm) {}
+
+c10::intrusive_ptr<c10d::Work> MpiBackend::enqueue(c10d::OpType kind,
+                                                   std::vector<at::Tensor> result,
+                                                   std::int64_t bytes,
+                                                   std::function<void()> job) {
+  auto work = c10::make_intrusive<MpiWork>(getRank(), kind, std::move(result));
+  worker_.submit(
+      [this, kind, bytes, job = std::move(job)] {
+        CommunicationRecord record{.begin_ns = host_nanoseconds(), .bytes = bytes};
+        job();
+        record.end_ns = host_nanoseconds();
+        if (kind == c10d::OpType::ALLREDUCE) {
+          const std::lock_guard lock(records_mutex_);
+          records_.push_back(record);
+        }
+      },
+      [work](const std::exception_ptr& error) { work->complete(error); });
+  return work;
+}
+
+std::vector<CommunicationRecord> MpiBackend::take_records() {
+  const std::lock_guard lock(records_mutex_);
+  return std::exchange(records_, {});
+}
+
+c10::intrusive_ptr<c10d::Work> MpiBackend::allreduce(std::vector<at::Tensor>& tensors,
+                                                     const c10d::AllreduceOptions& options) {
+  TORCH_CHECK(options.reduceOp == c10d::ReduceOp::SUM, "only sums over ranks");
+  std::int64_t bytes = 0;
+  for (const at::Tensor& tensor : tensors) {
+    require_plain(tensor);
+    bytes += static_cast<std::int64_t>(tensor.nbytes());
+  }
+  return enqueue(c10d::OpType::ALLREDUCE, tensors, bytes, [this, tensors] {
+    for (const at::Tensor& tensor : tensors) {
+      const auto count = static_cast<std::size_t>(tensor.numel());
+      if (algorithm_ == CpuAllReduce::kRing) {
+        ring_.all_reduce(tensor.data_ptr(), count, element_type(tensor));
+      } else {
+        ring_.library_all_reduce(tensor.data_ptr(), count, element_type(tensor));
+      }
+    }
+  });
+}
+
+c10::intrusive_ptr<c10d::Work> MpiBackend::broadcast(std::vector<at::Tensor>& tensors,
+                                                     const c10d::BroadcastOptions& options) {
+  std::int64_t bytes = 0;
+  for (const at::Tensor& tensor : tensors) {
+    require_plain(tensor);
+    bytes += static_cast<std::int64_t>(tensor.nbytes());
+  }
+  const int root = static_cast<int>(options.rootRank);
+  return enqueue(c10d::OpType::BROADCAST, tensors, bytes, [this, tensors, root] {
+    for (const at::Tensor& tensor : tensors) {
+      ring_.broadcast(tensor.data_ptr(), tensor.nbytes(), root);
+    }
+  });
+}
+
+c10::intrusive_ptr<c10d::Work> MpiBackend::allgather(std::vector<std::vector<at::Tensor>>& outputs,
+                                                     std::vector<at::Tensor>& inputs,
+                                                     const c10d::AllgatherOptions& /*options*/) {
+  TORCH_CHECK(inputs.size() == 1 && outputs.size() == 1, "one tensor a rank");
+  require_plain(inputs.front());
+  at::Tensor input = inputs.front();
+  std::vector<at::Tensor> parts = outputs.front();
+  at::Tensor all = at::empty({getSize(), input.numel()}, input.options());
+  return enqueue(c10d::OpType::ALLGATHER, parts, static_cast<std::int64_t>(all.nbytes()),
+                 [this, input, parts, all] {
+                   const at::NoGradGuard no_grad;
+                   all[getRank()].copy_(input.view(-1));
+                   ring_.all_gather(all.data_ptr(), static_cast<std::size_t>(all.numel()),
+                                    all.element_size());
+                   for (int rank = 0; rank < getSize(); ++rank) {
+                     parts[static_cast<std::size_t>(rank)].view(-1).copy_(all[rank]);
+                   }
+                 });
+}
+
+c10::intrusive_ptr<c10d::Work> MpiBackend::_allgather_base(at::Tensor& output,
+                                                           at::Tensor& input,
+                                                           const c10d::AllgatherOptions& /*options*/) {
+  require_plain(output);
+  require_plain(input);
+  TORCH_CHECK(output.numel() == input.numel() * getSize(), "output holds one input a rank");
+  return enqueue(c10d::OpType::_ALLGATHER_BASE, {output}, static_cast<std::int64_t>(output.nbytes()),
+                 [this, output, input] {
+                   auto* own = static_cast<std::byte*>(output.data_ptr()) +
+                               static_cast<std::size_t>(getRank()) * input.nbytes();
+                   if (own != input.data_ptr()) {
+                     std::memcpy(own, input.data_ptr(), input.nbytes());
+                   }
+                   ring_.all_gather(output.data_ptr(), static_cast<std::size_t>(output.numel()),
+                                    output.element_size());
+                 });
+}
+
+c10::intrusive_ptr<c10d::Work> MpiBackend::_reduce_scatter_base(
+    at::Tensor& output,
+    at::Tensor& input,
+    const c10d::ReduceScatterOptions& options) {
+  TORCH_CHECK(options.reduceOp == c10d::ReduceOp::SUM, "only sums over ranks");
+  require_plain(output);
+  require_plain(input);
+  TORCH_CHECK(input.numel() == output.numel() * getSize(), "input holds one output a rank");
+  return enqueue(c10d::OpType::_REDUCE_SCATTER_BASE, {output}, static_cast<std::int64_t>(input.nbytes()),
+                 [this, output, input] {
+                   ring_.reduce_scatter(input.data_ptr(), static_cast<std::size_t>(input.numel()),
+                                        element_type(input));
+                   const auto* own = static_cast<const std::byte*>(input.data_ptr()) +
+                                     static_cast<std::size_t>(getRank()) * output.nbytes();
+                   if (own != output.data_ptr()) {
+                     std::memcpy(output.data_ptr(), own, output.nbytes());
+                   }
+                 });
+}
+
+c10::intrusive_ptr<c10d::Work> MpiBackend::barrier(const c10d::BarrierOptions& /*options*/) {
+  return enqueue(c10d::OpType::BARRIER, {}, 0, [this] { ring_.barrier(); });
+}
+
+}  // namespace vitsim

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+
+#include "trainer/device.h"
+#include "trainer/mpi/ring.h"
+#include "trainer/mpi/worker.h"
+
+namespace vitsim {
+
+/// c10d's collectives on CPU tensors by MPI, so that its Reducer works between CPUs. Tensors must be
+/// dense and contiguous. Calls return at once; the worker carries them out in order.
+class MpiBackend : public c10d::Backend {
+ public:
+  /// `worker` and `ring` must outlive the backend.
+  MpiBackend(MpiWorker& worker, Ring& ring, CpuAllReduce algorithm);
+
+  [[nodiscard]] const std::string getBackendName() const override { return "vitsim-mpi"; }
+
+  c10::intrusive_ptr<c10d::Work> allreduce(std::vector<at::Tensor>& tensors,
+                                           const c10d::AllreduceOptions& options) override;
+  c10::intrusive_ptr<c10d::Work> broadcast(std::vector<at::Tensor>& tensors,
+                                           const c10d::BroadcastOptions& options) override;
+  c10::intrusive_ptr<c10d::Work> allgather(std::vector<std::vector<at::Tensor>>& outputs,
+                                           std::vector<at::Tensor>& inputs,
+                                           const c10d::AllgatherOptions& options) override;
+  /// `output` must have as many elements as `size()` inputs; rank r's part starts at r x inputs.
+  c10::intrusive_ptr<c10d::Work> _allgather_base(at::Tensor& output,
+                                                 at::Tensor& input,
+                                                 const c10d::AllgatherOptions& options) override;
+  /// As for `_allgather_base`. `input` is overwritten.
+  c10::intrusive_ptr<c10d::Work> _reduce_scatter_base(
+      at::Tensor& output,
+      at::Tensor& input,
+      const c10d::ReduceScatterOptions& options) override;
+  c10::intrusive_ptr<c10d::Work> barrier(const c10d::BarrierOptions& options) override;
+
+  /// Those AllReduces that finished since the last call, in order.
+  std::vector<CommunicationRecord> take_records();
+
+ private:
+  c10::intrusive_ptr<c10d::Work> enqueue(c10d::OpType kind,
+                                         std::vector<at::Tensor> result,
+                                         std::int64_t bytes,
+                                         std::function<void()> job);
+
+  MpiWorker& worker_;
+  Ring& ring_;
+  CpuAllReduce algorithm_;
+  std::mutex records_mutex_;
+  std::vector<CommunicationRecord> records_;
+};
+
+}  // namespace vitsim

@@ -1,0 +1,61 @@
+#include "trainer/recorder.h"
+
+#include <utility>
+
+namespace vitsim {
+
+Recorder::Recorder(Device& device, Watchdog& watchdog, std::int64_t rank)
+    : device_(device), watchdog_(watchdog), rank_(rank), origin_ns_(host_nanoseconds()) {}
+
+Recorder::Scope::Scope(Recorder& recorder, Phase phase, Stream stream)
+    : recorder_(recorder), phase_(phase), stream_(stream), begin_(recorder.device_.mark()) {
+  recorder_.watchdog_.enter(recorder_.step_.step, phase);
+}
+
+Recorder::Scope::~Scope() {
+  recorder_.open_.push_back(
+      {phase_, stream_, begin_, end_ ? *end_ : recorder_.device_.mark(), bytes_});
+}
+
+void Recorder::begin_step(std::int64_t step, bool warm_up, bool full) {
+  step_ = {.step = step, .warm_up = warm_up, .full = full};
+  step_begin_ = device_.mark();
+  device_.take_communication();  // those outside of steps are not a step's
+}
+
+void Recorder::end_step() {
+  const Mark end = device_.mark();
+  device_.synchronize();
+  const auto time = [&](Mark mark) { return device_.nanoseconds(mark) - origin_ns_; };
+  step_.begin_ns = time(step_begin_);
+  step_.end_ns = time(end);
+  steps_.push_back(step_);
+  const auto add_span = [&](Phase phase, Stream stream, std::int64_t begin, std::int64_t end_ns,
+                            std::int64_t bytes) {
+    spans_.push_back({.rank = rank_, .stream = stream, .step = step_.step, .phase = phase,
+                      .begin_ns = begin, .end_ns = end_ns, .bytes = bytes,
+                      .warm_up = step_.warm_up});
+  };
+  bool reduced = false;
+  for (const Open& open : std::exchange(open_, {})) {
+    add_span(open.phase, open.stream, time(open.begin), time(open.end), open.bytes);
+    reduced = reduced || open.phase == Phase::kGradientAllReduce;
+  }
+  // AllReduces that ran beside backward have no phase of their own in the step.
+  for (const CommunicationRecord& record : device_.take_communication()) {
+    if (!reduced) {
+      add_span(Phase::kGradientAllReduce, Stream::kCommunication, record.begin_ns - origin_ns_,
+               record.end_ns - origin_ns_, record.bytes);
+    }
+  }
+}
+
+void Recorder::add(Phase phase, std::int64_t step, std::int64_t begin_ns, std::int64_t end_ns) {
+  spans_.push_back({.rank = rank_, .step = step, .phase = phase, .begin_ns = begin_ns, .end_ns = end_ns});
+}
+
+std::vector<Span> Recorder::take_spans() { return std::exchange(spans_, {}); }
+
+std::vector<StepTime> Recorder::take_steps() { return std::exchange(steps_, {}); }
+
+}  // namespace vitsim

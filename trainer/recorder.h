@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "models/timeline.h"
+#include "trainer/device.h"
+#include "trainer/watchdog.h"
+
+namespace vitsim {
+
+/// Begin and end of one step of one rank.
+struct StepTime {
+  std::int64_t step = 0;
+  std::int64_t begin_ns = 0;
+  std::int64_t end_ns = 0;
+  bool warm_up = false;
+  bool full = true;
+};
+
+/// Writes down what this rank does when. Costs two clock readings (or CUDA events) a phase; the
+/// device is synchronised once, at the end of a step.
+class Recorder {
+ public:
+  /// Times count from now: construct it right after a barrier.
+  Recorder(Device& device, Watchdog& watchdog, std::int64_t rank);
+
+  void begin_step(std::int64_t step, bool warm_up, bool full);
+  void end_step();
+
+  /// A phase lasts as long as this object.
+  class Scope {
+   public:
+    Scope(Recorder& recorder, Phase phase, Stream stream);
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+    ~Scope();
+
+    /// Ends the phase at a point that has gone by already.
+    void end_at(std::optional<Mark> mark) { end_ = mark; }
+
+    void set_bytes(std::int64_t bytes) { bytes_ = bytes; }
+
+   private:
+    Recorder& recorder_;
+    Phase phase_;
+    Stream stream_;
+    Mark begin_;
+    std::optional<Mark> end_;
+    std::int64_t bytes_ = 0;
+  };
+
+  [[nodiscard]] Scope phase(Phase phase, Stream stream = Stream::kCompute) {
+    return {*this, phase, stream};
+  }
+
+  /// A phase outside of steps: evaluate, checkpoint, epoch_barrier. On the host's clock.
+  void add(Phase phase, std::int64_t step, std::int64_t begin_ns, std::int64_t end_ns);
+
+  /// What was recorded since the last call.
+  std::vector<Span> take_spans();
+  std::vector<StepTime> take_steps();
+
+  [[nodiscard]] std::int64_t now_ns() const { return host_nanoseconds() - origin_ns_; }
+
+  [[nodiscard]] Watchdog& watchdog() { return watchdog_; }
+
+ private:
+  struct Open {
+    Phase phase;
+    Stream stream;
+    Mark begin;
+    Mark end;
+    std::int64_t bytes;
+  };
+
+  Device& device_;
+  Watchdog& watchdog_;
+  std::int64_t rank_;
+  std::int64_t origin_ns_;
+  StepTime step_;
+  Mark step_begin_;
+  std::vector<Open> open_;  // of the current step
+  std::vector<Span> spans_;
+  std::vector<StepTime> steps_;
+};
+
+}  // namespace vitsim

@@ -1,0 +1,119 @@
+// Distributed data parallel training on c10d's Reducer, driven as Python's DistributedDataParallel
+// drives it (torch/nn/parallel/distributed.py). C++ has no such module, but the Reducer holds all of
+// it: hooks on every parameter collect gradients into buckets, a full bucket is summed over ranks
+// while backward goes on computing, and the next bucket waits for it. The first pass records the
+// order in which gradients appear; before the second, buckets are built anew in that order (first
+// cap 1 MiB, then 25 MiB).
+//
+// Accumulation without communication needs no switch: the hooks do nothing unless
+// `prepare_for_backward` was called, and reduce the accumulated sum when it was.
+#include <string>
+#include <unordered_map>
+
+#include <torch/csrc/distributed/c10d/comm.hpp>
+#include <torch/csrc/distributed/c10d/logger.hpp>
+#include <torch/csrc/distributed/c10d/reducer.hpp>
+
+#include "models/buckets.h"
+#include "trainer/step/gradient_reducer.h"
+#include "trainer/step/replicated_weights.h"
+
+namespace vitsim {
+
+namespace {
+
+// Python's default for the initial sizes: one bucket until the order is known.
+constexpr std::size_t kUnlimited = std::numeric_limits<std::int64_t>::max();
+
+// Sums a bucket, where the Reducer by itself would average it: gradients are weighted by samples
+// already. Tells when the last bucket was ready, which is when backward itself was done.
+class SumHook : public c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::ProcessGroup>> {
+ public:
+  SumHook(c10::intrusive_ptr<c10d::ProcessGroup> group, Device& device, std::optional<Mark>& done)
+      : CppCommHookInterface(std::move(group)), device_(device), done_(done) {}
+
+  c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket& bucket) override {
+    if (bucket.isLast()) {
+      done_ = device_.mark();
+    }
+    std::vector<at::Tensor> tensors = {bucket.getBufferRef()};
+    const auto work = state_->allreduce(tensors);
+    device_.track(work, static_cast<std::int64_t>(tensors.front().nbytes()));
+    return work->getFuture();
+  }
+
+ private:
+  Device& device_;
+  std::optional<Mark>& done_;
+};
+
+class Ddp : public GradientReducer {
+ public:
+  explicit Ddp(const ReducerContext& context) : weights_(*context.parameters) {
+    const std::vector<at::Tensor>& parameters = *context.parameters;
+    c10d::verify_params_across_processes(context.group, parameters, std::nullopt);
+    auto buckets = std::get<0>(c10d::compute_bucket_assignment_by_size(
+        parameters, {kUnlimited}, std::vector<bool>(parameters.size(), false)));
+    std::ranges::reverse(buckets);
+    reducer_ = std::make_shared<c10d::Reducer>(parameters,
+                                               std::move(buckets),
+                                               context.group,
+                                               std::vector<bool>(parameters.size(), false),
+                                               kBucketCap,
+                                               /*find_unused_parameters=*/false,
+                                               /*gradient_as_bucket_view=*/false,
+                                               std::unordered_map<std::size_t, std::string>(),
+                                               kFirstBucketCap,
+                                               /*skip_all_reduce_unused_params=*/false,
+                                               /*use_python_reducer=*/false,
+                                               std::vector<std::int64_t>());
+    reducer_->register_comm_hook(std::make_unique<SumHook>(context.group, *context.device, done_));
+    logger_ = std::make_shared<c10d::Logger>(reducer_);
+    reducer_->set_logger(logger_);
+    logger_->set_construction_data_and_log("VisionTransformer", {}, -1, false, false, false);
+  }
+
+  ~Ddp() override {
+    logger_.reset();  // reads the reducer when it goes
+    reducer_.reset();
+  }
+
+  void before_forward(bool last) override {
+    if (last) {
+      reducer_->prepare_for_forward();
+    }
+    reducer_->rebuild_buckets();
+  }
+
+  void before_backward(bool last) override {
+    done_.reset();
+    if (last) {
+      reducer_->prepare_for_backward({});
+    }
+  }
+
+  [[nodiscard]] std::optional<Mark> backward_done() const override { return done_; }
+
+  std::optional<std::int64_t> reduce() override { return std::nullopt; }
+
+  [[nodiscard]] std::vector<Slice> slices() override { return weights_.slices(); }
+
+  std::optional<std::int64_t> publish() override {
+    weights_.publish();
+    return std::nullopt;
+  }
+
+ private:
+  ReplicatedWeights weights_;
+  std::optional<Mark> done_;
+  std::shared_ptr<c10d::Reducer> reducer_;
+  std::shared_ptr<c10d::Logger> logger_;
+};
+
+}  // namespace
+
+std::unique_ptr<GradientReducer> make_ddp(const ReducerContext& context) {
+  return std::make_unique<Ddp>(context);
+}
+
+}  // namespace vitsim

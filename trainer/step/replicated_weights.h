@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "trainer/optimizer.h"
+
+namespace vitsim {
+
+/// Weights that every rank updates alike. Where the model is in 16 bits, fp32 master copies take the
+/// updates and the model gets their rounded values.
+class ReplicatedWeights {
+ public:
+  explicit ReplicatedWeights(const std::vector<at::Tensor>& parameters);
+
+  /// fp32 weights and gradients, one slice per parameter; a missing gradient counts as zero.
+  [[nodiscard]] std::vector<Slice> slices() const;
+
+  void publish() const;
+
+ private:
+  const std::vector<at::Tensor>& parameters_;
+  std::vector<at::Tensor> master_;  // empty where the model itself is fp32
+};
+
+}  // namespace vitsim

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "models/epoch.h"
+#include "models/training.h"
+#include "trainer/data/loader.h"
+#include "trainer/loss_scale.h"
+#include "trainer/model.h"
+#include "trainer/optimizer.h"
+#include "trainer/recorder.h"
+#include "trainer/step/gradient_reducer.h"
+
+namespace vitsim {
+
+/// What came out of one step on one rank.
+struct StepResult {
+  double loss = 0;        // this rank's share: sum over its samples / samples of the joined batch
+  bool skipped = false;   // gradients overflowed; weights are as before
+};
+
+/// One optimizer update, in the phases of models/phase.h; sim/step/ schedules the same.
+class TrainStep {
+ public:
+  TrainStep(const TrainingSpec& training,
+            const VisionTransformer& model,
+            GradientReducer& reducer,
+            Optimizer& optimizer,
+            LossScale* loss_scale,
+            Device& device,
+            Recorder& recorder);
+
+  /// `mine`: this rank's micro-batches; `joined`: samples of all ranks in this step.
+  /// Throws DeviceError where the loss is not finite.
+  StepResult run(EpochLoader& loader, const StepShape& mine, std::int64_t joined, double lr);
+
+ private:
+  at::Tensor load_and_forward(EpochLoader& loader, bool last, double weight);
+  at::Tensor loss_without_samples(bool last);
+  void backward(const at::Tensor& loss, bool last);
+  [[nodiscard]] bool gradients_usable(const std::vector<Slice>& slices);
+  void clip(const std::vector<Slice>& slices);
+
+  const TrainingSpec& training_;
+  const VisionTransformer& model_;
+  GradientReducer& reducer_;
+  Optimizer& optimizer_;
+  LossScale* loss_scale_;  // none where gradients need no scaling
+  Device& device_;
+  Recorder& recorder_;
+};
+
+/// Logits of a batch in the arithmetic of `precision`: the whole model's type, or autocast.
+at::Tensor logits(const VisionTransformer& model, const at::Tensor& images, Precision precision);
+
+}  // namespace vitsim
