@@ -53,7 +53,9 @@ add_library(vitsim_torch INTERFACE IMPORTED)
 target_include_directories(vitsim_torch SYSTEM INTERFACE
   ${torch_root}/include ${torch_root}/include/torch/csrc/api/include ${torch_root}/include/kineto)
 target_compile_definitions(vitsim_torch INTERFACE
-  USE_DISTRIBUTED USE_C10D_GLOO USE_RPC USE_TENSORPIPE _GLIBCXX_USE_CXX11_ABI=1)
+  USE_DISTRIBUTED USE_C10D_GLOO USE_RPC USE_TENSORPIPE _GLIBCXX_USE_CXX11_ABI=1
+  # LibTorch brings the headers of its own fmt, which is another version than the system's library.
+  FMT_HEADER_ONLY)
 target_link_libraries(vitsim_torch INTERFACE ${torch_root}/lib/libtorch_cpu.so ${torch_root}/lib/libc10.so)
 add_library(vitsim::torch ALIAS vitsim_torch)
 

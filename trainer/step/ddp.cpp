@@ -94,13 +94,13 @@ class Ddp : public GradientReducer {
 
   [[nodiscard]] std::optional<Mark> backward_done() const override { return done_; }
 
-  std::optional<std::int64_t> reduce() override { return std::nullopt; }
+  std::int64_t reduce() override { return 0; }
 
   [[nodiscard]] std::vector<Slice> slices() override { return weights_.slices(); }
 
-  std::optional<std::int64_t> publish() override {
+  std::int64_t publish() override {
     weights_.publish();
-    return std::nullopt;
+    return 0;
   }
 
  private:

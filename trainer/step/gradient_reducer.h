@@ -32,16 +32,15 @@ class GradientReducer {
   /// are then tracked one by one, and `reduce` has nothing left to do.
   [[nodiscard]] virtual std::optional<Mark> backward_done() const { return std::nullopt; }
 
-  /// Waits until gradients are summed. Returns the bytes that its AllReduce moved; none where
-  /// backward has done it.
-  virtual std::optional<std::int64_t> reduce() = 0;
+  /// Waits until gradients are summed. Returns the bytes that this summed.
+  virtual std::int64_t reduce() = 0;
 
   /// What this rank's optimizer updates; gradients are valid after `reduce`.
   [[nodiscard]] virtual std::vector<Slice> slices() = 0;
 
-  /// After the update: brings the new weights to every rank's model. Returns the bytes that this
-  /// moved between ranks; none where every rank updates everything.
-  virtual std::optional<std::int64_t> publish() = 0;
+  /// After the update: brings the new weights to every rank's model. Returns the bytes gathered
+  /// from all ranks, 0 where every rank updates everything.
+  virtual std::int64_t publish() = 0;
 
   /// Sums a small tensor over the ranks that share the optimizer's state; nothing to do where each
   /// has all of it.

@@ -44,7 +44,7 @@ StepResult TrainStep::run(EpochLoader& loader, const StepShape& mine, std::int64
 
   if (!reducer_.backward_done()) {
     auto phase = recorder_.phase(Phase::kGradientAllReduce, Stream::kCommunication);
-    phase.set_bytes(*reducer_.reduce());
+    phase.set_bytes(reducer_.reduce());
   }
 
   StepResult result;
@@ -61,13 +61,13 @@ StepResult TrainStep::run(EpochLoader& loader, const StepShape& mine, std::int64
     for (const at::Tensor& parameter : model_.parameters()) {
       parameter.mutable_grad().reset();
     }
+    if (!reducer_.shard()) {
+      reducer_.publish();
+    }
   }
   if (reducer_.shard()) {
     auto phase = recorder_.phase(Phase::kGradientAllReduce, Stream::kCommunication);
-    phase.set_bytes(*reducer_.publish());
-  } else {
-    const auto phase = recorder_.phase(Phase::kOptimizer);
-    reducer_.publish();
+    phase.set_bytes(reducer_.publish());
   }
 
   recorder_.end_step();

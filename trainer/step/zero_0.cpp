@@ -19,7 +19,7 @@ class Zero0 : public GradientReducer {
   explicit Zero0(const ReducerContext& context)
       : group_(context.group), parameters_(*context.parameters), weights_(parameters_) {}
 
-  std::optional<std::int64_t> reduce() override {
+  std::int64_t reduce() override {
     const at::NoGradGuard no_grad;
     std::int64_t bytes = 0;
     std::vector<at::Tensor> buffer;
@@ -41,9 +41,9 @@ class Zero0 : public GradientReducer {
 
   [[nodiscard]] std::vector<Slice> slices() override { return weights_.slices(); }
 
-  std::optional<std::int64_t> publish() override {
+  std::int64_t publish() override {
     weights_.publish();
-    return std::nullopt;
+    return 0;
   }
 
  private:

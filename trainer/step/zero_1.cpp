@@ -40,7 +40,7 @@ class Zero1 : public GradientReducer {
     gradient_ = at::zeros(shard_, options);
   }
 
-  std::optional<std::int64_t> reduce() override {
+  std::int64_t reduce() override {
     const at::NoGradGuard no_grad;
     std::int64_t at = 0;
     for (const at::Tensor& parameter : parameters_) {
@@ -77,7 +77,7 @@ class Zero1 : public GradientReducer {
     return slices;
   }
 
-  std::optional<std::int64_t> publish() override {
+  std::int64_t publish() override {
     const at::NoGradGuard no_grad;
     at::Tensor own = own_part(flat_);
     own.copy_(master_);  // does nothing where they are the same memory

@@ -1,0 +1,101 @@
+#include "trainer/communication.h"
+
+#include <algorithm>
+#include <array>
+
+#include <ATen/ATen.h>
+#include <mpi.h>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
+
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+CpuAllReduce cpu_algorithm(AllReduceAlgorithm algorithm) {
+  return algorithm == AllReduceAlgorithm::kOpenMpi ? CpuAllReduce::kLibrary : CpuAllReduce::kRing;
+}
+
+}  // namespace
+
+Communication::Communication(const MpiSession& session,
+                             AllReduceAlgorithm algorithm,
+                             WaitPolicy wait)
+    : session_(session),
+      ring_(wait),
+      cpu_(c10::make_intrusive<MpiBackend>(worker_, ring_, cpu_algorithm(algorithm))),
+      group_(c10::make_intrusive<c10d::ProcessGroup>(
+          c10::make_intrusive<c10d::HashStore>(), session.rank(), session.size())) {
+  // "MPI" as a type would make c10d look for its own MPI backend.
+  group_->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::CUSTOM, cpu_);
+  group_->setDefaultBackend(c10d::ProcessGroup::BackendType::CUSTOM);
+}
+
+Communication::~Communication() {
+  if (device_) {
+    device_->shutdown();
+  }
+}
+
+void Communication::connect(Device& device, AllReduceAlgorithm algorithm) {
+  // The device's ranks meet at a store on rank 0's machine.
+  std::array<char, 256> host{};
+  session_.host().copy(host.data(), host.size() - 1);
+  worker_.run([&] { MPI_Bcast(host.data(), static_cast<int>(host.size()), MPI_CHAR, 0, MPI_COMM_WORLD); });
+  device_ = device.connect(session_.rank(), session_.size(), algorithm, host.data());
+  if (device_) {
+    group_->setBackend(device.torch_device().type(), c10d::ProcessGroup::BackendType::NCCL, device_);
+  }
+}
+
+void Communication::barrier() {
+  worker_.run([&] { ring_.barrier(); });
+}
+
+void Communication::sum(std::span<double> values) {
+  worker_.run([&] { ring_.all_reduce(values.data(), values.size(), ElementType::kFloat64); });
+}
+
+std::vector<std::vector<std::int64_t>> Communication::gather(std::span<const std::int64_t> values) {
+  const auto size = static_cast<std::size_t>(session_.size());
+  std::vector<std::size_t> lengths(size);
+  lengths[static_cast<std::size_t>(session_.rank())] = values.size();
+  worker_.run([&] { ring_.all_gather(lengths.data(), size, sizeof(std::size_t)); });
+  const std::size_t longest = *std::ranges::max_element(lengths);
+  std::vector<std::int64_t> rows(size * longest);
+  std::ranges::copy(values, rows.data() + static_cast<std::size_t>(session_.rank()) * longest);
+  worker_.run([&] { ring_.all_gather(rows.data(), rows.size(), sizeof(std::int64_t)); });
+  std::vector<std::vector<std::int64_t>> result;
+  for (std::size_t rank = 0; rank < size; ++rank) {
+    const std::int64_t* row = rows.data() + rank * longest;
+    result.emplace_back(row, row + lengths[rank]);
+  }
+  return result;
+}
+
+void Communication::on_every_rank(const std::function<void()>& check) {
+  std::exception_ptr error;
+  int code = 0;
+  try {
+    check();
+  } catch (const UserError&) {
+    error = std::current_exception();
+    code = 2;
+  } catch (const DeviceError&) {
+    error = std::current_exception();
+    code = 3;
+  }
+  const std::vector<std::int64_t> mine = {code};
+  const auto codes = gather(mine);
+  for (std::size_t rank = 0; rank < codes.size(); ++rank) {
+    if (codes[rank][0] != 0) {
+      if (static_cast<int>(rank) == session_.rank()) {
+        std::rethrow_exception(error);
+      }
+      throw OtherRankFailed{static_cast<int>(codes[rank][0])};
+    }
+  }
+}
+
+}  // namespace vitsim

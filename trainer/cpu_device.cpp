@@ -1,0 +1,82 @@
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <string>
+
+#include "trainer/device.h"
+#include "trainer/mpi/backend.h"
+
+namespace vitsim {
+
+std::int64_t host_nanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+namespace {
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) {
+      const std::size_t colon = line.find(": ");
+      return colon == std::string::npos ? line : line.substr(colon + 2);
+    }
+  }
+  return "CPU";
+}
+
+// Work is done when its call returns, so a mark is a time already.
+class CpuDevice : public Device {
+ public:
+  explicit CpuDevice(MpiBackend& backend) : backend_(backend) {}
+
+  [[nodiscard]] c10::Device torch_device() const override { return c10::DeviceType::CPU; }
+
+  [[nodiscard]] std::string name() const override { return cpu_name(); }
+
+  [[nodiscard]] bool supports(Precision precision) const override {
+    return precision != Precision::kTf32;
+  }
+
+  c10::intrusive_ptr<c10d::Backend> connect(int /*rank*/,
+                                            int /*size*/,
+                                            AllReduceAlgorithm /*algorithm*/,
+                                            const std::string& /*host*/) override {
+    return {};
+  }
+
+  Mark mark() override { return {host_nanoseconds()}; }
+
+  void track(const c10::intrusive_ptr<c10d::Work>& /*work*/, std::int64_t /*bytes*/) override {}
+
+  void synchronize() override {}
+
+  std::int64_t nanoseconds(Mark mark) override { return mark.value; }
+
+  std::vector<CommunicationRecord> take_communication() override { return backend_.take_records(); }
+
+  [[nodiscard]] std::int64_t peak_memory_bytes() const override {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+  }
+
+  [[nodiscard]] std::optional<std::int64_t> memory_bytes() const override {
+    return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
+  }
+
+ private:
+  MpiBackend& backend_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device(MpiBackend& backend) {
+  return std::make_unique<CpuDevice>(backend);
+}
+
+}  // namespace vitsim

@@ -1,0 +1,31 @@
+// vitsim-trainer: `vitsim train` and `vitsim calibrate measure` start it, one process a rank.
+#include <exception>
+#include <string_view>
+
+#include <fmt/core.h>
+
+#include "models/error.h"
+#include "trainer/mpi/session.h"
+#include "trainer/train_command.h"
+
+namespace {
+
+int run_command(int argc, char** argv) {
+  const std::string_view command = argc > 1 ? argv[1] : "";
+  if (command == "train") {
+    return vitsim::run_train_command(argc - 1, argv + 1);
+  }
+  fmt::print(stderr, "usage: vitsim-trainer train FILE [options]\n");
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_command(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "vitsim-trainer: internal error: {}\n", error.what());
+    return 70;
+  }
+}

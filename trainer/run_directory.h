@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace vitsim {
+
+/// A line of epochs.csv.
+struct EpochRow {
+  std::int64_t epoch = 0;
+  double train_s = 0;
+  std::optional<double> evaluate_s;
+  double loss = 0;  // mean over samples
+  std::optional<double> top1;
+  std::optional<double> top5;
+  double images_per_s = 0;
+  std::int64_t peak_memory_bytes = 0;  // of the rank that uses most
+};
+
+/// A line of steps.csv.
+struct StepRow {
+  std::int64_t step = 0;
+  std::int64_t epoch = 0;
+  double loss = 0;  // of the joined batch
+  double lr = 0;
+  bool skipped = false;  // gradients overflowed
+};
+
+/// What a run leaves behind, written by rank 0. Every file appears whole, under its final name.
+class RunDirectory {
+ public:
+  /// Makes the directory. Throws UserError where it cannot be.
+  explicit RunDirectory(std::filesystem::path path);
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+  void write_resolved(const std::string& json) const;
+  void write_epochs(const std::vector<EpochRow>& rows) const;
+  void write_steps(const std::vector<StepRow>& rows) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace vitsim

@@ -1,0 +1,131 @@
+#include "trainer/train_command.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "models/error.h"
+#include "models/experiment.h"
+#include "trainer/communication.h"
+#include "trainer/mpi/session.h"
+#include "trainer/training_run.h"
+
+namespace vitsim {
+
+namespace {
+
+struct Arguments {
+  std::filesystem::path file;
+  std::vector<Override> overrides;
+  RunOptions run;
+};
+
+// Throws CLI::ParseError, which also carries --help.
+Arguments parse(int argc, const char* const* argv) {
+  Arguments arguments;
+  CLI::App app("Trains a ViT for real, one rank per process", "vitsim train");
+  std::string file;
+  std::string resume;
+  std::string out;
+  std::vector<std::string> sets;
+  std::optional<std::int64_t> epochs;
+  app.add_option("FILE", file, "cluster file")->required();
+  app.add_option("--set", sets, "KEY=VALUE: overrides a key of the file, e.g. training.epochs=2");
+  app.add_option("--steps", arguments.run.steps, "stop after so many updates")->check(CLI::PositiveNumber);
+  app.add_option("--epochs", epochs, "overrides training.epochs")->check(CLI::PositiveNumber);
+  app.add_option("--resume", resume, "run directory, or checkpoint, to continue from");
+  app.add_option("--out", out, "run directory (default: a new one under outputs/)");
+  app.add_flag("--kineto", arguments.run.kineto, "also write PyTorch's own profiler trace");
+  app.parse(argc, argv);
+
+  arguments.file = file;
+  for (const std::string& set : sets) {
+    const std::size_t equals = set.find('=');
+    if (equals == std::string::npos) {
+      throw UserError(fmt::format("--set {}: write KEY=VALUE", set));
+    }
+    arguments.overrides.push_back({set.substr(0, equals), set.substr(equals + 1)});
+  }
+  if (epochs) {
+    arguments.overrides.push_back({"training.epochs", std::to_string(*epochs)});
+  }
+  if (!resume.empty()) {
+    arguments.run.resume = resume;
+  }
+  arguments.run.out = out;
+  return arguments;
+}
+
+void print_mistake(const UserError& error) {
+  for (const std::string& problem : error.problems()) {
+    fmt::print(stderr, "vitsim: error: {}\n", problem);
+  }
+}
+
+// Ranks of one machine share its cores.
+void share_cores(const MpiSession& session) {
+  if (std::getenv("OMP_NUM_THREADS") == nullptr) {
+    const int cores = static_cast<int>(std::thread::hardware_concurrency());
+    at::set_num_threads(std::max(1, cores / session.local_size()));
+  }
+}
+
+int run(int argc, const char* const* argv, const MpiSession& session) {
+  Arguments arguments;
+  Experiment experiment;
+  std::optional<int> exit_now;
+  on_every_rank(session, [&] {
+    try {
+      arguments = parse(argc, argv);
+    } catch (const CLI::ParseError& end) {
+      const CLI::App app("", "vitsim train");
+      exit_now = session.rank() == 0 ? app.exit(end) : end.get_exit_code();
+      return;
+    }
+    experiment = read_experiment(arguments.file, arguments.overrides);
+    const std::int64_t world = experiment.cluster.world_size();
+    if (world != session.size()) {
+      throw UserError(fmt::format("{}: the cluster has {} ranks, but {} {} started: use mpirun -np {}",
+                                  arguments.file.string(), world, session.size(),
+                                  session.size() == 1 ? "process was" : "processes were", world));
+    }
+  });
+  if (exit_now) {
+    return *exit_now == 0 ? 0 : 2;
+  }
+  share_cores(session);
+  Watchdog watchdog;
+  Communication communication(session, experiment.training.all_reduce, {});
+  const auto device = make_cpu_device(communication.cpu());
+  communication.connect(*device, experiment.training.all_reduce);
+  train(experiment, arguments.run, session, communication, *device, watchdog);
+  return 0;
+}
+
+}  // namespace
+
+int run_train_command(int argc, const char* const* argv) {
+  const MpiSession session;
+  try {
+    return run(argc, argv, session);
+  } catch (const OtherRankFailed& other) {
+    return other.exit_code;
+  } catch (const UserError& error) {
+    print_mistake(error);
+    return 2;
+  } catch (const DeviceError& error) {
+    fmt::print(stderr, "vitsim: error: rank {} ({}): {}\n", session.rank(), session.host(), error.what());
+    abort_job(3);
+  }
+}
+
+}  // namespace vitsim
