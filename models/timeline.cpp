@@ -81,6 +81,9 @@ Span read_span(const Field& field) {
   whole("begin_ns", span.begin_ns);
   whole("end_ns", span.end_ns);
   object.read("bytes", span.bytes, 0, kMost);
+  if (const auto warm_up = object.find("warm_up")) {
+    span.warm_up = warm_up->boolean().value_or(false);
+  }
   object.finish();
   if (span.end_ns < span.begin_ns) {
     field.problem("ends before it begins");
@@ -144,7 +147,7 @@ void write_timeline_lines(const std::filesystem::path& file, const Timeline& tim
   AtomicFile output(file);
   for (const Span& span : timeline.spans) {
     output.write(fmt::format(
-        R"({{"rank":{},"stream":"{}","step":{},"phase":"{}","begin_ns":{},"end_ns":{},"bytes":{}}})"
+        R"({{"rank":{},"stream":"{}","step":{},"phase":"{}","begin_ns":{},"end_ns":{},"bytes":{}{}}})"
         "\n",
         span.rank,
         name(span.stream),
@@ -152,7 +155,8 @@ void write_timeline_lines(const std::filesystem::path& file, const Timeline& tim
         name(span.phase),
         span.begin_ns,
         span.end_ns,
-        span.bytes));
+        span.bytes,
+        span.warm_up ? R"(,"warm_up":true)" : ""));
   }
   output.commit();
 }

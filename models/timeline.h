@@ -22,6 +22,7 @@ struct Span {
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
   std::int64_t bytes = 0;  // communicated, else 0
+  bool warm_up = false;    // one of a real run's first steps, slower than the others
 };
 
 /// A named set of spans, e.g. "predicted" and "measured".

@@ -42,10 +42,12 @@ void Communication::connect(Device& device, AllReduceAlgorithm algorithm) {
   // The device's ranks meet at a store on rank 0's machine.
   std::array<char, 256> host{};
   session_.host().copy(host.data(), host.size() - 1);
-  worker_.run([&] { MPI_Bcast(host.data(), static_cast<int>(host.size()), MPI_CHAR, 0, MPI_COMM_WORLD); });
+  worker_.run(
+      [&] { MPI_Bcast(host.data(), static_cast<int>(host.size()), MPI_CHAR, 0, MPI_COMM_WORLD); });
   device_ = device.connect(session_.rank(), session_.size(), algorithm, host.data());
   if (device_) {
-    group_->setBackend(device.torch_device().type(), c10d::ProcessGroup::BackendType::NCCL, device_);
+    group_->setBackend(
+        device.torch_device().type(), c10d::ProcessGroup::BackendType::NCCL, device_);
   }
 }
 

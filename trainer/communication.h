@@ -14,8 +14,8 @@
 
 namespace vitsim {
 
-/// Everything that ranks tell each other after start-up: c10d's process group for tensors on the CPU
-/// (by MPI) and on the device, and a few sums and gatherings of plain numbers.
+/// Everything that ranks tell each other after start-up: c10d's process group for tensors on the
+/// CPU (by MPI) and on the device, and a few sums and gatherings of plain numbers.
 class Communication {
  public:
   Communication(const MpiSession& session, AllReduceAlgorithm algorithm, WaitPolicy wait);

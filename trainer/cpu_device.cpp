@@ -1,9 +1,9 @@
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <fstream>
 #include <string>
+
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "trainer/device.h"
 #include "trainer/mpi/backend.h"

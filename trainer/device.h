@@ -52,7 +52,9 @@ class Device {
 
   /// Collectives between devices of this kind; none where the CPU's serve.
   /// `port` is that of rank 0's store, which listens on `host`.
-  virtual c10::intrusive_ptr<c10d::Backend> connect(int rank, int size, AllReduceAlgorithm algorithm,
+  virtual c10::intrusive_ptr<c10d::Backend> connect(int rank,
+                                                    int size,
+                                                    AllReduceAlgorithm algorithm,
                                                     const std::string& host) = 0;
 
   virtual Mark mark() = 0;

@@ -26,6 +26,7 @@ class LossScale {
     std::int64_t iteration = 0;
     std::int64_t last_overflow = -1;
   };
+
   [[nodiscard]] State state() const { return {scale_, hysteresis_, iteration_, last_overflow_}; }
 
   void restore(const State& state);

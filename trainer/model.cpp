@@ -1,6 +1,6 @@
 // The Vision Transformer as torchvision writes it (Dosovitskiy et al., 2021): patches by a strided
-// convolution, a class token in front, learned positions, pre-norm encoder layers, a final norm, and
-// a linear head on the class token. No dropout, as torchvision's default.
+// convolution, a class token in front, learned positions, pre-norm encoder layers, a final norm,
+// and a linear head on the class token. No dropout, as torchvision's default.
 //
 // The parameters are a plain list in torchvision's order; a layer's twelve are found by position.
 // Attention runs in the fused kernel that scaled_dot_product_attention chooses.
@@ -21,8 +21,8 @@ namespace vitsim {
 namespace {
 
 constexpr double kNormEpsilon = 1e-6;
-constexpr std::size_t kFirstLayer = 4;   // tensors before the first encoder layer
-constexpr std::size_t kPerLayer = 12;    // tensors of an encoder layer
+constexpr std::size_t kFirstLayer = 4;  // tensors before the first encoder layer
+constexpr std::size_t kPerLayer = 12;   // tensors of an encoder layer
 
 // Positions within an encoder layer.
 enum LayerTensor : std::size_t {
@@ -43,7 +43,8 @@ enum LayerTensor : std::size_t {
 // torch.nn.init by name, on one generator.
 class Initializer {
  public:
-  explicit Initializer(std::uint64_t seed) : generator_(at::make_generator<at::CPUGeneratorImpl>(seed)) {}
+  explicit Initializer(std::uint64_t seed)
+      : generator_(at::make_generator<at::CPUGeneratorImpl>(seed)) {}
 
   void uniform(const at::Tensor& t, double bound) { t.uniform_(-bound, bound, generator_); }
 

@@ -50,13 +50,26 @@ class AdamW : public Optimizer {
     }
     at::_foreach_add_(steps_, 1);
     const auto [weights, gradients] = lists(slices);
-    at::_fused_adamw_(weights, gradients, mean_, square_, {}, steps_, lr, spec_.betas[0],
-                      spec_.betas[1], spec_.weight_decay, spec_.eps, /*amsgrad=*/false,
+    at::_fused_adamw_(weights,
+                      gradients,
+                      mean_,
+                      square_,
+                      {},
+                      steps_,
+                      lr,
+                      spec_.betas[0],
+                      spec_.betas[1],
+                      spec_.weight_decay,
+                      spec_.eps,
+                      /*amsgrad=*/false,
                       /*maximize=*/false);
   }
 
   [[nodiscard]] std::vector<State> state() const override {
-    return {{"exp_avg", mean_}, {"exp_avg_sq", square_}};
+    return {
+        {   "exp_avg",   mean_},
+        {"exp_avg_sq", square_}
+    };
   }
 
   [[nodiscard]] std::int64_t updates() const override { return updates_; }
@@ -95,7 +108,9 @@ class Sgd : public Optimizer {
   }
 
   [[nodiscard]] std::vector<State> state() const override {
-    return {{"momentum", momentum_}};
+    return {
+        {"momentum", momentum_}
+    };
   }
 
   [[nodiscard]] std::int64_t updates() const override { return updates_; }
@@ -160,7 +175,10 @@ class Lamb : public Optimizer {
   }
 
   [[nodiscard]] std::vector<State> state() const override {
-    return {{"exp_avg", mean_}, {"exp_avg_sq", square_}};
+    return {
+        {   "exp_avg",   mean_},
+        {"exp_avg_sq", square_}
+    };
   }
 
   [[nodiscard]] std::int64_t updates() const override { return updates_; }

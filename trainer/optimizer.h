@@ -12,8 +12,8 @@
 
 namespace vitsim {
 
-/// What an optimizer updates: fp32 weights of one parameter, or a part of them where the optimizer's
-/// state is sharded, and their gradient, of equal shape.
+/// What an optimizer updates: fp32 weights of one parameter, or a part of them where the
+/// optimizer's state is sharded, and their gradient, of equal shape.
 struct Slice {
   at::Tensor weight;
   at::Tensor gradient;
@@ -37,6 +37,7 @@ class Optimizer {
     std::string name;
     std::vector<at::Tensor> tensors;
   };
+
   [[nodiscard]] virtual std::vector<State> state() const = 0;
 
   /// Updates made so far, which Adam's bias correction counts.

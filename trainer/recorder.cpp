@@ -30,12 +30,17 @@ void Recorder::end_step() {
   step_.begin_ns = time(step_begin_);
   step_.end_ns = time(end);
   steps_.push_back(step_);
-  const auto add_span = [&](Phase phase, Stream stream, std::int64_t begin, std::int64_t end_ns,
-                            std::int64_t bytes) {
-    spans_.push_back({.rank = rank_, .stream = stream, .step = step_.step, .phase = phase,
-                      .begin_ns = begin, .end_ns = end_ns, .bytes = bytes,
-                      .warm_up = step_.warm_up});
-  };
+  const auto add_span =
+      [&](Phase phase, Stream stream, std::int64_t begin, std::int64_t end_ns, std::int64_t bytes) {
+        spans_.push_back({.rank = rank_,
+                          .stream = stream,
+                          .step = step_.step,
+                          .phase = phase,
+                          .begin_ns = begin,
+                          .end_ns = end_ns,
+                          .bytes = bytes,
+                          .warm_up = step_.warm_up});
+      };
   bool reduced = false;
   for (const Open& open : std::exchange(open_, {})) {
     add_span(open.phase, open.stream, time(open.begin), time(open.end), open.bytes);
@@ -44,18 +49,26 @@ void Recorder::end_step() {
   // AllReduces that ran beside backward have no phase of their own in the step.
   for (const CommunicationRecord& record : device_.take_communication()) {
     if (!reduced) {
-      add_span(Phase::kGradientAllReduce, Stream::kCommunication, record.begin_ns - origin_ns_,
-               record.end_ns - origin_ns_, record.bytes);
+      add_span(Phase::kGradientAllReduce,
+               Stream::kCommunication,
+               record.begin_ns - origin_ns_,
+               record.end_ns - origin_ns_,
+               record.bytes);
     }
   }
 }
 
 void Recorder::add(Phase phase, std::int64_t step, std::int64_t begin_ns, std::int64_t end_ns) {
-  spans_.push_back({.rank = rank_, .step = step, .phase = phase, .begin_ns = begin_ns, .end_ns = end_ns});
+  spans_.push_back(
+      {.rank = rank_, .step = step, .phase = phase, .begin_ns = begin_ns, .end_ns = end_ns});
 }
 
-std::vector<Span> Recorder::take_spans() { return std::exchange(spans_, {}); }
+std::vector<Span> Recorder::take_spans() {
+  return std::exchange(spans_, {});
+}
 
-std::vector<StepTime> Recorder::take_steps() { return std::exchange(steps_, {}); }
+std::vector<StepTime> Recorder::take_steps() {
+  return std::exchange(steps_, {});
+}
 
 }  // namespace vitsim

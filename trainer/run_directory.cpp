@@ -22,7 +22,8 @@ RunDirectory::RunDirectory(std::filesystem::path path) : path_(std::move(path)) 
   std::error_code error;
   std::filesystem::create_directories(path_, error);
   if (error) {
-    throw UserError(fmt::format("{}: cannot be made a run directory: {}", path_.string(), error.message()));
+    throw UserError(
+        fmt::format("{}: cannot be made a run directory: {}", path_.string(), error.message()));
   }
 }
 
@@ -33,9 +34,15 @@ void RunDirectory::write_resolved(const std::string& json) const {
 void RunDirectory::write_epochs(const std::vector<EpochRow>& rows) const {
   std::string text = "epoch,train_s,evaluate_s,loss,top1,top5,images_per_s,peak_memory_bytes\n";
   for (const EpochRow& row : rows) {
-    text += fmt::format("{},{:.9g},{},{:.9g},{},{},{:.9g},{}\n", row.epoch, row.train_s,
-                        or_empty(row.evaluate_s), row.loss, or_empty(row.top1), or_empty(row.top5),
-                        row.images_per_s, row.peak_memory_bytes);
+    text += fmt::format("{},{:.9g},{},{:.9g},{},{},{:.9g},{}\n",
+                        row.epoch,
+                        row.train_s,
+                        or_empty(row.evaluate_s),
+                        row.loss,
+                        or_empty(row.top1),
+                        or_empty(row.top5),
+                        row.images_per_s,
+                        row.peak_memory_bytes);
   }
   write_file_atomically(path_ / "epochs.csv", text);
 }
@@ -43,8 +50,8 @@ void RunDirectory::write_epochs(const std::vector<EpochRow>& rows) const {
 void RunDirectory::write_steps(const std::vector<StepRow>& rows) const {
   std::string text = "step,epoch,loss,lr,skipped\n";
   for (const StepRow& row : rows) {
-    text += fmt::format("{},{},{:.17g},{:.9g},{}\n", row.step, row.epoch, row.loss, row.lr,
-                        row.skipped ? 1 : 0);
+    text += fmt::format(
+        "{},{},{:.17g},{:.9g},{}\n", row.step, row.epoch, row.loss, row.lr, row.skipped ? 1 : 0);
   }
   write_file_atomically(path_ / "steps.csv", text);
 }

@@ -17,8 +17,8 @@ double learning_rate(const OptimizerSpec& optimizer,
   const auto at = static_cast<double>(update);
   const auto warmup = static_cast<double>(s.warmup_steps);
   if (update < s.warmup_steps) {
-    const double risen = s.warmup_log && s.warmup_steps > 1 ? std::log(at + 1) / std::log(warmup)
-                                                            : at / warmup;
+    const double risen =
+        s.warmup_log && s.warmup_steps > 1 ? std::log(at + 1) / std::log(warmup) : at / warmup;
     return optimizer.lr * (s.warmup_start + (1 - s.warmup_start) * risen);
   }
   const auto end = static_cast<double>(s.total_steps.value_or(run_updates));

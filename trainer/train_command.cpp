@@ -9,9 +9,8 @@
 #include <vector>
 
 #include <ATen/Parallel.h>
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include "models/error.h"
 #include "models/experiment.h"
@@ -40,11 +39,15 @@ Arguments parse(int argc, const char* const* argv) {
   std::optional<std::int64_t> epochs;
   app.add_option("FILE", file, "cluster file")->required();
   app.add_option("--set", sets, "KEY=VALUE: overrides a key of the file, e.g. training.epochs=2");
-  app.add_option("--steps", arguments.run.steps, "stop after so many updates")->check(CLI::PositiveNumber);
+  app.add_option("--steps", arguments.run.steps, "stop after so many updates")
+      ->check(CLI::PositiveNumber);
   app.add_option("--epochs", epochs, "overrides training.epochs")->check(CLI::PositiveNumber);
   app.add_option("--resume", resume, "run directory, or checkpoint, to continue from");
   app.add_option("--out", out, "run directory (default: a new one under outputs/)");
   app.add_flag("--kineto", arguments.run.kineto, "also write PyTorch's own profiler trace");
+  app.add_flag("--check-replicas",
+               arguments.run.check_replicas,
+               "at the end, fail unless all ranks hold the same bits");
   app.parse(argc, argv);
 
   arguments.file = file;
@@ -94,9 +97,13 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
     experiment = read_experiment(arguments.file, arguments.overrides);
     const std::int64_t world = experiment.cluster.world_size();
     if (world != session.size()) {
-      throw UserError(fmt::format("{}: the cluster has {} ranks, but {} {} started: use mpirun -np {}",
-                                  arguments.file.string(), world, session.size(),
-                                  session.size() == 1 ? "process was" : "processes were", world));
+      throw UserError(
+          fmt::format("{}: the cluster has {} ranks, but {} {} started: use mpirun -np {}",
+                      arguments.file.string(),
+                      world,
+                      session.size(),
+                      session.size() == 1 ? "process was" : "processes were",
+                      world));
     }
   });
   if (exit_now) {
@@ -123,7 +130,8 @@ int run_train_command(int argc, const char* const* argv) {
     print_mistake(error);
     return 2;
   } catch (const DeviceError& error) {
-    fmt::print(stderr, "vitsim: error: rank {} ({}): {}\n", session.rank(), session.host(), error.what());
+    fmt::print(
+        stderr, "vitsim: error: rank {} ({}): {}\n", session.rank(), session.host(), error.what());
     abort_job(3);
   }
 }

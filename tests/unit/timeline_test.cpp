@@ -75,7 +75,8 @@ TEST(Timeline, PerfettoTimesAreMicrosecondsThatKeepTheNanosecond) {
 TEST(Timeline, LinesSurviveTheFile) {
   const TemporaryFolder folder;
   const auto file = folder.path() / "timeline.jsonl";
-  const Timeline written = two_ranks();
+  Timeline written = two_ranks();
+  written.spans[0].warm_up = true;
   write_timeline_lines(file, written);
   const Timeline read = read_timeline_lines(file);
   ASSERT_EQ(read.spans.size(), 2U);
@@ -86,6 +87,8 @@ TEST(Timeline, LinesSurviveTheFile) {
   EXPECT_EQ(read.spans[1].begin_ns, 1'234'567'891'234);
   EXPECT_EQ(read.spans[1].end_ns, 1'234'567'891'235);
   EXPECT_EQ(read.spans[1].bytes, 346'270'624);
+  EXPECT_TRUE(read.spans[0].warm_up);
+  EXPECT_FALSE(read.spans[1].warm_up);
 }
 
 TEST(Timeline, WrongLinesAreNamed) {

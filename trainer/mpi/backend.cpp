@@ -22,7 +22,8 @@ ElementType element_type(const at::Tensor& tensor) {
     case at::kLong:
       return ElementType::kInt64;
     default:
-      throw InternalError(std::string("no sum over ranks for ") + at::toString(tensor.scalar_type()));
+      throw InternalError(std::string("no sum over ranks for ") +
+                          at::toString(tensor.scalar_type()));
   }
 }
 
@@ -131,47 +132,52 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::allgather(std::vector<std::vector<at:
   at::Tensor input = inputs.front();
   std::vector<at::Tensor> parts = outputs.front();
   at::Tensor all = at::empty({getSize(), input.numel()}, input.options());
-  return enqueue(c10d::OpType::ALLGATHER, parts, static_cast<std::int64_t>(all.nbytes()),
+  return enqueue(c10d::OpType::ALLGATHER,
+                 parts,
+                 static_cast<std::int64_t>(all.nbytes()),
                  [this, input, parts, all] {
                    const at::NoGradGuard no_grad;
                    all[getRank()].copy_(input.view(-1));
-                   ring_.all_gather(all.data_ptr(), static_cast<std::size_t>(all.numel()),
-                                    all.element_size());
+                   ring_.all_gather(
+                       all.data_ptr(), static_cast<std::size_t>(all.numel()), all.element_size());
                    for (int rank = 0; rank < getSize(); ++rank) {
                      parts[static_cast<std::size_t>(rank)].view(-1).copy_(all[rank]);
                    }
                  });
 }
 
-c10::intrusive_ptr<c10d::Work> MpiBackend::_allgather_base(at::Tensor& output,
-                                                           at::Tensor& input,
-                                                           const c10d::AllgatherOptions& /*options*/) {
+c10::intrusive_ptr<c10d::Work> MpiBackend::_allgather_base(
+    at::Tensor& output, at::Tensor& input, const c10d::AllgatherOptions& /*options*/) {
   require_plain(output);
   require_plain(input);
   TORCH_CHECK(output.numel() == input.numel() * getSize(), "output holds one input a rank");
-  return enqueue(c10d::OpType::_ALLGATHER_BASE, {output}, static_cast<std::int64_t>(output.nbytes()),
+  return enqueue(c10d::OpType::_ALLGATHER_BASE,
+                 {output},
+                 static_cast<std::int64_t>(output.nbytes()),
                  [this, output, input] {
                    auto* own = static_cast<std::byte*>(output.data_ptr()) +
                                static_cast<std::size_t>(getRank()) * input.nbytes();
                    if (own != input.data_ptr()) {
                      std::memcpy(own, input.data_ptr(), input.nbytes());
                    }
-                   ring_.all_gather(output.data_ptr(), static_cast<std::size_t>(output.numel()),
+                   ring_.all_gather(output.data_ptr(),
+                                    static_cast<std::size_t>(output.numel()),
                                     output.element_size());
                  });
 }
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::_reduce_scatter_base(
-    at::Tensor& output,
-    at::Tensor& input,
-    const c10d::ReduceScatterOptions& options) {
+    at::Tensor& output, at::Tensor& input, const c10d::ReduceScatterOptions& options) {
   TORCH_CHECK(options.reduceOp == c10d::ReduceOp::SUM, "only sums over ranks");
   require_plain(output);
   require_plain(input);
   TORCH_CHECK(input.numel() == output.numel() * getSize(), "input holds one output a rank");
-  return enqueue(c10d::OpType::_REDUCE_SCATTER_BASE, {output}, static_cast<std::int64_t>(input.nbytes()),
+  return enqueue(c10d::OpType::_REDUCE_SCATTER_BASE,
+                 {output},
+                 static_cast<std::int64_t>(input.nbytes()),
                  [this, output, input] {
-                   ring_.reduce_scatter(input.data_ptr(), static_cast<std::size_t>(input.numel()),
+                   ring_.reduce_scatter(input.data_ptr(),
+                                        static_cast<std::size_t>(input.numel()),
                                         element_type(input));
                    const auto* own = static_cast<const std::byte*>(input.data_ptr()) +
                                      static_cast<std::size_t>(getRank()) * output.nbytes();

@@ -13,8 +13,8 @@
 
 namespace vitsim {
 
-/// c10d's collectives on CPU tensors by MPI, so that its Reducer works between CPUs. Tensors must be
-/// dense and contiguous. Calls return at once; the worker carries them out in order.
+/// c10d's collectives on CPU tensors by MPI, so that its Reducer works between CPUs. Tensors must
+/// be dense and contiguous. Calls return at once; the worker carries them out in order.
 class MpiBackend : public c10d::Backend {
  public:
   /// `worker` and `ring` must outlive the backend.
@@ -35,9 +35,7 @@ class MpiBackend : public c10d::Backend {
                                                  const c10d::AllgatherOptions& options) override;
   /// As for `_allgather_base`. `input` is overwritten.
   c10::intrusive_ptr<c10d::Work> _reduce_scatter_base(
-      at::Tensor& output,
-      at::Tensor& input,
-      const c10d::ReduceScatterOptions& options) override;
+      at::Tensor& output, at::Tensor& input, const c10d::ReduceScatterOptions& options) override;
   c10::intrusive_ptr<c10d::Work> barrier(const c10d::BarrierOptions& options) override;
 
   /// Those AllReduces that finished since the last call, in order.

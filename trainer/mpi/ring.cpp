@@ -1,6 +1,6 @@
 // Ring AllReduce (Patarasuk and Yuan, 2009): the vector is cut in N chunks of c = ceil(count / N).
-// In N-1 steps of reduce-scatter every rank sends one chunk to the next rank and adds the chunk that
-// arrives from the previous one, so that rank r ends up with the sum of chunk r; N-1 steps of
+// In N-1 steps of reduce-scatter every rank sends one chunk to the next rank and adds the chunk
+// that arrives from the previous one, so that rank r ends up with the sum of chunk r; N-1 steps of
 // all-gather pass the sums on. Each rank moves 2(N-1)/N of the vector each way, whatever N.
 // A sum is computed once and copied, so all ranks hold the same bits.
 //
@@ -34,7 +34,8 @@ void check(int code, const char* call) {
   std::array<char, MPI_MAX_ERROR_STRING> text{};
   int length = 0;
   MPI_Error_string(code, text.data(), &length);
-  throw DeviceError(std::string(call) + ": " + std::string(text.data(), static_cast<std::size_t>(length)));
+  throw DeviceError(std::string(call) + ": " +
+                    std::string(text.data(), static_cast<std::size_t>(length)));
 }
 
 template <typename T>
@@ -63,7 +64,8 @@ void add(ElementType type, std::byte* into, const std::byte* from, std::size_t b
 
 template <typename T>
 void add_operation(void* from, void* into, int* count, MPI_Datatype*) {
-  add<T>(static_cast<std::byte*>(into), static_cast<const std::byte*>(from),
+  add<T>(static_cast<std::byte*>(into),
+         static_cast<const std::byte*>(from),
          static_cast<std::size_t>(*count) * sizeof(T));
 }
 
@@ -127,7 +129,13 @@ void Ring::exchange(const std::byte* send,
   std::vector<MPI_Request> sends;
   for (std::size_t at = 0; at < receive_bytes; at += kSegmentBytes) {
     const auto bytes = static_cast<int>(std::min(kSegmentBytes, receive_bytes - at));
-    check(MPI_Irecv(receive + at, bytes, MPI_BYTE, previous, kTag, MPI_COMM_WORLD, &receives.emplace_back()),
+    check(MPI_Irecv(receive + at,
+                    bytes,
+                    MPI_BYTE,
+                    previous,
+                    kTag,
+                    MPI_COMM_WORLD,
+                    &receives.emplace_back()),
           "MPI_Irecv");
   }
   for (std::size_t at = 0; at < send_bytes; at += kSegmentBytes) {
@@ -161,8 +169,12 @@ void Ring::reduce_scatter(void* data, std::size_t count, ElementType type) {
   for (int step = 1; step < size_; ++step) {
     const Chunk out = chunk(count, (rank_ - step + size_) % size_);
     const Chunk in = chunk(count, (rank_ - step - 1 + 2 * size_) % size_);
-    exchange(bytes + out.begin * width, out.count * width, scratch_.data(), in.count * width,
-             bytes + in.begin * width, type);
+    exchange(bytes + out.begin * width,
+             out.count * width,
+             scratch_.data(),
+             in.count * width,
+             bytes + in.begin * width,
+             type);
   }
 }
 
@@ -171,8 +183,12 @@ void Ring::all_gather(void* data, std::size_t count, std::size_t element_bytes) 
   for (int step = 0; step + 1 < size_; ++step) {
     const Chunk out = chunk(count, (rank_ - step + size_) % size_);
     const Chunk in = chunk(count, (rank_ - step - 1 + size_) % size_);
-    exchange(bytes + out.begin * element_bytes, out.count * element_bytes,
-             bytes + in.begin * element_bytes, in.count * element_bytes, nullptr, ElementType::kInt64);
+    exchange(bytes + out.begin * element_bytes,
+             out.count * element_bytes,
+             bytes + in.begin * element_bytes,
+             in.count * element_bytes,
+             nullptr,
+             ElementType::kInt64);
   }
 }
 
@@ -199,12 +215,14 @@ void Ring::library_all_reduce(void* data, std::size_t count, ElementType type) {
       datatype = MPI_UINT16_T;
       check(MPI_Op_create(type == ElementType::kFloat16 ? add_operation<c10::Half>
                                                         : add_operation<c10::BFloat16>,
-                          1, &operation),
+                          1,
+                          &operation),
             "MPI_Op_create");
       own_operation = true;
       break;
   }
-  check(MPI_Allreduce(MPI_IN_PLACE, data, static_cast<int>(count), datatype, operation, MPI_COMM_WORLD),
+  check(MPI_Allreduce(
+            MPI_IN_PLACE, data, static_cast<int>(count), datatype, operation, MPI_COMM_WORLD),
         "MPI_Allreduce");
   if (own_operation) {
     MPI_Op_free(&operation);
@@ -220,7 +238,13 @@ void Ring::broadcast(void* data, std::size_t bytes, int root) {
     const auto length = static_cast<int>(std::min(kSegmentBytes, bytes - offset));
     if (position > 0) {
       MPI_Request request = MPI_REQUEST_NULL;
-      check(MPI_Irecv(at + offset, length, MPI_BYTE, (rank_ + size_ - 1) % size_, kTag, MPI_COMM_WORLD, &request),
+      check(MPI_Irecv(at + offset,
+                      length,
+                      MPI_BYTE,
+                      (rank_ + size_ - 1) % size_,
+                      kTag,
+                      MPI_COMM_WORLD,
+                      &request),
             "MPI_Irecv");
       wait_politely(wait_, [&] {
         int complete = 0;
@@ -229,7 +253,13 @@ void Ring::broadcast(void* data, std::size_t bytes, int root) {
       });
     }
     if (position + 1 < size_) {
-      check(MPI_Isend(at + offset, length, MPI_BYTE, (rank_ + 1) % size_, kTag, MPI_COMM_WORLD, &sends.emplace_back()),
+      check(MPI_Isend(at + offset,
+                      length,
+                      MPI_BYTE,
+                      (rank_ + 1) % size_,
+                      kTag,
+                      MPI_COMM_WORLD,
+                      &sends.emplace_back()),
             "MPI_Isend");
     }
   }

@@ -15,8 +15,8 @@ std::size_t bytes_per_element(ElementType type);
 /// How the CPU sums over ranks: the ring below, or the MPI library's own choice.
 enum class CpuAllReduce { kRing, kLibrary };
 
-/// How a rank waits for others: it polls for `spin`, then sleeps `nap` between two looks, so that it
-/// does not take the CPU from ranks that still compute.
+/// How a rank waits for others: it polls for `spin`, then sleeps `nap` between two looks, so that
+/// it does not take the CPU from ranks that still compute.
 struct WaitPolicy {
   std::chrono::nanoseconds spin{20'000};
   std::chrono::nanoseconds nap{50'000};
@@ -34,6 +34,7 @@ class Ring {
     std::size_t begin = 0;
     std::size_t count = 0;
   };
+
   [[nodiscard]] Chunk chunk(std::size_t count, int rank) const;
 
   /// Sums in place; every rank gets the same bits.
@@ -52,8 +53,12 @@ class Ring {
   [[nodiscard]] int size() const { return size_; }
 
  private:
-  void exchange(const std::byte* send, std::size_t send_bytes, std::byte* receive,
-                std::size_t receive_bytes, std::byte* sum_into, ElementType type);
+  void exchange(const std::byte* send,
+                std::size_t send_bytes,
+                std::byte* receive,
+                std::size_t receive_bytes,
+                std::byte* sum_into,
+                ElementType type);
 
   WaitPolicy wait_;
   int rank_ = 0;

@@ -1,11 +1,10 @@
 #include "trainer/mpi/session.h"
 
-#include <unistd.h>
-
 #include <array>
 #include <exception>
 
 #include <mpi.h>
+#include <unistd.h>
 
 #include "models/error.h"
 
@@ -17,7 +16,8 @@ MpiSession::MpiSession() {
     throw DeviceError("MPI_Init_thread failed");
   }
   if (provided < MPI_THREAD_SERIALIZED) {
-    throw DeviceError("this MPI does not let a thread of its own communicate (MPI_THREAD_SERIALIZED)");
+    throw DeviceError(
+        "this MPI does not let a thread of its own communicate (MPI_THREAD_SERIALIZED)");
   }
   MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &size_);
@@ -31,7 +31,9 @@ MpiSession::MpiSession() {
   host_ = host.data();
 }
 
-MpiSession::~MpiSession() { MPI_Finalize(); }
+MpiSession::~MpiSession() {
+  MPI_Finalize();
+}
 
 void on_every_rank(const MpiSession& session, const std::function<void()>& check) {
   std::exception_ptr mistake;

@@ -1,9 +1,9 @@
 // Distributed data parallel training on c10d's Reducer, driven as Python's DistributedDataParallel
-// drives it (torch/nn/parallel/distributed.py). C++ has no such module, but the Reducer holds all of
-// it: hooks on every parameter collect gradients into buckets, a full bucket is summed over ranks
-// while backward goes on computing, and the next bucket waits for it. The first pass records the
-// order in which gradients appear; before the second, buckets are built anew in that order (first
-// cap 1 MiB, then 25 MiB).
+// drives it (torch/nn/parallel/distributed.py). C++ has no such module, but the Reducer holds all
+// of it: hooks on every parameter collect gradients into buckets, a full bucket is summed over
+// ranks while backward goes on computing, and the next bucket waits for it. The first pass records
+// the order in which gradients appear; before the second, buckets are built anew in that order
+// (first cap 1 MiB, then 25 MiB).
 //
 // Accumulation without communication needs no switch: the hooks do nothing unless
 // `prepare_for_backward` was called, and reduce the accumulated sum when it was.

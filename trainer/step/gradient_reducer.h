@@ -46,12 +46,13 @@ class GradientReducer {
   /// has all of it.
   virtual void sum_over_shards(at::Tensor& values) { static_cast<void>(values); }
 
-  /// This rank's part [begin, end) of the flat fp32 weights and optimizer state, elements counted in
-  /// the model's order; none where every rank has all.
+  /// This rank's part [begin, end) of the flat fp32 weights and optimizer state, elements counted
+  /// in the model's order; none where every rank has all.
   struct Shard {
     std::int64_t begin = 0;
     std::int64_t end = 0;
   };
+
   [[nodiscard]] virtual std::optional<Shard> shard() const { return std::nullopt; }
 };
 

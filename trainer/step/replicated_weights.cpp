@@ -19,10 +19,10 @@ std::vector<Slice> ReplicatedWeights::slices() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const at::Tensor weight = master_.empty() ? parameters_[i].detach() : master_[i];
     const at::Tensor& gradient = parameters_[i].grad();
-    slices.push_back({.weight = weight,
-                      .gradient = gradient.defined() ? gradient.to(at::kFloat)
-                                                     : at::zeros_like(weight),
-                      .parameter = i});
+    slices.push_back(
+        {.weight = weight,
+         .gradient = gradient.defined() ? gradient.to(at::kFloat) : at::zeros_like(weight),
+         .parameter = i});
   }
   return slices;
 }

@@ -7,8 +7,8 @@
 
 namespace vitsim {
 
-/// Weights that every rank updates alike. Where the model is in 16 bits, fp32 master copies take the
-/// updates and the model gets their rounded values.
+/// Weights that every rank updates alike. Where the model is in 16 bits, fp32 master copies take
+/// the updates and the model gets their rounded values.
 class ReplicatedWeights {
  public:
   explicit ReplicatedWeights(const std::vector<at::Tensor>& parameters);

@@ -26,14 +26,17 @@ TrainStep::TrainStep(const TrainingSpec& training,
 
 // The whole step. A rank that has no samples left in an epoch's last step still takes part in the
 // sums, with gradients of zero.
-StepResult TrainStep::run(EpochLoader& loader, const StepShape& mine, std::int64_t joined, double lr) {
+StepResult TrainStep::run(EpochLoader& loader,
+                          const StepShape& mine,
+                          std::int64_t joined,
+                          double lr) {
   at::Tensor step_loss;
 
   for (std::int64_t micro = 0; micro < mine.count; ++micro) {
     const bool last = micro + 1 == mine.count;
     const std::int64_t samples = last ? mine.last : mine.size;
-    const at::Tensor loss = load_and_forward(
-        loader, last, static_cast<double>(samples) / static_cast<double>(joined));
+    const at::Tensor loss =
+        load_and_forward(loader, last, static_cast<double>(samples) / static_cast<double>(joined));
     backward(loss, last);
     step_loss = step_loss.defined() ? step_loss + loss.detach() : loss.detach();
   }
@@ -90,9 +93,13 @@ at::Tensor TrainStep::load_and_forward(EpochLoader& loader, bool last, double we
   }
   const auto phase = recorder_.phase(Phase::kForward);
   reducer_.before_forward(last);
-  const at::Tensor mean = at::cross_entropy_loss(
-      logits(model_, batch.images, training_.precision).to(at::kFloat), batch.labels, {},
-      at::Reduction::Mean, /*ignore_index=*/-100, training_.label_smoothing);
+  const at::Tensor mean =
+      at::cross_entropy_loss(logits(model_, batch.images, training_.precision).to(at::kFloat),
+                             batch.labels,
+                             {},
+                             at::Reduction::Mean,
+                             /*ignore_index=*/-100,
+                             training_.label_smoothing);
   return mean * weight;
 }
 

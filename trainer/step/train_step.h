@@ -16,8 +16,8 @@ namespace vitsim {
 
 /// What came out of one step on one rank.
 struct StepResult {
-  double loss = 0;        // this rank's share: sum over its samples / samples of the joined batch
-  bool skipped = false;   // gradients overflowed; weights are as before
+  double loss = 0;       // this rank's share: sum over its samples / samples of the joined batch
+  bool skipped = false;  // gradients overflowed; weights are as before
 };
 
 /// One optimizer update, in the phases of models/phase.h; sim/step/ schedules the same.

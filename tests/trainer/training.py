@@ -1,0 +1,78 @@
+"""Starts the trainer for the tests beside this file."""
+
+import csv
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TRAINER = os.environ["VITSIM_TRAINER"]
+
+# Containers run as root, and two ranks may have to share one core.
+ENVIRONMENT = dict(
+    os.environ,
+    OMPI_ALLOW_RUN_AS_ROOT="1",
+    OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+    OMP_NUM_THREADS="1",
+)
+
+
+def experiment(micro_batch, ranks, **training):
+    """A cluster file's content: a small ViT on the synthetic set."""
+    return {
+        "cluster": {"nodes": [{"name": "here", "gpus": ["cpu"] * ranks}]},
+        "training": {
+            "model": {"layers": 2, "width": 64, "heads": 2, "mlp": 128, "patch": 8},
+            "image_size": 32,
+            "classes": 4,
+            "dataset": {"name": "synthetic", "samples": 120},
+            "micro_batch_per_gpu": micro_batch,
+            "optimizer": {"type": "adamw", "lr": 1e-3},
+            **training,
+        },
+    }
+
+
+class Workplace:
+    """A temporary folder with the files of one test."""
+
+    def __init__(self):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="vitsim-trainer-"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def command(self, content, name, *arguments, ranks=None):
+        file = self.path / f"{name}.json"
+        file.write_text(json.dumps(content))
+        ranks = ranks or len(content["cluster"]["nodes"][0]["gpus"])
+        return ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), TRAINER, "train", str(file),
+                "--out", str(self.path / name), *arguments]
+
+    def start(self, content, name, *arguments, ranks=None, **environment):
+        return subprocess.Popen(self.command(content, name, *arguments, ranks=ranks), text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env=dict(ENVIRONMENT, **environment))
+
+    def run(self, content, name, *arguments, ranks=None, expect=0, **environment):
+        """Trains; returns (standard output, standard error)."""
+        process = self.start(content, name, *arguments, ranks=ranks, **environment)
+        out, error = process.communicate(timeout=120)
+        if process.returncode != expect:
+            sys.exit(f"{name}: exit code {process.returncode}, expected {expect}\n{out}\n{error}")
+        return out, error
+
+    def losses(self, name):
+        with open(self.path / name / "steps.csv") as file:
+            return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def require(condition, message):
+    if not condition:
+        sys.exit(f"FAILED: {message}")
