@@ -73,6 +73,8 @@ struct ScheduleSpec {
   bool warmup_log = false;  // DeepSpeed's WarmupLR rises with log(step) unless told "linear"
   double final_fraction = 0;
   std::optional<std::int64_t> total_steps;
+
+  bool operator==(const ScheduleSpec&) const = default;
 };
 
 struct AugmentSpec {

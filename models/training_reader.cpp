@@ -5,7 +5,9 @@
 
 #include <fmt/format.h>
 
+#include "models/deepspeed_config.h"
 #include "models/epoch.h"
+#include "models/error.h"
 #include "models/words.h"
 
 namespace vitsim {
@@ -195,6 +197,117 @@ void check_image(const ObjectReader& object, const VitSpec& vit) {
   }
 }
 
+// Puts what a DeepSpeed configuration states into a training; what the training section states too
+// must agree.
+class DeepspeedMerge {
+ public:
+  DeepspeedMerge(ObjectReader& section, TrainingSpec& training)
+      : section_(section), training_(training) {}
+
+  void merge(const DeepspeedConfig& config) {
+    merge_micro_batch(config.micro_batch);
+    put("gradient_accumulation_steps", training_.accumulation, config.accumulation);
+    merge_precision(config);
+    merge_clip(config.clip_norm);
+    put("gradient_sync", training_.gradient_sync, config.gradient_sync);
+    if (!section_.find("gradient_sync") && !config.gradient_sync) {
+      training_.gradient_sync = GradientSync::kDeepspeedZero0;  // DeepSpeed's default stage
+    }
+    merge_optimizer(config.optimizer);
+    merge_schedule(config.schedule);
+    training_.loss_scale = config.loss_scale.value_or(training_.loss_scale);
+  }
+
+ private:
+  static void disagree(const Field& field, const std::string& there) {
+    field.problem(fmt::format("disagrees with {}: make them equal or keep one", there));
+  }
+
+  // `field`: where the training section states it, if it does.
+  template <class T>
+  static void put(const std::optional<Field>& field,
+                  T& target,
+                  const std::optional<Stated<T>>& stated) {
+    if (!stated) {
+      return;
+    }
+    if (!field) {
+      target = stated->value;
+    } else if (target != stated->value) {
+      disagree(*field, stated->where);
+    }
+  }
+
+  template <class T>
+  void put(std::string_view key, T& target, const std::optional<Stated<T>>& stated) {
+    put(section_.find(key), target, stated);
+  }
+
+  void merge_micro_batch(const std::optional<Stated<std::int64_t>>& stated) {
+    if (!stated) {
+      return;
+    }
+    if (training_.micro_batch.empty()) {
+      training_.micro_batch = {stated->value};
+    } else if (std::ranges::any_of(training_.micro_batch,
+                                   [&](std::int64_t batch) { return batch != stated->value; })) {
+      disagree(*section_.find("micro_batch_per_gpu"), stated->where);
+    }
+  }
+
+  void merge_precision(const DeepspeedConfig& config) {
+    put("precision", training_.precision, config.precision);
+    const auto field = section_.find("precision");
+    for (const Stated<Precision>& off : config.not_precision) {
+      if (field && training_.precision == off.value) {
+        disagree(*field, off.where);
+      }
+    }
+  }
+
+  void merge_clip(const std::optional<Stated<double>>& stated) {
+    const auto field = section_.find("clip_norm");
+    if (!stated) {
+      return;
+    }
+    if (field && training_.clip_norm.value_or(0) != stated->value) {
+      disagree(*field, stated->where);
+    } else if (stated->value > 0) {
+      training_.clip_norm = stated->value;
+    }
+  }
+
+  void merge_optimizer(const DeepspeedConfig::Optimizer& config) {
+    std::optional<ObjectReader> optimizer;
+    if (const auto field = section_.find("optimizer"); field && field->is_object()) {
+      optimizer.emplace(*field);
+    }
+    const auto put_key = [&](std::string_view key, auto& target, const auto& stated) {
+      put(optimizer ? optimizer->find(key) : std::nullopt, target, stated);
+    };
+    put_key("type", training_.optimizer.kind, config.kind);
+    put_key("lr", training_.optimizer.lr, config.lr);
+    put_key("weight_decay", training_.optimizer.weight_decay, config.weight_decay);
+    put_key("momentum", training_.optimizer.momentum, config.momentum);
+    put_key("betas", training_.optimizer.betas, config.betas);
+    put_key("eps", training_.optimizer.eps, config.eps);
+  }
+
+  void merge_schedule(const std::optional<Stated<ScheduleSpec>>& stated) {
+    if (!stated) {
+      return;
+    }
+    if (const auto field = section_.find("schedule"); !field) {
+      training_.schedule = stated->value;
+    } else if (training_.schedule != stated->value) {
+      disagree(*field, stated->where);
+    }
+  }
+
+  ObjectReader& section_;
+  TrainingSpec& training_;
+};
+
 }  // namespace
 
 TrainingSpec read_training(const Field& field,
@@ -215,8 +328,7 @@ TrainingSpec read_training(const Field& field,
   if (const auto dataset = object.require("dataset")) {
     training.dataset = read_dataset(*dataset, place.folder);
   }
-  const auto micro_batch = object.find("micro_batch_per_gpu");
-  if (micro_batch) {
+  if (const auto micro_batch = object.find("micro_batch_per_gpu")) {
     training.micro_batch = read_micro_batch(*micro_batch, place.world_size);
   }
   object.read("gradient_accumulation_steps", training.accumulation, 1, kMostCount);
@@ -244,17 +356,23 @@ TrainingSpec read_training(const Field& field,
   }
   object.read("gradient_sync", training.gradient_sync, kGradientSyncNames);
   object.read("all_reduce", training.all_reduce, kAllReduceNames);
-  if (const auto config = object.find("deepspeed_config")) {
-    if (const auto text = config->text()) {
-      training.deepspeed_config = (place.folder / *text).lexically_normal();
+  const auto config = object.find("deepspeed_config");
+  if (const auto text = config ? config->text() : std::nullopt) {
+    training.deepspeed_config = (place.folder / *text).lexically_normal();
+    try {
+      DeepspeedMerge(object, training)
+          .merge(read_deepspeed_config(
+              *training.deepspeed_config, place.world_size, problems, warnings));
+    } catch (const UserError& error) {
+      for (const std::string& problem : error.problems()) {
+        problems.add(problem);
+      }
     }
   }
   object.finish();
-  if (training.micro_batch.empty() && object.is_object()) {
+  if (training.micro_batch.empty() && object.is_object() && !config) {
     object.field().problem("key \"micro_batch_per_gpu\" is missing");
   }
-  static_cast<void>(problems);
-  static_cast<void>(warnings);
   return training;
 }
 

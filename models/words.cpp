@@ -46,6 +46,14 @@ std::string folded(std::string_view word) {
   return result;
 }
 
+bool is_subsequence(std::string_view part, std::string_view whole) {
+  std::size_t found = 0;
+  for (const char c : whole) {
+    found += found < part.size() && part[found] == c ? 1 : 0;
+  }
+  return found == part.size();
+}
+
 }  // namespace
 
 std::optional<std::string> nearest_word(std::string_view word, std::span<const std::string> known) {
@@ -58,11 +66,11 @@ std::optional<std::string> nearest_word(std::string_view word, std::span<const s
   std::size_t least = 0;
   for (const std::string& candidate : known) {
     const std::string other = folded(candidate);
-    std::size_t distance = edit_distance(wanted, other);
-    // A part of a name ("3070", "micro_batch") points at it as well as a slip does.
-    const bool is_part =
-        wanted.size() >= 3 && other.size() >= 3 &&
-        (other.find(wanted) != std::string::npos || wanted.find(other) != std::string::npos);
+    const std::size_t distance = edit_distance(wanted, other);
+    // A part of a name ("3070"), or a long one with parts left out, points at it as a slip does.
+    const bool is_part = (wanted.size() >= 3 && other.find(wanted) != std::string::npos) ||
+                         (other.size() >= 3 && wanted.find(other) != std::string::npos) ||
+                         (wanted.size() >= 8 && is_subsequence(wanted, other));
     const std::size_t allowed = std::max<std::size_t>(1, std::max(wanted.size(), other.size()) / 3);
     if (distance > allowed && !is_part) {
       continue;
