@@ -1,10 +1,13 @@
 #include "trainer/data/cifar.h"
 
+#include <cstdlib>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "models/error.h"
 #include "tests/trainer_data/files.h"
+#include "trainer/data/archive.h"
 
 namespace vitsim {
 namespace {
@@ -135,6 +138,74 @@ TEST(CifarDataset, RefusesLabelsOutOfRange) {
   }));
   EXPECT_THAT(refusal(small(cifar100_format()), folder.path(), Split::kTrain),
               HasSubstr("record 1 has coarse label 20, but those end at 19"));
+}
+
+// A folder with the small CIFAR-10 packed as tar packs it, and the format with that archive's sum.
+class PackedCifar : public ::testing::Test {
+ protected:
+  PackedCifar() : archive_(folder_.path() / "cifar-10-binary.tar.gz") {
+    write_cifar10(folder_.path() / "cifar-10-batches-bin");
+    const std::string pack = "cd '" + folder_.path().string() +
+                             "' && tar czf cifar-10-binary.tar.gz cifar-10-batches-bin && "
+                             "rm -r cifar-10-batches-bin";
+    EXPECT_EQ(std::system(pack.c_str()), 0);
+    md5_ = md5_of_file(archive_);
+    format_.archive_md5 = md5_;
+  }
+
+  testing::TemporaryFolder folder_;
+  std::filesystem::path archive_;
+  std::string md5_;
+  CifarFormat format_ = small(cifar10_format());
+};
+
+TEST_F(PackedCifar, IsReadWithoutUnpacking) {
+  Image image;
+  for (const auto& path : {archive_, folder_.path()}) {
+    const CifarDataset train(format_, path, Split::kTrain);
+    ASSERT_EQ(train.size(), 15);
+    for (std::int64_t file = 0; file < 5; ++file) {
+      EXPECT_EQ(train.read(3 * file, image), file + 1);
+      EXPECT_EQ(train.read(3 * file + 1, image), 9);
+    }
+    EXPECT_EQ(CifarDataset(format_, path, Split::kTest).read(1, image), 8);
+  }
+}
+
+TEST_F(PackedCifar, MustHaveThePublishedChecksum) {
+  format_.archive_md5 = "c32a1d4ab5d03f1284b67883e8d87530";
+  EXPECT_THAT(refusal(format_, archive_, Split::kTrain),
+              HasSubstr("its md5 is " + md5_ + ", not c32a1d4ab5d03f1284b67883e8d87530"));
+}
+
+TEST_F(PackedCifar, MustHoldEveryFileWhole) {
+  format_.train_files.emplace_back("data_batch_6.bin");
+  format_.records_per_test_file = 3;
+  EXPECT_THAT(refusal(format_, archive_, Split::kTrain),
+              HasSubstr("data_batch_6.bin: is not in the archive"));
+  EXPECT_THAT(refusal(format_, archive_, Split::kTest),
+              HasSubstr("test_batch.bin: 6146 bytes instead of 9219 (truncated)"));
+}
+
+TEST_F(PackedCifar, MayNotEndEarly) {
+  std::filesystem::resize_file(archive_, std::filesystem::file_size(archive_) / 2);
+  md5_ = md5_of_file(archive_);
+  format_.archive_md5 = md5_;
+  EXPECT_THAT(refusal(format_, archive_, Split::kTrain), HasSubstr("cannot be unpacked"));
+  testing::write_file(archive_, std::vector<std::uint8_t>(2000, 'x'));
+  md5_ = md5_of_file(archive_);
+  format_.archive_md5 = md5_;
+  EXPECT_THAT(refusal(format_, archive_, Split::kTrain), HasSubstr("is no tar archive"));
+}
+
+TEST(Md5OfFile, AgreesWithTheStandard) {
+  // RFC 1321, appendix A.5.
+  const testing::TemporaryFolder folder;
+  testing::write_file(folder.path() / "empty", {});
+  EXPECT_EQ(md5_of_file(folder.path() / "empty"), "d41d8cd98f00b204e9800998ecf8427e");
+  testing::write_file(folder.path() / "abc", std::vector<std::uint8_t>{'a', 'b', 'c'});
+  EXPECT_EQ(md5_of_file(folder.path() / "abc"), "900150983cd24fb0d6963f7d28e17f72");
+  EXPECT_THROW(md5_of_file(folder.path() / "none"), UserError);
 }
 
 TEST(CifarFormat, HasThePublishedSizes) {

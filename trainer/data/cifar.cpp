@@ -1,5 +1,6 @@
 #include "trainer/data/cifar.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "models/error.h"
+#include "trainer/data/archive.h"
 
 namespace vitsim {
 
@@ -40,38 +42,77 @@ std::optional<std::string> check_labels(const CifarFormat& format,
   return std::nullopt;
 }
 
-// Appends the file to `records`; returns what is wrong with it, if anything is.
-std::optional<std::string> append_file(const CifarFormat& format,
-                                       const std::filesystem::path& file,
-                                       std::int64_t records_in_file,
-                                       std::vector<std::uint8_t>& records) {
-  const std::int64_t expected = records_in_file * (format.label_bytes + kPixelBytes);
+std::string wrong_size(std::uintmax_t bytes, std::uintmax_t expected) {
+  return fmt::format(
+      "{} bytes instead of {} ({})", bytes, expected, bytes < expected ? "truncated" : "too long");
+}
+
+// Fills `records` from the file; returns what is wrong with it, if anything is.
+std::optional<std::string> read_file(const CifarFormat& format,
+                                     const std::filesystem::path& file,
+                                     std::span<std::uint8_t> records) {
   std::error_code error;
   const std::uintmax_t bytes = std::filesystem::file_size(file, error);
   if (error) {
-    return fmt::format("{}: {}", file.string(), error.message());
+    return error.message();
   }
-  if (bytes != static_cast<std::uintmax_t>(expected)) {
-    return fmt::format("{}: {} bytes instead of {} ({})",
-                       file.string(),
-                       bytes,
-                       expected,
-                       bytes < static_cast<std::uintmax_t>(expected) ? "truncated" : "too long");
+  if (bytes != records.size()) {
+    return wrong_size(bytes, records.size());
   }
   std::ifstream stream(file, std::ios::binary);
   if (!stream) {
-    return fmt::format("{}: {}", file.string(), std::generic_category().message(errno));
+    return std::generic_category().message(errno);
   }
-  const std::size_t begin = records.size();
-  records.resize(begin + static_cast<std::size_t>(expected));
-  if (!stream.read(reinterpret_cast<char*>(records.data() + begin), expected)) {
-    return fmt::format(
-        "{}: only {} of {} bytes could be read", file.string(), stream.gcount(), expected);
+  if (!stream.read(reinterpret_cast<char*>(records.data()),
+                   static_cast<std::streamsize>(records.size()))) {
+    return fmt::format("only {} of {} bytes could be read", stream.gcount(), records.size());
   }
-  if (const auto problem = check_labels(format, std::span(records).subspan(begin))) {
-    return fmt::format("{}: {}", file.string(), *problem);
+  return check_labels(format, records);
+}
+
+// The same for all `files` of the archive, whose checksum is tested first.
+std::vector<std::string> read_archive(const CifarFormat& format,
+                                      const std::filesystem::path& archive,
+                                      const std::vector<std::string_view>& files,
+                                      std::span<std::uint8_t> records) {
+  if (const std::string md5 = md5_of_file(archive); md5 != format.archive_md5) {
+    return {fmt::format("{}: its md5 is {}, not {}: not {} as published, or damaged on the way",
+                        archive.string(),
+                        md5,
+                        format.archive_md5,
+                        format.archive)};
   }
-  return std::nullopt;
+  const std::size_t file_bytes = records.size() / files.size();
+  std::vector<std::optional<std::string>> problems(files.size(), "is not in the archive");
+  const auto place_of = [&](std::string_view name) {
+    return static_cast<std::size_t>(std::ranges::find(files, name) - files.begin());
+  };
+  const auto wanted = [&](std::string_view name, std::int64_t bytes) {
+    const std::size_t place = place_of(name);
+    if (place == files.size()) {
+      return false;
+    }
+    if (static_cast<std::size_t>(bytes) != file_bytes) {
+      problems[place] = wrong_size(static_cast<std::uintmax_t>(bytes), file_bytes);
+      return false;
+    }
+    return true;
+  };
+  unpack_archive(
+      archive, wanted, [&](std::string_view name, const std::vector<std::uint8_t>& contents) {
+        const std::size_t place = place_of(name);
+        const auto target = records.subspan(place * file_bytes, file_bytes);
+        std::ranges::copy(contents, target.begin());
+        problems[place] = check_labels(format, target);
+      });
+  std::vector<std::string> messages;
+  for (std::size_t place = 0; place < files.size(); ++place) {
+    if (problems[place]) {
+      messages.push_back(
+          fmt::format("{}: {}: {}", archive.string(), files[place], *problems[place]));
+    }
+  }
+  return messages;
 }
 
 }  // namespace
@@ -121,24 +162,32 @@ CifarDataset::CifarDataset(const CifarFormat& format,
   const auto& files = train ? format.train_files : format.test_files;
   const std::int64_t per_file =
       train ? format.records_per_train_file : format.records_per_test_file;
-  const std::filesystem::path inner = path / format.folder;
-  const std::filesystem::path& folder = std::filesystem::is_directory(inner) ? inner : path;
+  const auto file_bytes = static_cast<std::size_t>(per_file * record_bytes());
+  records_.resize(file_bytes * files.size());
 
-  records_.reserve(static_cast<std::size_t>(per_file * record_bytes()) * files.size());
+  const bool unpacked = std::filesystem::is_directory(path / format.folder);
+  const bool beside = !unpacked && std::filesystem::is_regular_file(path / format.archive);
   std::vector<std::string> problems;
-  for (const std::string_view file : files) {
-    if (const auto problem = append_file(format, folder / file, per_file, records_)) {
-      problems.push_back(*problem);
+  if (beside || std::filesystem::is_regular_file(path)) {
+    problems = read_archive(format, beside ? path / format.archive : path, files, records_);
+  } else {
+    const std::filesystem::path folder = unpacked ? path / format.folder : path;
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      const auto target = std::span(records_).subspan(i * file_bytes, file_bytes);
+      if (const auto problem = read_file(format, folder / files[i], target)) {
+        problems.push_back(fmt::format("{}: {}", (folder / files[i]).string(), *problem));
+      }
     }
   }
   if (!problems.empty()) {
-    problems.push_back(fmt::format("{}: get {}{} (md5 {}, see {}cifar.html) and unpack it into {}",
-                                   format.name,
-                                   kServer,
-                                   format.archive,
-                                   format.archive_md5,
-                                   kServer,
-                                   path.string()));
+    problems.push_back(
+        fmt::format("{}: get {}{} (md5 {}, see {}cifar.html) and set training.dataset.path to it, "
+                    "or to the folder where it is or was unpacked",
+                    format.name,
+                    kServer,
+                    format.archive,
+                    format.archive_md5,
+                    kServer));
     throw UserError(problems);
   }
 }

@@ -34,9 +34,10 @@ CifarFormat cifar100_format();
 /// CIFAR-10 or CIFAR-100, held in memory as the files have it (about 150 MB for a training split).
 class CifarDataset final : public Dataset {
  public:
-  /// Reads the files of `split` from `path`, which is the format's folder or holds it. Throws
-  /// UserError that names every file that is missing, of another size than published, or has a
-  /// label out of range, and where to get the archive.
+  /// Reads the files of `split` from `path`: the format's folder, its archive, or a folder that
+  /// holds one of both (the unpacked one is preferred). An archive must have the published
+  /// checksum. Throws UserError that names every file that is missing, of another size than
+  /// published, or has a label out of range, and where to get the archive.
   CifarDataset(const CifarFormat& format, const std::filesystem::path& path, Split split);
 
   [[nodiscard]] std::int64_t size() const override;

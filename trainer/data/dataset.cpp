@@ -28,9 +28,7 @@ std::unique_ptr<Dataset> open_cifar(const CifarFormat& format,
                                     Split split) {
   const std::filesystem::path path =
       path_of(training.dataset,
-              fmt::format("the folder {}, to be unpacked from "
-                          "https://www.cs.toronto.edu/~kriz/{} (md5 {})",
-                          format.folder,
+              fmt::format("https://www.cs.toronto.edu/~kriz/{} (md5 {}), packed or unpacked",
                           format.archive,
                           format.archive_md5));
   return std::make_unique<CifarDataset>(format, path, split);

@@ -48,10 +48,10 @@ class Dataset {
 /// Opens the data set that `training.dataset` names: cifar10, cifar100 (binary files), image-folder
 /// or synthetic. Files are checked here, images are decoded when read.
 ///
-/// `dataset.path` is the folder that holds `cifar-10-batches-bin` or `cifar-100-binary` (or that
-/// folder itself); for image-folder one with `train/CLASS/*` and, for the test split,
-/// `test/CLASS/*` or `val/CLASS/*`. The test split of the synthetic set has a fifth of the training
-/// samples.
+/// `dataset.path` is the folder that holds `cifar-10-batches-bin` or `cifar-100-binary`, that
+/// folder itself, or the archive it comes in; for image-folder one with `train/CLASS/*` and, for
+/// the test split, `test/CLASS/*` or `val/CLASS/*`. The test split of the synthetic set has a fifth
+/// of the training samples.
 ///
 /// Throws UserError with every problem found: a name for prediction only, missing or short files
 /// (and where to get them), fewer samples than `dataset.samples`, more classes than the model's.
