@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <zlib.h>
 
+#include "models/document.h"
+#include "models/document_reader.h"
 #include "models/error.h"
 
 // The checksum covers the device, the runs and the samples as this program prints them, not the
@@ -31,36 +33,38 @@ std::string print(const Json& json) {
 }
 
 Json vit_to_json(const VitSpec& vit) {
-  return {
-      {      "name",       vit.name},
-      {    "layers",     vit.layers},
-      {     "width",      vit.width},
-      {     "heads",      vit.heads},
-      {       "mlp",        vit.mlp},
-      {     "patch",      vit.patch},
-      {"image_size", vit.image_size},
-      {  "channels",   vit.channels},
-      {   "classes",    vit.classes}
-  };
+  Json json;
+  json["name"] = vit.name;
+  json["layers"] = vit.layers;
+  json["width"] = vit.width;
+  json["heads"] = vit.heads;
+  json["mlp"] = vit.mlp;
+  json["patch"] = vit.patch;
+  json["image_size"] = vit.image_size;
+  json["channels"] = vit.channels;
+  json["classes"] = vit.classes;
+  return json;
 }
 
 Json run_to_json(const RecordedRun& run) {
-  return {
-      {                "name",                 run.name},
-      {             "cluster",              run.cluster},
-      {            "one_node",             run.one_node},
-      {                "gpus",                 run.gpus},
-      {               "model",   vit_to_json(run.model)},
-      {           "precision",      name(run.precision)},
-      {  "precision_inferred",   run.precision_inferred},
-      {           "optimizer",      name(run.optimizer)},
-      {       "gradient_sync",  name(run.gradient_sync)},
-      {         "micro_batch",          run.micro_batch},
-      {        "accumulation",         run.accumulation},
-      {              "epochs",               run.epochs},
-      {             "samples",              run.samples},
-      {"wall_clock_breakdown", run.wall_clock_breakdown}
-  };
+  Json json;
+  json["name"] = run.name;
+  if (!run.cluster.empty()) {
+    json["cluster"] = run.cluster;
+  }
+  json["one_node"] = run.one_node;
+  json["gpus"] = run.gpus;
+  json["model"] = vit_to_json(run.model);
+  json["precision"] = name(run.precision);
+  json["precision_inferred"] = run.precision_inferred;
+  json["optimizer"] = name(run.optimizer);
+  json["gradient_sync"] = name(run.gradient_sync);
+  json["micro_batch"] = run.micro_batch;
+  json["accumulation"] = run.accumulation;
+  json["epochs"] = run.epochs;
+  json["samples"] = run.samples;
+  json["wall_clock_breakdown"] = run.wall_clock_breakdown;
+  return json;
 }
 
 /// Figures of "memory" are bytes: the key says so.
@@ -69,23 +73,21 @@ std::string_view figures_key(std::string_view what) {
 }
 
 Json sample_to_json(const Sample& sample) {
-  Json parameters = Json::object();
+  Json json;
+  json["what"] = sample.what;
+  if (!sample.run.empty()) {
+    json["run"] = sample.run;
+  }
+  Json& parameters = json["parameters"] = Json::object();
   for (const auto& [key, value] : sample.text) {
     parameters[key] = value;
   }
   for (const auto& [key, value] : sample.number) {
     parameters[key] = value;
   }
-  Json json = {
-      {                  "what",           sample.what},
-      {            "parameters", std::move(parameters)},
-      {figures_key(sample.what),        sample.seconds},
-      {               "warm_up",        sample.warm_up},
-      {             "disturbed",      sample.disturbed}
-  };
-  if (!sample.run.empty()) {
-    json["run"] = sample.run;
-  }
+  json[std::string(figures_key(sample.what))] = sample.seconds;
+  json["warm_up"] = sample.warm_up;
+  json["disturbed"] = sample.disturbed;
   return json;
 }
 
@@ -104,178 +106,201 @@ std::string checksum(const Measurement& measurement) {
   return fmt::format("crc32:{:08x}", crc);
 }
 
-/// Looks up the keys of one object and complains with its path.
-class Fields {
- public:
-  Fields(const Json& json, std::string path, std::vector<std::string>& problems)
-      : json_(json), path_(std::move(path)), problems_(problems) {
-    if (!json_.is_object()) {
-      problems_.push_back(fmt::format("{}: not an object", path_));
-    }
-  }
+constexpr double kMostFigure = 1e18;
+constexpr std::int64_t kMostCount = 1'000'000'000'000'000;
 
-  /// Puts the value of `key` into `target`; a problem if it is missing or of another kind.
-  template <typename T>
-  void get(std::string_view key, T& target) {
-    const Json* value = find(key);
-    if (value == nullptr) {
-      if (json_.is_object()) {
-        problems_.push_back(fmt::format("{}: \"{}\" is missing", path_, key));
-      }
+template <typename Read>
+void for_each_element(const std::optional<Field>& list, Read read) {
+  if (!list) {
+    return;
+  }
+  for (const Field& element : list->elements()) {
+    if (list->problems_full()) {
       return;
     }
-    try {
-      value->get_to(target);
-    } catch (const Json::exception&) {
-      problems_.push_back(
-          fmt::format("{}/{}: {} does not belong here", path_, key, value->type_name()));
-    }
+    read(element);
   }
-
-  /// The same for a word of a list of names.
-  template <typename T, typename Lookup>
-  void get_word(std::string_view key, T& target, Lookup lookup) {
-    std::string word;
-    const std::size_t before = problems_.size();
-    get(key, word);
-    if (problems_.size() != before) {
-      return;
-    }
-    if (const std::optional<T> found = lookup(word)) {
-      target = *found;
-    } else {
-      problems_.push_back(fmt::format("{}/{}: \"{}\" is unknown", path_, key, word));
-    }
-  }
-
-  [[nodiscard]] const Json* find(std::string_view key) const {
-    if (!json_.is_object()) {
-      return nullptr;
-    }
-    const auto found = json_.find(key);
-    return found == json_.end() ? nullptr : &*found;
-  }
-
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  const Json& json_;
-  std::string path_;
-  std::vector<std::string>& problems_;
-};
-
-template <typename T, std::size_t N>
-std::optional<T> word_in(const std::array<std::string_view, N>& names, std::string_view word) {
-  const auto found = std::ranges::find(names, word);
-  return found == names.end() ? std::nullopt : std::optional(static_cast<T>(found - names.begin()));
 }
 
-RecordedRun run_from_json(Fields fields, std::vector<std::string>& problems) {
-  RecordedRun run;
-  fields.get("name", run.name);
-  fields.get("cluster", run.cluster);
-  fields.get("one_node", run.one_node);
-  fields.get("gpus", run.gpus);
-  if (const Json* model = fields.find("model")) {
-    Fields vit(*model, fields.path() + "/model", problems);
-    vit.get("name", run.model.name);
-    vit.get("layers", run.model.layers);
-    vit.get("width", run.model.width);
-    vit.get("heads", run.model.heads);
-    vit.get("mlp", run.model.mlp);
-    vit.get("patch", run.model.patch);
-    vit.get("image_size", run.model.image_size);
-    vit.get("channels", run.model.channels);
-    vit.get("classes", run.model.classes);
-  } else {
-    problems.push_back(fmt::format("{}: \"model\" is missing", fields.path()));
+std::vector<std::string> read_words(const std::optional<Field>& list) {
+  std::vector<std::string> words;
+  for_each_element(list, [&](const Field& element) {
+    if (auto word = element.text()) {
+      words.push_back(std::move(*word));
+    }
+  });
+  return words;
+}
+
+/// Text of any length, none included.
+std::optional<std::string> any_text(const Field& field) {
+  const auto* text = std::get_if<std::string>(&field.value().value);
+  return text == nullptr ? std::nullopt : std::optional(*text);
+}
+
+std::string required_text(ObjectReader& reader, std::string_view key) {
+  const std::optional<Field> field = reader.require(key);
+  return field ? field->text().value_or("") : "";
+}
+
+/// A measurement holds up to millions of figures: they are looked at without their paths.
+std::vector<double> read_figures(const std::optional<Field>& list) {
+  std::vector<double> figures;
+  if (!list) {
+    return figures;
   }
-  fields.get_word("precision", run.precision, precision_from_name);
-  fields.get("precision_inferred", run.precision_inferred);
-  fields.get_word("optimizer", run.optimizer, [](std::string_view word) {
-    return word_in<OptimizerKind>(kOptimizerNames, word);
+  const auto* array = std::get_if<DocumentValue::Array>(&list->value().value);
+  if (array == nullptr) {
+    list->problem("must be a list of numbers");
+    return figures;
+  }
+  for (const DocumentValue& value : *array) {
+    double figure = -1;
+    if (const auto* whole = std::get_if<std::int64_t>(&value.value)) {
+      figure = static_cast<double>(*whole);
+    } else if (const auto* real = std::get_if<double>(&value.value)) {
+      figure = *real;
+    }
+    if (!(figure >= 0 && figure <= kMostFigure)) {
+      list->problem(fmt::format("entry {} is not a number of at least 0", figures.size()));
+      return figures;
+    }
+    figures.push_back(figure);
+  }
+  return figures;
+}
+
+VitSpec read_vit(const Field& field) {
+  VitSpec vit;
+  ObjectReader reader(field);
+  reader.read("name", vit.name);
+  reader.read("layers", vit.layers, 1, kMostCount);
+  reader.read("width", vit.width, 1, kMostCount);
+  reader.read("heads", vit.heads, 1, kMostCount);
+  reader.read("mlp", vit.mlp, 1, kMostCount);
+  reader.read("patch", vit.patch, 1, kMostCount);
+  reader.read("image_size", vit.image_size, 1, kMostCount);
+  reader.read("channels", vit.channels, 1, kMostCount);
+  reader.read("classes", vit.classes, 1, kMostCount);
+  reader.finish();
+  return vit;
+}
+
+RecordedRun read_run(const Field& field) {
+  RecordedRun run;
+  ObjectReader reader(field);
+  run.name = required_text(reader, "name");
+  reader.read("cluster", run.cluster);
+  reader.read("one_node", run.one_node);
+  run.gpus = read_words(reader.require("gpus"));
+  if (const auto model = reader.require("model")) {
+    run.model = read_vit(*model);
+  }
+  reader.read("precision", run.precision, kPrecisionNames);
+  reader.read("precision_inferred", run.precision_inferred);
+  reader.read("optimizer", run.optimizer, kOptimizerNames);
+  reader.read("gradient_sync", run.gradient_sync, kGradientSyncNames);
+  for_each_element(reader.require("micro_batch"), [&](const Field& element) {
+    if (const auto size = element.integer(1, kMostCount)) {
+      run.micro_batch.push_back(*size);
+    }
   });
-  fields.get_word("gradient_sync", run.gradient_sync, [](std::string_view word) {
-    return word_in<GradientSync>(kGradientSyncNames, word);
-  });
-  fields.get("micro_batch", run.micro_batch);
-  fields.get("accumulation", run.accumulation);
-  fields.get("epochs", run.epochs);
-  fields.get("samples", run.samples);
-  fields.get("wall_clock_breakdown", run.wall_clock_breakdown);
+  reader.read("accumulation", run.accumulation, 1, kMostCount);
+  reader.read("epochs", run.epochs, 0, kMostCount);
+  reader.read("samples", run.samples, 0, kMostCount);
+  reader.read("wall_clock_breakdown", run.wall_clock_breakdown);
+  reader.finish();
   return run;
 }
 
-Sample sample_from_json(Fields fields, std::vector<std::string>& problems) {
+Sample read_sample(const Field& field) {
   Sample sample;
-  fields.get("what", sample.what);
-  if (fields.find("run") != nullptr) {
-    fields.get("run", sample.run);
-  }
-  if (const Json* parameters = fields.find("parameters");
-      parameters != nullptr && parameters->is_object()) {
-    for (const auto& [key, value] : parameters->items()) {
-      if (value.is_string()) {
-        sample.text[key] = value.get<std::string>();
-      } else if (value.is_number()) {
-        sample.number[key] = value.get<double>();
-      } else {
-        problems.push_back(
-            fmt::format("{}/parameters/{}: neither text nor number", fields.path(), key));
+  ObjectReader reader(field);
+  sample.what = required_text(reader, "what");
+  reader.read("run", sample.run);
+  if (const auto parameters = reader.require("parameters")) {
+    ObjectReader known(*parameters);
+    for (const Field& parameter : known.unknown()) {
+      const std::string key = parameter.path().substr(parameters->path().size() + 1);
+      if (auto text = any_text(parameter)) {
+        sample.text[key] = std::move(*text);
+      } else if (const auto number = parameter.number({})) {
+        sample.number[key] = *number;
       }
     }
-  } else {
-    problems.push_back(fmt::format("{}: \"parameters\" is missing", fields.path()));
   }
-  fields.get(figures_key(sample.what), sample.seconds);
-  if (std::ranges::any_of(sample.seconds, [](double figure) { return !(figure >= 0); })) {
-    problems.push_back(fmt::format("{}: a figure is negative", fields.path()));
-  }
-  fields.get("warm_up", sample.warm_up);
-  fields.get("disturbed", sample.disturbed);
+  sample.seconds = read_figures(reader.require(figures_key(sample.what)));
+  reader.read("warm_up", sample.warm_up, 0, kMostCount);
+  reader.read("disturbed", sample.disturbed);
+  reader.finish();
   return sample;
 }
 
-/// Reads every element of the list `key`, at most twenty problems of it.
-template <typename Read>
-void read_list(Fields& top, std::string_view key, std::vector<std::string>& problems, Read read) {
-  const Json* list = top.find(key);
-  if (list == nullptr || !list->is_array()) {
-    problems.push_back(fmt::format("{}: list \"{}\" is missing", top.path(), key));
-    return;
+/// Throws unless the file names this schema in this version.
+void check_schema(const Document& document) {
+  std::string schema;
+  if (const auto* object = std::get_if<DocumentValue::Object>(&document.root().value)) {
+    const auto found = std::ranges::find(*object, "schema", &DocumentMember::key);
+    if (found != object->end()) {
+      if (const auto* text = std::get_if<std::string>(&found->value.value)) {
+        schema = *text;
+      }
+    }
   }
-  constexpr std::size_t kMostProblems = 20;
-  for (std::size_t i = 0; i < list->size() && problems.size() < kMostProblems; ++i) {
-    read(Fields((*list)[i], fmt::format("{}/{}/{}", top.path(), key, i), problems));
-  }
-}
-
-/// Throws unless `json` names this schema in this version.
-void check_schema(const Json& json, const std::string& origin) {
-  const auto found = json.is_object() ? json.find("schema") : json.end();
-  const std::string schema = json.is_object() && found != json.end() && found->is_string()
-                                 ? found->get<std::string>()
-                                 : "";
   if (!schema.starts_with(kFamily)) {
-    throw UserError(fmt::format(
-        "{}: not a measurement: its \"schema\" is not \"{}{}\"", origin, kFamily, kVersion));
+    throw UserError(fmt::format("{}: not a measurement: its \"schema\" is not \"{}{}\"",
+                                document.origin(),
+                                kFamily,
+                                kVersion));
   }
   if (schema != fmt::format("{}{}", kFamily, kVersion)) {
     throw UserError(fmt::format("{}: schema \"{}\" is of another vitsim; this one reads \"{}{}\"",
-                                origin,
+                                document.origin(),
                                 schema,
                                 kFamily,
                                 kVersion));
   }
 }
 
-Json parse(std::istream& stream, const std::string& origin) {
-  try {
-    return Json::parse(stream);
-  } catch (const Json::parse_error& error) {
-    throw UserError(fmt::format("{}: cut or damaged: {}", origin, error.what()));
+Measurement read_document(const Document& document, Problems& problems) {
+  check_schema(document);
+  Measurement measurement;
+  ObjectReader reader(Field(document, problems));
+  required_text(reader, "schema");
+  reader.read("device", measurement.device);
+  if (const auto environment = reader.require("environment")) {
+    ObjectReader known(*environment);
+    for (const Field& entry : known.unknown()) {
+      if (auto text = any_text(entry)) {
+        measurement.environment[entry.path().substr(environment->path().size() + 1)] =
+            std::move(*text);
+      } else {
+        entry.problem("must be a string");
+      }
+    }
   }
+  for_each_element(reader.require("runs"),
+                   [&](const Field& run) { measurement.runs.push_back(read_run(run)); });
+  for_each_element(reader.require("samples"), [&](const Field& sample) {
+    measurement.samples.push_back(read_sample(sample));
+  });
+  measurement.warnings = read_words(reader.require("warnings"));
+  const std::string stated = required_text(reader, "checksum");
+  reader.finish();
+  problems.throw_if_any();
+  if (const std::string computed = checksum(measurement); computed != stated) {
+    throw UserError(
+        fmt::format("{}: edited or damaged: its samples have checksum {}, the file says {}. "
+                    "Measure or import again; a measurement is not meant to be edited",
+                    document.origin(),
+                    computed,
+                    stated));
+  }
+  return measurement;
 }
+
+// A week of steps of a large run, with all phases, is some ten million figures.
+constexpr DocumentLimits kLimits = {.bytes = 1'000'000'000, .values = 100'000'000};
 
 }  // namespace
 
@@ -284,43 +309,14 @@ const RecordedRun* Measurement::find_run(std::string_view name) const {
   return found == runs.end() ? nullptr : &*found;
 }
 
-Measurement read_measurement(std::istream& stream, const std::string& origin) {
-  const Json json = parse(stream, origin);
-  check_schema(json, origin);
-  std::vector<std::string> problems;
-  Fields top(json, origin + ":", problems);
-  Measurement measurement;
-  std::string stated;
-  top.get("device", measurement.device);
-  top.get("environment", measurement.environment);
-  top.get("warnings", measurement.warnings);
-  top.get("checksum", stated);
-  read_list(top, "runs", problems, [&](const Fields& fields) {
-    measurement.runs.push_back(run_from_json(fields, problems));
-  });
-  read_list(top, "samples", problems, [&](const Fields& fields) {
-    measurement.samples.push_back(sample_from_json(fields, problems));
-  });
-  if (!problems.empty()) {
-    throw UserError(std::move(problems));
-  }
-  if (const std::string computed = checksum(measurement); computed != stated) {
-    throw UserError(fmt::format(
-        "{}: edited or damaged: its samples have checksum {}, the file says {}. Measure "
-        "or import again; a measurement is not meant to be edited",
-        origin,
-        computed,
-        stated));
-  }
-  return measurement;
+Measurement read_measurement(const std::filesystem::path& file) {
+  Problems problems;
+  return read_document(Document::read(file, problems, kLimits), problems);
 }
 
-Measurement read_measurement(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) {
-    throw UserError(fmt::format("{}: cannot be read", file.string()));
-  }
-  return read_measurement(stream, file.string());
+Measurement measurement_from_text(std::string_view text, const std::string& origin) {
+  Problems problems;
+  return read_document(Document::parse(text, origin, problems, kLimits), problems);
 }
 
 std::string to_text(const Measurement& measurement) {

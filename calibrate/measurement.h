@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <iosfwd>
 #include <map>
 #include <optional>
 #include <string>
@@ -70,8 +69,8 @@ struct Measurement {
 /// Throws UserError with file and line where the file is cut, edited or of a newer schema: a
 /// checksum over the samples is part of the file.
 Measurement read_measurement(const std::filesystem::path& file);
-/// The same from a stream; `origin` names it in messages.
-Measurement read_measurement(std::istream& stream, const std::string& origin);
+/// The same for text; `origin` is what messages call it.
+Measurement measurement_from_text(std::string_view text, const std::string& origin);
 /// Atomic: written to a temporary name and renamed.
 void write_measurement(const std::filesystem::path& file, const Measurement& measurement);
 /// What `write_measurement` writes.

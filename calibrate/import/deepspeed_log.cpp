@@ -417,11 +417,11 @@ void LogParser::add_samples(Piece& piece, const Attempt& attempt) {
         continue;
       }
       for (const Timers& micro_step : micro_steps) {
-        forward.push_back(micro_step.forward * 1e-3);
-        backward.push_back(micro_step.backward * 1e-3);
-        compute.push_back(micro_step.backward_inner * 1e-3);
-        all_reduce.push_back(micro_step.all_reduce * 1e-3);
-        optimizer.push_back(micro_step.step * 1e-3);
+        forward.push_back(micro_step.forward / 1e3);
+        backward.push_back(micro_step.backward / 1e3);
+        compute.push_back(micro_step.backward_inner / 1e3);
+        all_reduce.push_back(micro_step.all_reduce / 1e3);
+        optimizer.push_back(micro_step.step / 1e3);
       }
     }
     if (optimizer.empty()) {

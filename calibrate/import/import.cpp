@@ -14,6 +14,8 @@
 #include "calibrate/import/deepspeed_config.h"
 #include "calibrate/import/deepspeed_log.h"
 #include "calibrate/import/join.h"
+#include "calibrate/import/kineto.h"
+#include "calibrate/import/nccl_tests.h"
 #include "calibrate/import/rank_csv.h"
 #include "calibrate/import/recognise.h"
 #include "calibrate/import/study_csv.h"
@@ -37,9 +39,34 @@ struct RunName {
   std::optional<std::int64_t> rank;
 };
 
+std::string folder_of(const fs::path& file) {
+  return fs::absolute(file).lexically_normal().parent_path().filename().string();
+}
+
+/// Takes ".rank1", "_rank_1" and the like, with all that follows, off a name.
+std::optional<std::int64_t> take_rank(std::string& name) {
+  constexpr std::string_view kRank = "rank";
+  const std::size_t at = name.rfind(kRank);
+  if (at == std::string::npos ||
+      (at > 0 && std::string_view("._-").find(name[at - 1]) == std::string_view::npos)) {
+    return std::nullopt;
+  }
+  std::string_view rest = std::string_view(name).substr(at + kRank.size());
+  if (rest.starts_with('_') || rest.starts_with('-')) {
+    rest.remove_prefix(1);
+  }
+  const std::size_t digits = std::min(rest.find_first_not_of("0123456789"), rest.size());
+  const auto rank = parse_integer(rest.substr(0, digits));
+  if (!rank || (digits < rest.size() && rest[digits] != '.')) {
+    return std::nullopt;
+  }
+  name.resize(at > 0 ? at - 1 : 0);
+  return rank;
+}
+
 /// "NAME.rank1.csv" and "NAME.rank0.log" are of ranks of NAME; "NAME.deepspeed.log" and
 /// "NAME.ds_config.json" of NAME. Where a script chose the file's name and the user that of its
-/// folder ("metrics.csv"), the run is called after the folder.
+/// folder ("metrics.csv", "rank0.json"), the run is called after the folder.
 RunName run_name(const fs::path& file) {
   RunName name{.run = file.filename().string()};
   const auto drop = [&](std::string_view end) {
@@ -54,15 +81,9 @@ RunName run_name(const fs::path& file) {
   for (const std::string_view end : {".deepspeed", ".metrics", ".ds_config"}) {
     drop(end);
   }
-  if (const std::size_t at = name.run.rfind(".rank"); at != std::string::npos) {
-    constexpr std::string_view kRank = ".rank";
-    if (const auto rank = parse_integer(std::string_view(name.run).substr(at + kRank.size()));
-        rank && *rank >= 0 && at > 0) {
-      name.rank = rank;
-      name.run.resize(at);
-    }
-  }
-  static constexpr std::array<std::string_view, 10> kByScripts = {"metrics",
+  name.rank = take_rank(name.run);
+  static constexpr std::array<std::string_view, 11> kByScripts = {"",
+                                                                  "metrics",
                                                                   "ds_config",
                                                                   "deepspeed_config",
                                                                   "deepspeed",
@@ -73,8 +94,7 @@ RunName run_name(const fs::path& file) {
                                                                   "output",
                                                                   "nohup"};
   if (std::ranges::find(kByScripts, name.run) != kByScripts.end()) {
-    const std::string folder = fs::absolute(file).parent_path().filename().string();
-    if (!folder.empty()) {
+    if (const std::string folder = folder_of(file); !folder.empty()) {
       name.run = folder;
     }
   }
@@ -140,6 +160,7 @@ class Importer {
 
   const ImportHints& hints_;
   std::vector<Piece> pieces_;
+  std::map<std::string, std::vector<KinetoTrace>> traces_;  // by run
   std::vector<Measurement> measurements_;
   std::vector<std::string> warnings_;
   bool refused_ = false;
@@ -154,7 +175,8 @@ void Importer::read(FileKind kind, const fs::path& file) {
   const auto take = [&](Piece piece) { pieces_.push_back(std::move(piece)); };
   switch (kind) {
     case FileKind::kMeasurement:
-      measurements_.push_back(read_measurement(stream, origin));
+      measurements_.push_back(
+          measurement_from_text(std::string(std::istreambuf_iterator<char>(&buffer), {}), origin));
       break;
     case FileKind::kRunTable:
       for (Piece& piece : read_run_table(stream, origin)) {
@@ -185,7 +207,15 @@ void Importer::read(FileKind kind, const fs::path& file) {
       take(read_deepspeed_config(stream, origin, name.run));
       break;
     case FileKind::kNcclTests:
-    case FileKind::kKinetoTrace:
+      take(read_nccl_tests(stream, origin, name.run));
+      break;
+    case FileKind::kKinetoTrace: {
+      KinetoTrace trace = read_kineto_trace(stream, origin);
+      trace.rank = trace.rank ? trace.rank : name.rank;
+      // The profiler names its files by host and process: the folder tells which belong together.
+      traces_[name.rank ? name.run : folder_of(file)].push_back(std::move(trace));
+      break;
+    }
     case FileKind::kRunDirectory:
       throw UserError(fmt::format("{}: this kind is not read yet", origin));
   }
@@ -215,6 +245,13 @@ void Importer::add(const Entry& entry) {
 }
 
 Measurement Importer::finish() {
+  for (const auto& [run, traces] : traces_) {
+    try {
+      pieces_.push_back(join_kineto_traces(traces, run));
+    } catch (const UserError& error) {
+      problems.insert(problems.end(), error.problems().begin(), error.problems().end());
+    }
+  }
   if (problems.empty() && pieces_.empty() && measurements_.empty()) {
     problems = warnings_;
     problems.emplace_back("nothing to import was found");

@@ -19,12 +19,12 @@ namespace {
 constexpr std::string_view kUnknown = "unknown";
 constexpr std::int64_t kMostRanks = 1'000'000;
 
-/// What a sample of a run is about: its kind and rank.
-using Subject = std::pair<std::string, double>;
+/// What a sample of a run is about: its kind, rank and further parameters.
+using Subject =
+    std::tuple<std::string, std::map<std::string, double>, std::map<std::string, std::string>>;
 
 Subject subject(const Sample& sample) {
-  const auto rank = sample.number.find("rank");
-  return {sample.what, rank == sample.number.end() ? -1.0 : rank->second};
+  return {sample.what, sample.number, sample.text};
 }
 
 std::string folder_name(const std::string& origin) {
@@ -125,7 +125,7 @@ class RunJoiner {
     run_.accumulation = facts_.accumulation.value_or(1);
     std::set<Subject> taken;
     for (Piece& piece : pieces_) {
-      if (piece.authority == Authority::kRankClock) {
+      if (piece.by_micro_step) {
         group_micro_steps(piece, run_.accumulation);
       }
       for (Sample& sample : piece.samples) {

@@ -43,6 +43,7 @@ struct Piece {
   std::string run;     // name of the run it belongs to; empty: samples of no run
   Authority authority = Authority::kLog;
   RunFacts facts;
+  bool by_micro_step = false;   // "step" is still by micro-step, see `group_micro_steps`
   std::vector<Sample> samples;  // `run` is filled in when pieces are joined
   std::map<std::string, std::string> environment;
   std::vector<std::string> warnings;

@@ -40,7 +40,8 @@ Piece read_rank_clock(std::istream& stream,
   std::vector<std::string_view> names = {"microstep"};
   std::ranges::transform(
       kColumns, std::back_inserter(names), [](const auto& column) { return column.first; });
-  Piece piece{.origin = origin, .run = run, .authority = Authority::kRankClock};
+  Piece piece{
+      .origin = origin, .run = run, .authority = Authority::kRankClock, .by_micro_step = true};
   if (!table.require(names)) {
     throw UserError(table.problems);
   }
@@ -48,7 +49,7 @@ Piece read_rank_clock(std::istream& stream,
   while (table.next()) {
     for (std::size_t i = 0; i < kColumns.size(); ++i) {
       if (const auto value = table.number(kColumns[i].first)) {
-        columns[i].push_back(*value * 1e-3);
+        columns[i].push_back(*value / 1e3);
       }
     }
   }
@@ -66,6 +67,7 @@ Piece read_rank_clock(std::istream& stream,
 
 void group_micro_steps(Piece& piece, std::int64_t accumulation) {
   VITSIM_CHECK(accumulation, >, 0);
+  piece.by_micro_step = false;
   for (Sample& sample : piece.samples) {
     const std::int64_t steps = std::ssize(sample.seconds) / accumulation;
     sample.seconds.resize(static_cast<std::size_t>(steps * accumulation));
@@ -96,7 +98,7 @@ Piece read_all_reduce_table(std::istream& stream,
     const auto bytes = table.integer("bytes");
     const auto milliseconds = table.number("allreduce_ms");
     if (bytes && milliseconds) {
-      by_size[*bytes].push_back(*milliseconds * 1e-3);
+      by_size[*bytes].push_back(*milliseconds / 1e3);
     }
   }
   Piece piece{.origin = origin, .authority = Authority::kRankClock};

@@ -119,8 +119,8 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   bool enter() {
-    constexpr int kDeepest = 200;
-    return ++depth_ < kDeepest;
+    ++depth_;
+    return true;
   }
 
   bool leave() {

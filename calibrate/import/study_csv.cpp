@@ -191,7 +191,7 @@ Piece read_step_table(std::istream& stream, const std::string& origin, const std
     }
     for (std::size_t i = 0; i < kColumns.size(); ++i) {
       if (const auto value = table.number(kColumns[i].first)) {
-        by_rank[*rank][i].push_back(*value * 1e-3);
+        by_rank[*rank][i].push_back(*value / 1e3);
       }
     }
   }
@@ -329,7 +329,7 @@ Piece read_throughput_table(std::istream& stream, const std::string& origin) {
       }
     }
     if (const auto milliseconds = table.number("step_ms")) {
-      sample.seconds = {*milliseconds * 1e-3};
+      sample.seconds = {*milliseconds / 1e3};
     }
     piece.samples.push_back(std::move(sample));
   }

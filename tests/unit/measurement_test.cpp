@@ -1,8 +1,6 @@
 #include "calibrate/measurement.h"
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -46,10 +44,7 @@ Measurement example() {
   return measurement;
 }
 
-Measurement read(const std::string& text) {
-  std::istringstream stream(text);
-  return read_measurement(stream, "m.json");
-}
+Measurement read(const std::string& text) { return measurement_from_text(text, "m.json"); }
 
 std::string refusal(const std::string& text) {
   try {
@@ -142,7 +137,7 @@ TEST(Measurement, ReportsEveryWrongKeyAtOnce) {
   std::string text = replaced(to_text(example()), "\"epochs\":3", "\"epochs\":\"three\"");
   text = replaced(text, "\"ddp\"", "\"dpd\"");
   const std::string problems = refusal(text);
-  EXPECT_THAT(problems, HasSubstr("/runs/0/epochs"));
+  EXPECT_THAT(problems, HasSubstr("m.json:6: /runs/0/epochs"));  // the first run's line
   EXPECT_THAT(problems, HasSubstr("\"dpd\""));
 }
 

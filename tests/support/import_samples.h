@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "calibrate/measurement.h"
+
+namespace vitsim {
+
+/// This project's own small samples of files that can be imported.
+inline std::filesystem::path import_sample(const std::string& name) {
+  return std::filesystem::path(VITSIM_SOURCE_DIR) / "tests/golden/import" / name;
+}
+
+/// The released runs beside the checkout; empty where they are absent.
+inline std::filesystem::path reference_runs() {
+  const auto folder = std::filesystem::path(VITSIM_SOURCE_DIR) / "../shared/reference-runs";
+  return std::filesystem::is_directory(folder) ? folder : std::filesystem::path();
+}
+
+inline std::string text_of(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  EXPECT_TRUE(stream) << file;
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+/// The figures of `what` of a rank; none if there are none.
+inline std::vector<double> figures(const std::vector<Sample>& samples,
+                                   const std::string& what,
+                                   std::optional<std::int64_t> rank = std::nullopt,
+                                   const std::string& run = "") {
+  for (const Sample& sample : samples) {
+    const auto found = sample.number.find("rank");
+    const bool right_rank =
+        !rank || (found != sample.number.end() && found->second == static_cast<double>(*rank));
+    if (sample.what == what && right_rank && (run.empty() || sample.run == run)) {
+      return sample.seconds;
+    }
+  }
+  return {};
+}
+
+}  // namespace vitsim

@@ -1,0 +1,111 @@
+#include "calibrate/import/nccl_tests.h"
+
+#include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "models/error.h"
+#include "tests/support/import_samples.h"
+
+namespace vitsim {
+namespace {
+
+using ::testing::DoubleEq;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pointwise;
+using ::testing::SizeIs;
+
+Piece read(const std::string& text) {
+  std::istringstream stream(text);
+  return read_nccl_tests(stream, "ring.txt", "ring");
+}
+
+const Sample& at(const Piece& piece, double bytes, const std::string& place) {
+  for (const Sample& sample : piece.samples) {
+    if (sample.number.at("bytes") == bytes && sample.text.at("place") == place) {
+      return sample;
+    }
+  }
+  throw std::runtime_error("no such sample");
+}
+
+TEST(NcclTests, ReadsBothPlacesOfEverySize) {
+  const Piece piece = read(text_of(import_sample("ring/four_gpus.txt")));
+  ASSERT_THAT(piece.samples, SizeIs(8));
+  const Sample& sample = at(piece, 67108864, "out-of-place");
+  EXPECT_EQ(sample.what, "all_reduce");
+  EXPECT_THAT(sample.seconds, Pointwise(DoubleEq(), std::vector<double>{0.0198}));  // 19800 us
+  EXPECT_EQ(sample.number.at("ranks"), 4);
+  EXPECT_EQ(sample.number.at("nodes"), 2);
+  EXPECT_EQ(sample.text.at("gpu"), "a40");
+  EXPECT_EQ(sample.text.at("backend"), "nccl");
+  EXPECT_THAT(at(piece, 1024, "in-place").seconds,
+              Pointwise(DoubleEq(), std::vector<double>{33.98e-6}));
+  EXPECT_THAT(piece.warnings, IsEmpty());
+}
+
+TEST(NcclTests, ReadsTheOldTableBehindLaunchersMarks) {
+  const Piece piece = read(text_of(import_sample("ring/old_tagged.txt")));
+  ASSERT_THAT(piece.samples, SizeIs(6));
+  EXPECT_THAT(at(piece, 16777216, "in-place").seconds,
+              Pointwise(DoubleEq(), std::vector<double>{0.01519}));
+  EXPECT_EQ(at(piece, 16777216, "in-place").number.at("ranks"), 2);
+  EXPECT_EQ(at(piece, 16777216, "in-place").number.at("nodes"), 2);
+  EXPECT_EQ(at(piece, 16777216, "in-place").text.at("gpu"), "tesla-p4");
+}
+
+TEST(NcclTests, CollectsRepeatedSizes) {
+  const std::string text = text_of(import_sample("ring/four_gpus.txt"));
+  const std::string header_and_rows = text.substr(text.find("#       size"));
+  const Piece piece = read(text + header_and_rows);
+  EXPECT_THAT(at(piece, 1024, "in-place").seconds, SizeIs(2));
+}
+
+TEST(NcclTests, RefusesOtherCollectives) {
+  std::string text = text_of(import_sample("ring/four_gpus.txt"));
+  const std::string name = "all_reduce_perf";
+  std::string gather = text;
+  gather.replace(gather.find(name), name.size(), "all_gather_perf");
+  EXPECT_THROW(read(gather), UserError);
+  // Without a name the factor tells: 2.54 / 3.39 is 3/4, the factor of an AllGather on 4 ranks.
+  const std::string nameless = text.substr(text.find("# nThread"));
+  std::string factor = nameless;
+  factor.replace(factor.find("5.08"), 4, "2.54");
+  EXPECT_NO_THROW(read(nameless));
+  EXPECT_THROW(read(factor), UserError);
+}
+
+TEST(NcclTests, MarksWrongResults) {
+  std::string text = text_of(import_sample("ring/four_gpus.txt"));
+  const std::string row = "33.98    0.03    0.05       0";
+  text.replace(text.find(row), row.size(), "33.98    0.03    0.05       7");
+  const Piece piece = read(text);
+  EXPECT_TRUE(at(piece, 1024, "in-place").disturbed);
+  EXPECT_FALSE(at(piece, 1024, "out-of-place").disturbed);
+  ASSERT_THAT(piece.warnings, SizeIs(1));
+  EXPECT_THAT(piece.warnings.front(), HasSubstr("ring.txt:14: the result was wrong"));
+}
+
+TEST(NcclTests, CutAnywhereGivesABeginning) {
+  const std::string text = text_of(import_sample("ring/four_gpus.txt"));
+  const Piece whole = read(text);
+  for (std::size_t length = 0; length < text.size(); ++length) {
+    std::size_t count = 0;
+    try {
+      const Piece part = read(text.substr(0, length));
+      count = part.samples.size();
+      for (const Sample& sample : part.samples) {
+        EXPECT_EQ(sample.seconds,
+                  at(whole, sample.number.at("bytes"), sample.text.at("place")).seconds)
+            << length;
+      }
+    } catch (const UserError&) {
+    }
+    ASSERT_LE(count, whole.samples.size()) << length;
+  }
+}
+
+}  // namespace
+}  // namespace vitsim
