@@ -1,7 +1,6 @@
 #include "calibrate/measurement.h"
 
 #include <algorithm>
-#include <fstream>
 #include <sstream>
 #include <utility>
 
@@ -9,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <zlib.h>
 
+#include "models/atomic_file.h"
 #include "models/document.h"
 #include "models/document_reader.h"
 #include "models/error.h"
@@ -300,7 +300,7 @@ Measurement read_document(const Document& document, Problems& problems) {
 }
 
 // A week of steps of a large run, with all phases, is some ten million figures.
-constexpr DocumentLimits kLimits = {.bytes = 1'000'000'000, .values = 100'000'000};
+constexpr DocumentOptions kOptions = {.bytes = 1'000'000'000, .values = 100'000'000};
 
 }  // namespace
 
@@ -311,12 +311,12 @@ const RecordedRun* Measurement::find_run(std::string_view name) const {
 
 Measurement read_measurement(const std::filesystem::path& file) {
   Problems problems;
-  return read_document(Document::read(file, problems, kLimits), problems);
+  return read_document(Document::read(file, problems, kOptions), problems);
 }
 
 Measurement measurement_from_text(std::string_view text, const std::string& origin) {
   Problems problems;
-  return read_document(Document::parse(text, origin, problems, kLimits), problems);
+  return read_document(Document::parse(text, origin, problems, kOptions), problems);
 }
 
 std::string to_text(const Measurement& measurement) {
@@ -341,18 +341,7 @@ std::string to_text(const Measurement& measurement) {
 }
 
 void write_measurement(const std::filesystem::path& file, const Measurement& measurement) {
-  const std::filesystem::path temporary = file.string() + ".part";
-  {
-    std::ofstream stream(temporary, std::ios::binary);
-    stream << to_text(measurement);
-    stream.close();
-    if (!stream) {
-      std::error_code ignored;
-      std::filesystem::remove(temporary, ignored);
-      throw DeviceError(fmt::format("{}: cannot be written", temporary.string()));
-    }
-  }
-  std::filesystem::rename(temporary, file);
+  write_file_atomically(file, to_text(measurement));
 }
 
 }  // namespace vitsim

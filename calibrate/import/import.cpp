@@ -5,6 +5,7 @@
 #include <functional>
 #include <istream>
 #include <map>
+#include <set>
 #include <string_view>
 #include <variant>
 
@@ -18,6 +19,7 @@
 #include "calibrate/import/nccl_tests.h"
 #include "calibrate/import/rank_csv.h"
 #include "calibrate/import/recognise.h"
+#include "calibrate/import/run_directory.h"
 #include "calibrate/import/study_csv.h"
 #include "calibrate/import/text_source.h"
 #include "models/error.h"
@@ -161,6 +163,7 @@ class Importer {
   const ImportHints& hints_;
   std::vector<Piece> pieces_;
   std::map<std::string, std::vector<KinetoTrace>> traces_;  // by run
+  std::set<fs::path> run_directories_;
   std::vector<Measurement> measurements_;
   std::vector<std::string> warnings_;
   bool refused_ = false;
@@ -216,8 +219,13 @@ void Importer::read(FileKind kind, const fs::path& file) {
       traces_[name.rank ? name.run : folder_of(file)].push_back(std::move(trace));
       break;
     }
-    case FileKind::kRunDirectory:
-      throw UserError(fmt::format("{}: this kind is not read yet", origin));
+    case FileKind::kRunDirectory: {
+      const fs::path folder = fs::absolute(file).parent_path();
+      if (run_directories_.insert(folder).second) {
+        take(read_run_directory(folder));
+      }
+      break;
+    }
   }
   if (buffer.cut() && !pieces_.empty()) {
     warnings_.push_back(fmt::format("{}: the gzip file is cut: its beginning is taken", origin));

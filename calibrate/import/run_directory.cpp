@@ -1,0 +1,247 @@
+#include "calibrate/import/run_directory.h"
+
+#include <algorithm>
+#include <array>
+#include <istream>
+#include <map>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "calibrate/import/csv_table.h"
+#include "calibrate/import/text_source.h"
+#include "models/epoch.h"
+#include "models/error.h"
+#include "models/experiment.h"
+#include "models/report.h"
+#include "models/timeline.h"
+
+namespace vitsim {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+double seconds_of(const Span& span) {
+  return static_cast<double>(span.end_ns - span.begin_ns) / 1e9;
+}
+
+void read_resolved(const fs::path& file, RunFacts& facts) {
+  const Experiment experiment = read_experiment(file);
+  for (const RankPlace& place : rank_places(experiment.cluster)) {
+    facts.gpus.push_back(experiment.cluster.nodes[place.node].gpus[place.gpu].model);
+  }
+  facts.world_size = std::ssize(facts.gpus);
+  facts.one_node = experiment.cluster.nodes.size() == 1;
+  if (experiment.cluster.network && experiment.cluster.network->profile) {
+    facts.cluster = experiment.cluster.network->profile;
+  }
+  const TrainingSpec& training = experiment.training;
+  facts.model = training.model;
+  facts.precision = training.precision;
+  facts.optimizer = training.optimizer.kind;
+  facts.gradient_sync = training.gradient_sync;
+  facts.micro_batch = training.micro_batch;
+  facts.accumulation = training.accumulation;
+  facts.epochs = training.epochs;
+  facts.samples = subset_samples(training.dataset.samples, training.dataset.fraction);
+}
+
+void read_report_facts(const fs::path& file, RunFacts& facts) {
+  const Report report = read_report(file);
+  if (report.source != "measured") {
+    throw UserError(fmt::format("{}: a prediction, not a measurement", file.string()));
+  }
+  RunFacts known;
+  for (const RankReport& rank : report.ranks) {
+    known.gpus.push_back(rank.gpu);
+    known.micro_batch.push_back(rank.micro_batch);
+  }
+  known.world_size = std::ssize(report.ranks);
+  facts.complete_with(known);
+}
+
+void read_epochs(const fs::path& file, Piece& piece) {
+  FileBuffer buffer(file);
+  std::istream stream(&buffer);
+  CsvTable table(stream, file.string());
+  if (!table.require({"train_s"})) {
+    throw UserError(table.problems);
+  }
+  Sample epochs{.what = "epoch"};
+  Sample memory{.what = "memory"};
+  memory.number["rank"] = 0;
+  while (table.next()) {
+    if (const auto seconds = table.number("train_s")) {
+      epochs.seconds.push_back(*seconds);
+    }
+    if (table.has("peak_memory_bytes") && !table.text("peak_memory_bytes").empty()) {
+      if (const auto bytes = table.number("peak_memory_bytes"); bytes && *bytes > 0) {
+        memory.seconds.push_back(*bytes);
+      }
+    }
+  }
+  if (!table.problems.empty()) {
+    throw UserError(table.problems);
+  }
+  piece.warnings.insert(piece.warnings.end(), table.warnings.begin(), table.warnings.end());
+  for (Sample* sample : {&epochs, &memory}) {
+    if (!sample->seconds.empty()) {
+      piece.samples.push_back(std::move(*sample));
+    }
+  }
+}
+
+/// One rank's spans of one step.
+struct RankStep {
+  std::map<Phase, std::vector<const Span*>> phases;
+  std::int64_t begin_ns = 0;
+  std::int64_t end_ns = 0;
+};
+
+/// By rank, then by step.
+using Steps = std::map<std::int64_t, std::map<std::int64_t, RankStep>>;
+
+/// What belongs to no step: barriers, evaluation, checkpoints.
+bool inside_step(Phase phase) {
+  return phase != Phase::kEpochBarrier && phase != Phase::kEvaluate && phase != Phase::kCheckpoint;
+}
+
+Steps steps_of(const Timeline& timeline) {
+  Steps steps;
+  for (const Span& span : timeline.spans) {
+    if (!inside_step(span.phase) || span.end_ns < span.begin_ns) {
+      continue;
+    }
+    const auto [at, fresh] = steps[span.rank].try_emplace(span.step);
+    RankStep& step = at->second;
+    step.phases[span.phase].push_back(&span);
+    // The loader works ahead, in the shadow of other steps.
+    if (span.stream != Stream::kLoader) {
+      const bool first = step.end_ns == 0 && step.begin_ns == 0;
+      step.begin_ns = first ? span.begin_ns : std::min(step.begin_ns, span.begin_ns);
+      step.end_ns = first ? span.end_ns : std::max(step.end_ns, span.end_ns);
+    }
+  }
+  return steps;
+}
+
+void add_phases(const Steps& steps, Piece& piece) {
+  static constexpr std::array<Phase, 6> kPhases = {Phase::kDataLoad,
+                                                   Phase::kForward,
+                                                   Phase::kBackward,
+                                                   Phase::kGradientAllReduce,
+                                                   Phase::kOptimizer,
+                                                   Phase::kOther};
+  for (const auto& [rank, by_step] : steps) {
+    std::map<Phase, std::vector<double>> columns;
+    std::vector<double> whole;
+    std::size_t most_micro_steps = 1;
+    for (const auto& [number, step] : by_step) {
+      const auto forward = step.phases.find(Phase::kForward);
+      const std::size_t micro_steps = forward == step.phases.end() ? 1 : forward->second.size();
+      most_micro_steps = std::max(most_micro_steps, micro_steps);
+      whole.push_back(static_cast<double>(step.end_ns - step.begin_ns) / 1e9);
+      for (const Phase phase : kPhases) {
+        std::vector<double>& column = columns[phase];
+        const auto spans = step.phases.find(phase);
+        const std::size_t count = spans == step.phases.end() ? 0 : spans->second.size();
+        if (count == micro_steps) {
+          for (const Span* span : spans->second) {
+            column.push_back(seconds_of(*span));
+          }
+          continue;
+        }
+        double sum = 0;
+        for (std::size_t i = 0; i < count; ++i) {
+          sum += seconds_of(*spans->second[i]);
+        }
+        column.insert(column.end(), micro_steps - 1, 0.0);
+        column.push_back(sum);
+      }
+    }
+    const auto accumulation = static_cast<std::int64_t>(most_micro_steps);
+    for (const Phase phase : kPhases) {
+      if (std::ranges::any_of(columns[phase], [](double seconds) { return seconds > 0; })) {
+        piece.samples.push_back(
+            rank_sample(std::string(name(phase)), rank, std::move(columns[phase]), accumulation));
+      }
+    }
+    piece.samples.push_back(rank_sample("step", rank, std::move(whole)));
+  }
+}
+
+void add_reductions(const Steps& steps, Piece& piece) {
+  // Step and order within it, to bytes and shortest duration.
+  std::map<std::pair<std::int64_t, std::size_t>, std::pair<std::int64_t, double>> shortest;
+  for (const auto& [rank, by_step] : steps) {
+    for (const auto& [number, step] : by_step) {
+      const auto spans = step.phases.find(Phase::kGradientAllReduce);
+      if (spans == step.phases.end()) {
+        continue;
+      }
+      for (std::size_t i = 0; i < spans->second.size(); ++i) {
+        const Span& span = *spans->second[i];
+        const auto [at, fresh] =
+            shortest.try_emplace({number, i}, std::pair(span.bytes, seconds_of(span)));
+        if (!fresh) {
+          at->second.second = std::min(at->second.second, seconds_of(span));
+        }
+      }
+    }
+  }
+  std::map<std::int64_t, std::vector<double>> by_size;
+  for (const auto& [key, instance] : shortest) {
+    if (instance.first > 0) {
+      by_size[instance.first].push_back(instance.second);
+    }
+  }
+  for (auto& [bytes, seconds] : by_size) {
+    Sample sample{.what = "all_reduce", .seconds = std::move(seconds)};
+    sample.number["bytes"] = static_cast<double>(bytes);
+    sample.number["ranks"] = static_cast<double>(steps.size());
+    piece.samples.push_back(std::move(sample));
+  }
+}
+
+}  // namespace
+
+Piece read_run_directory(const fs::path& folder) {
+  Piece piece{.origin = folder.string(),
+              .run = fs::absolute(folder).lexically_normal().filename().string(),
+              .authority = Authority::kRankClock};
+  if (piece.run.empty()) {
+    piece.run = fs::absolute(folder).lexically_normal().parent_path().filename().string();
+  }
+  std::vector<std::string> problems;
+  const auto with = [&](const char* file, auto read) {
+    const fs::path path = folder / file;
+    if (!fs::exists(path)) {
+      return;
+    }
+    try {
+      read(path);
+    } catch (const UserError& error) {
+      problems.insert(problems.end(), error.problems().begin(), error.problems().end());
+    }
+  };
+  with("resolved.json", [&](const fs::path& file) { read_resolved(file, piece.facts); });
+  with("report.json", [&](const fs::path& file) { read_report_facts(file, piece.facts); });
+  with("epochs.csv", [&](const fs::path& file) { read_epochs(file, piece); });
+  with("timeline.jsonl", [&](const fs::path& file) {
+    const Timeline timeline = read_timeline_lines(file);
+    const Steps steps = steps_of(timeline);
+    add_phases(steps, piece);
+    add_reductions(steps, piece);
+  });
+  if (!problems.empty()) {
+    throw UserError(std::move(problems));
+  }
+  // Where reduction hides behind backward the phases of a step add up to more than the step.
+  piece.facts.wall_clock_breakdown = piece.facts.gradient_sync != GradientSync::kDdp;
+  return piece;
+}
+
+}  // namespace vitsim

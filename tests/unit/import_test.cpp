@@ -1,0 +1,291 @@
+#include "calibrate/import/import.h"
+
+#include <cstdlib>
+#include <random>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include "calibrate/import/describe.h"
+#include "models/distribution.h"
+#include "models/error.h"
+#include "tests/support/import_samples.h"
+
+namespace vitsim {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::Contains;
+using ::testing::DoubleEq;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pointwise;
+using ::testing::SizeIs;
+
+Measurement import_all(const std::vector<fs::path>& files, const ImportHints& hints = {}) {
+  return import_files(files, hints);
+}
+
+std::string refusal(const std::vector<fs::path>& files) {
+  try {
+    import_all(files);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+/// A folder of its own for each test, gone afterwards.
+class Import : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "vitsim_import_XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+
+  void TearDown() override { fs::remove_all(folder_); }
+
+  fs::path file(const std::string& name, const std::string& text) {
+    const fs::path path = folder_ / name;
+    fs::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::binary) << text;
+    return path;
+  }
+
+  fs::path zipped(const std::string& name, const std::string& text) {
+    const fs::path path = folder_ / name;
+    gzFile stream = gzopen(path.c_str(), "wb");
+    EXPECT_EQ(gzwrite(stream, text.data(), static_cast<unsigned>(text.size())),
+              static_cast<int>(text.size()));
+    gzclose(stream);
+    return path;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(Import, JoinsWhatSeveralFilesSayOfOneRun) {
+  const Measurement measurement = import_all({import_sample("tables")});
+  const RecordedRun* pair = measurement.find_run("pair");
+  ASSERT_NE(pair, nullptr);
+  EXPECT_EQ(pair->samples, 1000);
+  EXPECT_TRUE(pair->wall_clock_breakdown);
+  EXPECT_THAT(figures(measurement.samples, "epoch", std::nullopt, "pair"), SizeIs(3));
+  EXPECT_THAT(figures(measurement.samples, "forward", 0, "pair"), SizeIs(6));  // steps/pair.csv
+  ASSERT_NE(measurement.find_run("twins"), nullptr);  // metrics.csv is called after its folder
+  std::size_t of_no_run = 0;
+  for (const Sample& sample : measurement.samples) {
+    of_no_run += sample.run.empty() ? 1 : 0;
+  }
+  EXPECT_EQ(of_no_run, 2U);  // throughput.csv
+}
+
+TEST_F(Import, ReadsTheConfigurationBesideALog) {
+  const Measurement measurement = import_all({import_sample("tagged")});
+  ASSERT_THAT(measurement.runs, SizeIs(1));
+  const RecordedRun& run = measurement.runs.front();
+  EXPECT_EQ(run.name, "tagged");
+  EXPECT_EQ(run.precision, Precision::kBf16);
+  EXPECT_FALSE(run.precision_inferred);
+  EXPECT_EQ(run.gradient_sync, GradientSync::kDeepspeedZero1);
+  EXPECT_EQ(run.micro_batch, std::vector<std::int64_t>{8});
+  EXPECT_EQ(run.accumulation, 2);
+  EXPECT_THAT(run.gpus, ElementsAre("unknown", "unknown"));
+  EXPECT_THAT(measurement.warnings, Contains(HasSubstr("no file tells its GPUs, model")));
+}
+
+TEST_F(Import, NamesAModelByItsParameters) {
+  const Measurement measurement = import_all({import_sample("bars")});
+  EXPECT_EQ(measurement.runs.at(0).model.name, "vit-ti-16");  // 5,717,416 parameters
+  EXPECT_TRUE(measurement.runs.at(0).precision_inferred);
+}
+
+TEST_F(Import, HintsFillWhatNoFileTells) {
+  ImportHints hints{.cluster = "lab", .gpus = {"h200"}, .model = vit_variant("vit-s-16")};
+  hints.precision = Precision::kTf32;
+  hints.samples = 480;
+  const Measurement measurement = import_all({import_sample("tagged")}, hints);
+  const RecordedRun& run = measurement.runs.front();
+  EXPECT_THAT(run.gpus, ElementsAre("h200", "h200"));
+  EXPECT_EQ(run.model.name, "vit-s-16");
+  EXPECT_EQ(run.cluster, "lab");
+  EXPECT_EQ(run.samples, 480);
+  EXPECT_EQ(run.precision, Precision::kBf16);  // the configuration outweighs the hint
+}
+
+TEST_F(Import, PrefersARanksOwnClockAndAddsUpItsMicroSteps) {
+  const Measurement measurement = import_all({import_sample("clock")});
+  const RecordedRun* run = measurement.find_run("host");
+  ASSERT_NE(run, nullptr);
+  EXPECT_EQ(run->accumulation, 2);
+  EXPECT_EQ(run->micro_batch, std::vector<std::int64_t>{16});  // 32 over 2 micro-steps, one rank
+  // 151.0 + 202.5 and 152.1 + 203.7 ms; the fifth micro-step is half a step.
+  EXPECT_THAT(figures(measurement.samples, "step", 0, "host"),
+              Pointwise(DoubleEq(), std::vector<double>{0.3535, 0.3558}));
+  EXPECT_THAT(figures(measurement.samples, "forward", 0, "host"), SizeIs(4));
+  const Sample* reduce = nullptr;
+  for (const Sample& sample : measurement.samples) {
+    if (sample.what == "all_reduce" && sample.number.at("bytes") == 1048576) {
+      reduce = &sample;
+    }
+  }
+  ASSERT_NE(reduce, nullptr);
+  EXPECT_EQ(reduce->number.at("ranks"), 3);  // ar_3x1g
+  EXPECT_THAT(reduce->seconds, Pointwise(DoubleEq(), std::vector<double>{0.0205, 0.02025}));
+}
+
+TEST_F(Import, JoinsTracesOfOneFolder) {
+  const Measurement measurement = import_all({import_sample("traces")});
+  ASSERT_THAT(measurement.runs, SizeIs(1));
+  EXPECT_EQ(measurement.runs.front().name, "traces");
+  EXPECT_THAT(measurement.runs.front().gpus, ElementsAre("a40", "a40"));
+  EXPECT_THAT(figures(measurement.samples, "overlap", 1), SizeIs(2));
+}
+
+// The sample: two ranks, two steps of two micro-steps; rank 1 computes 0.5 ms longer and enters the
+// first bucket's reduction [5.5, 6) ms, rank 0 at [5, 6); the second takes 2 ms on both.
+TEST_F(Import, ReadsARunDirectory) {
+  const Measurement measurement = import_all({import_sample("run_a")});
+  ASSERT_THAT(measurement.runs, SizeIs(1));
+  const RecordedRun& run = measurement.runs.front();
+  EXPECT_EQ(run.name, "run_a");
+  EXPECT_THAT(run.gpus, ElementsAre("rtx-3070", "gtx-1070"));
+  EXPECT_EQ(run.model.name, "vit-ti-16");
+  EXPECT_EQ(run.accumulation, 2);
+  EXPECT_EQ(run.samples, 32);  // half of 64
+  EXPECT_THAT(figures(measurement.samples, "epoch"), ElementsAre(2.5, 2.25));
+  EXPECT_THAT(figures(measurement.samples, "forward", 0), SizeIs(4));
+  EXPECT_THAT(figures(measurement.samples, "backward", 1),
+              Pointwise(DoubleEq(), std::vector<double>{0.002, 0.002, 0.002, 0.002}));
+  EXPECT_THAT(figures(measurement.samples, "optimizer", 0),
+              Pointwise(DoubleEq(), std::vector<double>{0, 0.0005, 0, 0.0006}));
+  EXPECT_THAT(figures(measurement.samples, "step", 0),
+              Pointwise(DoubleEq(), std::vector<double>{0.0085, 0.0086}));
+  std::map<double, std::vector<double>> reductions;
+  for (const Sample& sample : measurement.samples) {
+    if (sample.what == "all_reduce") {
+      EXPECT_EQ(sample.number.at("ranks"), 2);
+      reductions[sample.number.at("bytes")] = sample.seconds;
+    }
+  }
+  EXPECT_THAT(reductions[4096], Pointwise(DoubleEq(), std::vector<double>{0.0005, 0.0005}));
+  EXPECT_THAT(reductions[65536], Pointwise(DoubleEq(), std::vector<double>{0.002, 0.002}));
+}
+
+TEST_F(Import, ReadsAMeasurementAndRefusesTheSameRunTwice) {
+  write_measurement(folder_ / "m.json", import_all({import_sample("old")}));
+  const Measurement back = import_all({folder_ / "m.json", import_sample("tagged")});
+  EXPECT_NE(back.find_run("two_hosts"), nullptr);
+  EXPECT_NE(back.find_run("tagged"), nullptr);
+  EXPECT_THAT(refusal({folder_ / "m.json", import_sample("old")}), HasSubstr("two_hosts"));
+}
+
+TEST_F(Import, UnpacksGzip) {
+  const std::string text = text_of(import_sample("old/two_hosts.deepspeed.log"));
+  const Measurement measurement = import_all({zipped("a.log.gz", text)});
+  EXPECT_EQ(measurement.runs.at(0).name, "a");
+  EXPECT_THAT(figures(measurement.samples, "forward", 0), SizeIs(4));
+}
+
+TEST_F(Import, TakesTheBeginningOfCutGzip) {
+  const std::string packed =
+      text_of(zipped("whole.log.gz", text_of(import_sample("old/two_hosts.deepspeed.log"))));
+  const Measurement measurement =
+      import_all({file("cut.log.gz", packed.substr(0, packed.size() - 30))});
+  EXPECT_THAT(measurement.warnings, Contains(HasSubstr("gzip file is cut")));
+  EXPECT_LE(figures(measurement.samples, "forward", 0).size(), 4U);
+}
+
+TEST_F(Import, TellsRunsOfOneNameApartByTheirFolders) {
+  const std::string text = text_of(import_sample("old/two_hosts.deepspeed.log"));
+  const fs::path a = file("monday/run.deepspeed.log", text);
+  const fs::path b = file("friday/run.deepspeed.log", text);
+  const Measurement measurement = import_all({a, b});
+  EXPECT_NE(measurement.find_run("monday/run"), nullptr);
+  EXPECT_NE(measurement.find_run("friday/run"), nullptr);
+  const fs::path c = file("monday/run.txt", text);
+  EXPECT_THAT(refusal({a, c}), HasSubstr("describes the same run \"monday/run\""));
+}
+
+TEST_F(Import, RefusesTheUnknownWithTheReasonAndWhatIsAccepted) {
+  const std::string problems = refusal({file("empty.log", ""),
+                                        file("blank.csv", " \n\n"),
+                                        file("novel.txt", "It was a dark night.\n"),
+                                        file("table.csv", "a,b\n1,2\n"),
+                                        file("profile.json", R"({"schema": "vitsim-profile/1"})"),
+                                        file("cut.json", R"({"name": "x", )"),
+                                        folder_ / "absent"});
+  EXPECT_THAT(problems, HasSubstr("empty.log: an empty file"));
+  EXPECT_THAT(problems, HasSubstr("blank.csv: a file of blanks"));
+  EXPECT_THAT(problems, HasSubstr("novel.txt: text with neither"));
+  EXPECT_THAT(problems, HasSubstr("table.csv: text with neither"));
+  EXPECT_THAT(problems, HasSubstr("\"vitsim-profile/1\", which holds no measurement"));
+  EXPECT_THAT(problems, HasSubstr("cut.json: JSON that is cut or damaged"));
+  EXPECT_THAT(problems, HasSubstr("absent: no such file or folder"));
+  EXPECT_THAT(problems, HasSubstr("accepted are: a DeepSpeed log"));
+}
+
+TEST_F(Import, RefusesABinaryAfterItsBeginning) {
+  std::mt19937 random(7);
+  std::string bytes(1 << 20, '\0');
+  std::ranges::generate(bytes, [&] { return static_cast<char>(random()); });
+  EXPECT_THAT(refusal({file("image.log", bytes)}), HasSubstr("image.log: a binary file"));
+}
+
+TEST_F(Import, SkipsTheUnknownInFoldersWithAWarning) {
+  file("README.md", "Logs of June.\n");
+  file("a.log", text_of(import_sample("bars/bars.log")));
+  const Measurement measurement = import_all({folder_});
+  EXPECT_THAT(measurement.runs, SizeIs(1));
+  EXPECT_THAT(measurement.warnings, Contains(HasSubstr("README.md: text with neither")));
+  fs::remove(folder_ / "a.log");
+  EXPECT_THAT(refusal({folder_}), HasSubstr("nothing to import was found"));
+}
+
+TEST_F(Import, LeavesOutARunOfWhichNothingWasMeasured) {
+  const Measurement measurement =
+      import_all({import_sample("tagged/tagged.ds_config.json"), import_sample("bars")});
+  EXPECT_EQ(measurement.find_run("tagged"), nullptr);
+  EXPECT_THAT(measurement.warnings, Contains(HasSubstr("run tagged: nothing was measured")));
+}
+
+TEST_F(Import, DescribesWhatItFound) {
+  const std::string text = describe(import_all({import_sample("tables"), import_sample("ring")}));
+  EXPECT_THAT(text, HasSubstr("3 runs:"));
+  EXPECT_THAT(text, HasSubstr("rtx-3070, tesla-p4"));
+  EXPECT_THAT(text, HasSubstr("4 x a40"));
+  EXPECT_THAT(text, HasSubstr("3 x 12.20 s"));  // the median of 12.5, 12.1, 12.2
+  EXPECT_THAT(text, HasSubstr("14 measurements of all_reduce"));
+  EXPECT_THAT(text, HasSubstr("warning: "));
+}
+
+TEST_F(Import, ReadsTheReleasedRunsAtOnce) {
+  if (reference_runs().empty()) {
+    GTEST_SKIP() << "no reference runs beside the checkout";
+  }
+  const Measurement measurement = import_all({reference_runs()});
+  EXPECT_THAT(measurement.runs, SizeIs(36));  // 27 of the table, 9 of DeepSpeed 0.19
+  // Of the 4-GPU run the table of epochs, steps/ and raw/ agree; each subject is there once.
+  EXPECT_THAT(figures(measurement.samples, "forward", 0, "tesla-4gpu-p0.4_b16_e10"), SizeIs(3130));
+  const RecordedRun* a = measurement.find_run("em_A_2x50_1g");
+  ASSERT_NE(a, nullptr);
+  EXPECT_EQ(a->micro_batch, std::vector<std::int64_t>{16});
+  EXPECT_EQ(a->gpus.size(), 2U);
+  // awk -F, 'NR>1 {print $6}' em_A_2x50_1g.rank0.csv | sort -n: middle of 29th and 30th.
+  EXPECT_NEAR(median(figures(measurement.samples, "step", 0, "em_A_2x50_1g")), 0.569608, 1e-9);
+  std::vector<double> reduced;
+  for (const Sample& sample : measurement.samples) {
+    if (sample.what == "all_reduce" && sample.number.at("bytes") == 10954384 &&
+        sample.number.at("ranks") == 3) {
+      reduced = sample.seconds;
+    }
+  }
+  ASSERT_THAT(reduced, SizeIs(10));
+  EXPECT_NEAR(median(reduced), 0.11735, 1e-9);  // awk over ar_3x1g.rank0.csv
+}
+
+}  // namespace
+}  // namespace vitsim
