@@ -49,10 +49,11 @@ class Run {
         communication_(communication),
         device_(device),
         dataset_(open_dataset(training_, Split::kTrain)),
-        plan_(plan_epoch(subset_samples(training_.dataset.samples, training_.dataset.fraction),
-                         session.size(),
-                         training_.micro_batch,
-                         training_.accumulation)),
+        plan_(plan_epoch(
+            subset_samples(counted_samples(training_, *dataset_), training_.dataset.fraction),
+            session.size(),
+            training_.micro_batch,
+            training_.accumulation)),
         model_(training_.model, training_.seed),
         recorder_(device, watchdog, session.rank()) {
     model_.convert(device.torch_device(), model_type(training_.precision));

@@ -107,4 +107,8 @@ std::unique_ptr<Dataset> open_dataset(const TrainingSpec& training,
   return dataset;
 }
 
+std::int64_t counted_samples(const TrainingSpec& training, const Dataset& dataset) {
+  return training.dataset.samples > 0 ? training.dataset.samples : dataset.size();
+}
+
 }  // namespace vitsim

@@ -59,4 +59,7 @@ std::unique_ptr<Dataset> open_dataset(const TrainingSpec& training,
                                       Split split,
                                       OnUnreadable on_unreadable = OnUnreadable::kReplace);
 
+/// What an epoch's fraction is taken of: `dataset.samples` where the file says it, else all.
+std::int64_t counted_samples(const TrainingSpec& training, const Dataset& dataset);
+
 }  // namespace vitsim
