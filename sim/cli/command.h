@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/experiment.h"
+
+namespace CLI {
+class App;
+}
+
+namespace vitsim {
+
+/// What the chosen subcommand does; returns the exit code.
+using Action = std::function<int()>;
+
+// One function per subcommand: adds it to `app` and sets `action` when it is the one chosen.
+void add_predict_command(CLI::App& app, Action& action);
+void add_scale_command(CLI::App& app, Action& action);
+void add_sweep_command(CLI::App& app, Action& action);
+void add_collective_command(CLI::App& app, Action& action);
+void add_compare_command(CLI::App& app, Action& action);
+void add_calibrate_command(CLI::App& app, Action& action);
+void add_validate_command(CLI::App& app, Action& action);
+void add_train_command(CLI::App& app, Action& action);
+void add_completion_command(CLI::App& app, Action& action);
+
+/// Options that every predicting command has.
+struct PredictionInput {
+  std::filesystem::path file;
+  std::vector<std::string> settings;  // KEY=VALUE
+  std::uint64_t seed = 1;
+  int replicates = 200;
+  int threads = 0;  // 0: as many as there are cores
+
+  /// The settings as overrides. Throws UserError for one without "=".
+  [[nodiscard]] std::vector<Override> overrides() const;
+};
+
+/// Adds FILE, --set, --seed, --replicates, --threads.
+void add_prediction_input(CLI::App& command, PredictionInput& input);
+
+/// Writes to the file, or to standard output for "-".
+void write_output(const std::string& target, std::string_view text);
+
+/// Uses `threads` threads for parallel work while it lives; 0: all cores.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int threads);
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  struct Control;
+  std::unique_ptr<Control> control_;
+};
+
+}  // namespace vitsim
