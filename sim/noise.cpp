@@ -13,7 +13,7 @@ namespace vitsim {
 namespace {
 
 // Streams of random numbers, so that no two sources share draws.
-enum : std::uint64_t { kRunStream = 1, kNetworkStream = 2, kUnitStream = 3, kStepStream = 4 };
+enum : std::uint64_t { kRunStream = 1, kNetworkStream = 2, kUnitStream = 3, kStepStream = 4, kEpochStream = 5 };
 
 constexpr double kManyDegrees = 30;
 
@@ -113,6 +113,12 @@ double Noise::step_factor(std::size_t rank, int replicate, std::int64_t step) co
                                                rank,
                                                static_cast<std::uint64_t>(step)}));
   return std::exp(sigma * z - sigma * sigma / 2);
+}
+
+double Noise::epoch_scatter(int replicate, std::int64_t epoch) const {
+  return normal_quantile(uniform_at(
+      seed_,
+      {kEpochStream, static_cast<std::uint64_t>(replicate), static_cast<std::uint64_t>(epoch)}));
 }
 
 }  // namespace vitsim

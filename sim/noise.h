@@ -37,6 +37,9 @@ class Noise {
   /// One step's factor for one rank.
   [[nodiscard]] double step_factor(std::size_t rank, int replicate, std::int64_t step) const;
 
+  /// A standard normal for the sum of an epoch's steps.
+  [[nodiscard]] double epoch_scatter(int replicate, std::int64_t epoch) const;
+
   [[nodiscard]] std::size_t kind(std::size_t rank) const { return ranks_[rank].kind; }
 
   [[nodiscard]] std::size_t kind_count() const { return kinds_.size(); }

@@ -1,0 +1,76 @@
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "models/timeline.h"
+#include "sim/cli/command.h"
+#include "sim/cli/prediction.h"
+#include "sim/cli/report_text.h"
+
+namespace vitsim {
+
+namespace {
+
+struct PredictArguments {
+  PredictionInput input;
+  std::string json;
+  std::filesystem::path trace;
+  std::int64_t trace_steps = 10;
+};
+
+int run_predict(const PredictArguments& arguments) {
+  const ThreadLimit limit(arguments.input.threads);
+  const ResolvedExperiment resolved = load(arguments.input);
+  const PredictOptions options{.replicates = arguments.input.replicates,
+                               .seed = arguments.input.seed};
+  const std::vector<Report> reports = predict_jobs(resolved, options);
+  if (!arguments.trace.empty()) {
+    write_perfetto(arguments.trace, {trace(resolved, arguments.trace_steps)});
+  }
+  if (!arguments.json.empty()) {
+    nlohmann::json json = to_json(reports.front());
+    if (reports.size() > 1) {
+      json["jobs"] = nlohmann::json::array();
+      for (const Report& report : reports) {
+        json["jobs"].push_back(to_json(report));
+      }
+    }
+    write_output(arguments.json, json.dump(2) + "\n");
+  }
+  if (arguments.json != "-") {
+    for (std::size_t job = 0; job < reports.size(); ++job) {
+      if (reports.size() > 1) {
+        const std::string& name = resolved.experiment.jobs[job].name;
+        fmt::print("{}=== {} ===\n",
+                   job == 0 ? "" : "\n",
+                   name.empty() ? fmt::format("job {}", job) : name);
+      }
+      fmt::print("{}", report_text(reports[job], resolved.jobs[job]));
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_predict_command(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand(
+      "predict", "How long a training takes, how sure that is, and who holds it up");
+  auto arguments = std::make_shared<PredictArguments>();
+  add_prediction_input(*command, arguments->input);
+  command->add_option("--json", arguments->json, "Write the report as JSON; - for standard output")
+      ->type_name("FILE");
+  command
+      ->add_option("--trace",
+                   arguments->trace,
+                   "Write a timeline of the first steps for ui.perfetto.dev")
+      ->type_name("FILE");
+  command->add_option("--trace-steps", arguments->trace_steps, "Steps in the timeline")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  command->footer("Example: vitsim predict configs/cluster/tesla-5gpu.json --set training.epochs=3");
+  command->callback([arguments, &action] { action = [arguments] { return run_predict(*arguments); }; });
+}
+
+}  // namespace vitsim

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <vector>
+
+#include "sim/cli/command.h"
+#include "sim/predict.h"
+#include "sim/scenario.h"
+
+namespace vitsim {
+
+/// Reads the file with its overrides, finds all profiles and resolves every name.
+ResolvedExperiment load(const PredictionInput& input);
+
+/// The same for an experiment at hand, e.g. with fewer GPUs.
+ResolvedExperiment resolve_with_library(const Experiment& experiment);
+
+/// Predicts all jobs and fills in what the reports say of their input.
+std::vector<Report> predict_jobs(const ResolvedExperiment& resolved, const PredictOptions& options);
+
+}  // namespace vitsim
