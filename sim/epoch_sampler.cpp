@@ -1,10 +1,11 @@
 // Sampling real runs of one job.
 //
-// A run has factors of its own: one on each kind of GPU, one on the network, one on each GPU. Inside
-// the run every rank's step varies. Where collectives block and take everybody equally long, a step
-// is the slowest rank's compute plus the collectives, so its mean and its scatter follow from the
-// distribution of a maximum (straggler.h), and an epoch of n steps is normal about n means, with
-// sqrt(n) scatters: drawn at once instead of step by step and rank by rank. A test holds both equal.
+// A run has factors of its own: one on each kind of GPU, one on the network, one on each GPU.
+// Inside the run every rank's step varies. Where collectives block and take everybody equally long,
+// a step is the slowest rank's compute plus the collectives, so its mean and its scatter follow
+// from the distribution of a maximum (straggler.h), and an epoch of n steps is normal about n
+// means, with sqrt(n) scatters: drawn at once instead of step by step and rank by rank. A test
+// holds both equal.
 //
 // Elsewhere (overlap, unequal links) steps are simulated. How the step answers to the run's factors
 // is read off one-sided differences, since a maximum has a kink at the typical run; how it answers
@@ -62,16 +63,13 @@ class BlockingSampler final : public EpochSampler {
       factors[rank] = kinds[noise_.kind(rank)] * noise_.unit_factor(rank, replicate);
     }
     const Step full = step(full_, factors, network);
-    const double last =
-        counts_.short_last > 0 ? step(last_, factors, network).mean_s : 0;
+    const double last = counts_.short_last > 0 ? step(last_, factors, network).mean_s : 0;
     SampledRun run{.epoch_s = {}, .step_s = full.mean_s};
     const auto steps = static_cast<double>(counts_.full);
     for (std::int64_t epoch = 0; epoch < scenario_.training.epochs; ++epoch) {
-      const double scatter =
-          full.sigma_s == 0
-              ? 0
-              : std::sqrt(steps) * full.sigma_s *
-                    noise_.epoch_scatter(replicate, epoch);
+      const double scatter = full.sigma_s == 0 ? 0
+                                               : std::sqrt(steps) * full.sigma_s *
+                                                     noise_.epoch_scatter(replicate, epoch);
       run.epoch_s.push_back(steps * full.mean_s + scatter + last + start_s_);
     }
     return run;
@@ -86,8 +84,7 @@ class BlockingSampler final : public EpochSampler {
                      .late_share = slowest.late_share};
     const double communication = sync_.reduce_s + sync_.gather_s;
     for (std::size_t rank = 0; rank < loads.size(); ++rank) {
-      step.ready_s.push_back(full_[rank].before_s + full_[rank].optimizer_s +
-                             full_[rank].other_s);
+      step.ready_s.push_back(full_[rank].before_s + full_[rank].optimizer_s + full_[rank].other_s);
       step.wait_s.push_back(std::max(0.0, step.step_s - communication - step.ready_s.back()));
       step.exposed_s.push_back(communication);
       step.busy_s.push_back(communication);
@@ -123,8 +120,7 @@ class BlockingSampler final : public EpochSampler {
     loads.reserve(compute.size());
     for (std::size_t rank = 0; rank < compute.size(); ++rank) {
       const RankCompute& own = compute[rank];
-      const double seconds =
-          own.before_s + own.other_s + (is_sharded() ? 0 : own.optimizer_s);
+      const double seconds = own.before_s + own.other_s + (is_sharded() ? 0 : own.optimizer_s);
       loads.push_back({seconds * factors[rank], noise_.step_sigma(rank)});
     }
     return loads;
@@ -201,9 +197,7 @@ class SimulatedSampler final : public EpochSampler {
     const auto steps = static_cast<double>(counts_.full);
     for (std::int64_t epoch = 0; epoch < scenario_.training.epochs; ++epoch) {
       const double drift =
-          scatter == 0 ? 0
-                       : std::sqrt(steps) * scatter *
-                             noise_.epoch_scatter(replicate, epoch);
+          scatter == 0 ? 0 : std::sqrt(steps) * scatter * noise_.epoch_scatter(replicate, epoch);
       run.epoch_s.push_back((steps + short_share_) * step + drift + start_s_);
     }
     return run;
@@ -231,6 +225,7 @@ class SimulatedSampler final : public EpochSampler {
   struct Response {
     double up = 0;
     double down = 0;
+
     [[nodiscard]] double shift(double x) const { return x > 0 ? up * x : down * x; }
   };
 
@@ -299,10 +294,10 @@ class SimulatedSampler final : public EpochSampler {
         }
         return chain(*simulator_, factors, kWarmUp, 1).mean_s;
       };
-      kinds_.push_back(noise_.run_sigma(kind) == 0
-                           ? Response{}
-                           : Response{.up = (at(h) - plain_.mean_s) / h,
-                                      .down = (plain_.mean_s - at(-h)) / h});
+      kinds_.push_back(
+          noise_.run_sigma(kind) == 0
+              ? Response{}
+              : Response{.up = (at(h) - plain_.mean_s) / h, .down = (plain_.mean_s - at(-h)) / h});
     }
     if (noise_.network_sigma() > 0) {
       const double h = std::max(noise_.network_sigma(), kLeast);

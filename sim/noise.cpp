@@ -13,7 +13,13 @@ namespace vitsim {
 namespace {
 
 // Streams of random numbers, so that no two sources share draws.
-enum : std::uint64_t { kRunStream = 1, kNetworkStream = 2, kUnitStream = 3, kStepStream = 4, kEpochStream = 5 };
+enum : std::uint64_t {
+  kRunStream = 1,
+  kNetworkStream = 2,
+  kUnitStream = 3,
+  kStepStream = 4,
+  kEpochStream = 5
+};
 
 constexpr double kManyDegrees = 30;
 
@@ -66,8 +72,7 @@ Noise::Noise(const Scenario& scenario, std::uint64_t seed, int replicates)
     // Links in a row move together: the widest rules.
     if (link.spread.run_sigma.value_or(0) > network_.sigma) {
       network_ = {.sigma = *link.spread.run_sigma,
-                  .degrees =
-                      link.spread.run_degrees ? *link.spread.run_degrees : kManyDegrees};
+                  .degrees = link.spread.run_degrees ? *link.spread.run_degrees : kManyDegrees};
     }
     zero_ &= network_.sigma == 0;
   }
@@ -97,9 +102,9 @@ double Noise::unit_factor(std::size_t rank, int replicate) const {
   const double sigma = ranks_[rank].unit_sigma;
   return sigma == 0
              ? 1
-             : std::exp(sigma * normal_quantile(uniform_at(
-                                    seed_,
-                                    {kUnitStream, static_cast<std::uint64_t>(replicate), rank})));
+             : std::exp(sigma *
+                        normal_quantile(uniform_at(
+                            seed_, {kUnitStream, static_cast<std::uint64_t>(replicate), rank})));
 }
 
 double Noise::step_factor(std::size_t rank, int replicate, std::int64_t step) const {

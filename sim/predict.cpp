@@ -1,11 +1,11 @@
 #include "sim/predict.h"
 
-#include <fmt/format.h>
-#include <oneapi/tbb/parallel_for.h>
-
 #include <algorithm>
 #include <cmath>
 #include <map>
+
+#include <fmt/format.h>
+#include <oneapi/tbb/parallel_for.h>
 
 #include "models/distribution.h"
 #include "models/error.h"
@@ -65,9 +65,9 @@ double evaluation_seconds(const Scenario& scenario, std::vector<std::string>& wa
   for (const ScenarioRank& rank : scenario.ranks) {
     const std::int64_t batches = (per_rank + rank.micro_batch - 1) / rank.micro_batch;
     const MicroBatchTimes times = rank.compute->at(rank.micro_batch);
-    slowest = std::max(slowest,
-                       static_cast<double>(batches) *
-                           (times.data_load + times.forward * rank.slowdown).value());
+    slowest = std::max(
+        slowest,
+        static_cast<double>(batches) * (times.data_load + times.forward * rank.slowdown).value());
   }
   return slowest;
 }
@@ -138,17 +138,17 @@ std::vector<RankReport> rank_reports(const Scenario& scenario,
     }
     const double ready = step.ready_s[index];
     const bool slow = gains && ready > typical_ready * (1 + 1e-9);
-    reports.push_back({.rank = static_cast<std::int64_t>(index),
-                       .node = rank.node,
-                       .gpu = rank.gpu,
-                       .micro_batch = rank.micro_batch,
-                       .compute_s = ready,
-                       .wait_s = step.wait_s[index],
-                       .late_share = step.late_share[index],
-                       .gain_s = slow ? std::max(0.0, sampler.gain_s(index, typical_ready / ready))
-                                      : 0,
-                       .memory = memory.first,
-                       .largest_micro_batch = memory.second});
+    reports.push_back(
+        {.rank = static_cast<std::int64_t>(index),
+         .node = rank.node,
+         .gpu = rank.gpu,
+         .micro_batch = rank.micro_batch,
+         .compute_s = ready,
+         .wait_s = step.wait_s[index],
+         .late_share = step.late_share[index],
+         .gain_s = slow ? std::max(0.0, sampler.gain_s(index, typical_ready / ready)) : 0,
+         .memory = memory.first,
+         .largest_micro_batch = memory.second});
   }
   return reports;
 }
@@ -178,29 +178,31 @@ std::string bottleneck(const Scenario& scenario, const Report& report) {
         human(Seconds(worst->gain_s)),
         100 * worst->gain_s / epoch);
   } else if (exposed > 0.2) {
-    sentence = fmt::format("communication: {} of each {} step ({:.0f} %) is {} that compute does "
-                           "not hide",
-                           human(Seconds(report.exposed_communication_s)),
-                           human(Seconds(step)),
-                           100 * exposed,
-                           name(scenario.training.all_reduce));
+    sentence = fmt::format(
+        "communication: {} of each {} step ({:.0f} %) is {} that compute does "
+        "not hide",
+        human(Seconds(report.exposed_communication_s)),
+        human(Seconds(step)),
+        100 * exposed,
+        name(scenario.training.all_reduce));
   } else {
-    sentence = fmt::format("compute: {:.0f} % of each {} step; communication that it does not "
-                           "hide takes {:.0f} %",
-                           100 * (1 - exposed - report.wait_s / step),
-                           human(Seconds(step)),
-                           100 * exposed);
+    sentence = fmt::format(
+        "compute: {:.0f} % of each {} step; communication that it does not "
+        "hide takes {:.0f} %",
+        100 * (1 - exposed - report.wait_s / step),
+        human(Seconds(step)),
+        100 * exposed);
   }
   for (const RankReport& rank : report.ranks) {
     if (!rank.memory.fits) {
-      return fmt::format("rank {} ({}) runs out of memory: it needs {} of {}; the largest "
-                         "micro-batch that fits is {}",
-                         rank.rank,
-                         rank.gpu,
-                         human(Bytes(rank.memory.total_bytes)),
-                         human(Bytes(*rank.memory.capacity_bytes)),
-                         rank.largest_micro_batch ? fmt::format("{}", *rank.largest_micro_batch)
-                                                  : "none") +
+      return fmt::format(
+                 "rank {} ({}) runs out of memory: it needs {} of {}; the largest "
+                 "micro-batch that fits is {}",
+                 rank.rank,
+                 rank.gpu,
+                 human(Bytes(rank.memory.total_bytes)),
+                 human(Bytes(*rank.memory.capacity_bytes)),
+                 rank.largest_micro_batch ? fmt::format("{}", *rank.largest_micro_batch) : "none") +
              ". " + sentence;
     }
   }
@@ -307,8 +309,7 @@ Timeline trace(const ResolvedExperiment& resolved, std::int64_t steps) {
   for (std::int64_t step = 0; step < std::min(steps, scenario.plan.steps); ++step) {
     spans.clear();
     const bool is_last = step + 1 == scenario.plan.steps;
-    const StepOutcome& outcome =
-        simulator.run((is_last ? last : full).ranks(), starts, &spans);
+    const StepOutcome& outcome = simulator.run((is_last ? last : full).ranks(), starts, &spans);
     for (const StepSpan& span : spans) {
       timeline.spans.push_back({.rank = scenario.ranks[span.position].cluster_rank,
                                 .stream = span.stream,

@@ -1,9 +1,9 @@
 #include "sim/scenario.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <set>
+
+#include <fmt/format.h>
 
 #include "models/error.h"
 #include "models/words.h"
@@ -88,11 +88,11 @@ NetworkData network_data(const ClusterSpec& cluster, const ProfileSet& profiles)
       cluster.intra_node ? link_data(*cluster.intra_node, profiles)
                          : LinkData{.latency = kPcie3Latency, .bandwidth = kPcie3Bandwidth};
   for (const NodeSpec& spec : cluster.nodes) {
-    NodeData node{.name = spec.name,
-                  .gpus = static_cast<std::int64_t>(spec.gpus.size()),
-                  .switch_name = spec.switch_name.value_or(""),
-                  .intra_node =
-                      spec.intra_node ? link_data(*spec.intra_node, profiles) : default_intra};
+    NodeData node{
+        .name = spec.name,
+        .gpus = static_cast<std::int64_t>(spec.gpus.size()),
+        .switch_name = spec.switch_name.value_or(""),
+        .intra_node = spec.intra_node ? link_data(*spec.intra_node, profiles) : default_intra};
     const bool on_trunk = std::ranges::any_of(cluster.links, [&](const TrunkSpec& trunk) {
       return trunk.a == spec.name || trunk.b == spec.name;
     });
@@ -151,9 +151,10 @@ void describe_links(Scenario& scenario,
     scenario.basis.push_back(
         {.part = fmt::format("network ({})", profile.name),
          .kind = "measured",
-         .detail = profile.provenance.sources.empty()
-                       ? "a link profile"
-                       : fmt::format("AllReduces of {} recorded runs", profile.provenance.sources.size()),
+         .detail =
+             profile.provenance.sources.empty()
+                 ? "a link profile"
+                 : fmt::format("AllReduces of {} recorded runs", profile.provenance.sources.size()),
          .error = profile.fit.runs > 0 ? std::optional(profile.fit.mean_abs_error) : std::nullopt});
   }
   if (given) {
@@ -194,11 +195,9 @@ void describe_compute(Scenario& scenario) {
     Basis basis = first.compute->basis;
     const bool consecutive = ranks.back() - ranks.front() + 1 == ranks.size();
     const std::string list = ranks.size() == 1 ? fmt::format("rank {}", ranks.front())
-                             : consecutive
-                                 ? fmt::format("ranks {}-{}", ranks.front(), ranks.back())
-                             : ranks.size() <= 8
-                                 ? fmt::format("ranks {}", fmt::join(ranks, ", "))
-                                 : fmt::format("{} ranks", ranks.size());
+                             : consecutive ? fmt::format("ranks {}-{}", ranks.front(), ranks.back())
+                             : ranks.size() <= 8 ? fmt::format("ranks {}", fmt::join(ranks, ", "))
+                                                 : fmt::format("{} ranks", ranks.size());
     basis.part = fmt::format("{} ({})", list, first.gpu);
     if (basis.kind != "measured" && basis.kind != "interpolated") {
       scenario.warnings.push_back(fmt::format("{}: {}", basis.part, basis.detail));
@@ -314,24 +313,21 @@ ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& lib
 }
 
 ResolvedExperiment resolve(const Experiment& experiment, const ProfileSet& profiles) {
-  ResolvedExperiment resolved{.experiment = experiment,
-                              .network = network_data(experiment.cluster, profiles),
-                              .jobs = {}};
+  ResolvedExperiment resolved{
+      .experiment = experiment, .network = network_data(experiment.cluster, profiles), .jobs = {}};
   if (experiment.jobs.empty()) {
     std::vector<std::int64_t> everybody(static_cast<std::size_t>(experiment.cluster.world_size()));
     for (std::size_t rank = 0; rank < everybody.size(); ++rank) {
       everybody[rank] = static_cast<std::int64_t>(rank);
     }
-    resolved.jobs.push_back(
-        make_job(experiment.cluster, experiment.training, everybody, profiles));
+    resolved.jobs.push_back(make_job(experiment.cluster, experiment.training, everybody, profiles));
   }
   for (const JobSpec& job : experiment.jobs) {
     resolved.jobs.push_back(make_job(experiment.cluster, job.training, job.ranks, profiles));
     resolved.jobs.back().start = job.start;
   }
   for (Scenario& job : resolved.jobs) {
-    job.warnings.insert(
-        job.warnings.end(), experiment.warnings.begin(), experiment.warnings.end());
+    job.warnings.insert(job.warnings.end(), experiment.warnings.begin(), experiment.warnings.end());
   }
   return resolved;
 }

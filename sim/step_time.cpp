@@ -13,8 +13,8 @@ namespace {
 LinkData slowed_link(const LinkData& link, double factor) {
   LinkData slow{.latency = link.latency * factor, .bandwidth = link.bandwidth / factor};
   if (link.curve) {
-    slow.curve = std::make_shared<const LinkCurve>(
-        [curve = link.curve, factor](std::int64_t message_bytes) {
+    slow.curve =
+        std::make_shared<const LinkCurve>([curve = link.curve, factor](std::int64_t message_bytes) {
           const LinkFigures figures = (*curve)(message_bytes);
           return LinkFigures{.latency = figures.latency * factor,
                              .bandwidth = figures.bandwidth / factor};
@@ -98,8 +98,7 @@ StepWork::StepWork(const Scenario& scenario,
   }
 }
 
-std::vector<RankCompute> rank_compute(const Scenario& scenario,
-                                      std::span<const StepShape> shapes) {
+std::vector<RankCompute> rank_compute(const Scenario& scenario, std::span<const StepShape> shapes) {
   const StepWork work(scenario, shapes);
   std::vector<RankCompute> result;
   for (const RankWork& rank : work.ranks()) {

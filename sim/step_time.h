@@ -38,6 +38,7 @@ struct RankCompute {
   double optimizer_s = 0;  // of the rank's shard
   double other_s = 0;
 };
+
 std::vector<RankCompute> rank_compute(const Scenario& scenario, std::span<const StepShape> shapes);
 
 /// Seconds of all collectives of a step where they block and take everybody equally long, so that a
@@ -46,6 +47,7 @@ struct BlockingSync {
   double reduce_s = 0;  // before the optimizer
   double gather_s = 0;  // after it (ZeRO-1)
 };
+
 std::optional<BlockingSync> blocking_sync(const Scenario& scenario, const Network& network);
 
 }  // namespace vitsim

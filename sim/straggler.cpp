@@ -6,9 +6,10 @@
 //   E g(max) = g(t1) - integral from t0 to t1 of F(t) g'(t) dt,      F(t0) = 0, F(t1) = 1.
 //
 // g = exp gives the mean, exp(2t) the second moment. The probability that rank i is the last is the
-// integral of its density times the others' F. Ranks that cannot be last (six sigma below somebody's
-// least) are left out; equal ones share one factor's power. Gauss and Legendre's rule runs between
-// break points at each rank's mu +- {0, 2.5, 6} sigma, so that narrow and wide ranks mix well.
+// integral of its density times the others' F. Ranks that cannot be last (six sigma below
+// somebody's least) are left out; equal ones share one factor's power. Gauss and Legendre's rule
+// runs between break points at each rank's mu +- {0, 2.5, 6} sigma, so that narrow and wide ranks
+// mix well.
 #include "sim/straggler.h"
 
 #include <algorithm>
@@ -27,10 +28,16 @@ namespace {
 constexpr double kFar = 6;
 
 // Nodes and weights on [-1, 1].
-constexpr std::array<double, 5> kNodes = {
-    0.1488743389816312, 0.4333953941292472, 0.6794095682990244, 0.8650633666889845, 0.9739065285171717};
-constexpr std::array<double, 5> kWeights = {
-    0.2955242247147529, 0.2692667193099963, 0.2190863625159820, 0.1494513491505806, 0.0666713443086881};
+constexpr std::array<double, 5> kNodes = {0.1488743389816312,
+                                          0.4333953941292472,
+                                          0.6794095682990244,
+                                          0.8650633666889845,
+                                          0.9739065285171717};
+constexpr std::array<double, 5> kWeights = {0.2955242247147529,
+                                            0.2692667193099963,
+                                            0.2190863625159820,
+                                            0.1494513491505806,
+                                            0.0666713443086881};
 
 struct Kind {
   double mu = 0;
@@ -38,7 +45,9 @@ struct Kind {
   double count = 0;
 };
 
-double density(double z) { return std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi); }
+double density(double z) {
+  return std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
+}
 
 SlowestOf constant_loads(std::span<const RankLoad> loads, bool with_shares) {
   SlowestOf result;
@@ -81,9 +90,8 @@ std::vector<double> break_points(const std::vector<Kind>& kinds, double low, dou
 }  // namespace
 
 SlowestOf slowest_of(std::span<const RankLoad> loads, bool with_shares) {
-  const bool constant = std::ranges::all_of(loads, [](const RankLoad& load) {
-    return load.sigma == 0 || load.seconds == 0;
-  });
+  const bool constant = std::ranges::all_of(
+      loads, [](const RankLoad& load) { return load.sigma == 0 || load.seconds == 0; });
   if (constant) {
     return constant_loads(loads, with_shares);
   }
@@ -132,8 +140,8 @@ SlowestOf slowest_of(std::span<const RankLoad> loads, bool with_shares) {
     }
     for (std::size_t k = 0; k < kinds.size(); ++k) {
       if (kinds[k].sigma > 0 && cdf[k] > 0) {
-        share[k] += weight * density((t - kinds[k].mu) / kinds[k].sigma) / kinds[k].sigma * all /
-                    cdf[k];
+        share[k] +=
+            weight * density((t - kinds[k].mu) / kinds[k].sigma) / kinds[k].sigma * all / cdf[k];
       }
     }
   };
@@ -162,9 +170,9 @@ SlowestOf slowest_of(std::span<const RankLoad> loads, bool with_shares) {
     }
     for (std::size_t rank = 0; rank < loads.size(); ++rank) {
       const std::size_t k = kind_of[rank];
-      result.late_share.push_back(k == SIZE_MAX          ? 0
-                                  : kinds[k].sigma > 0   ? share[k] / (steady > 0 ? 1 : total)
-                                                         : std::max(0.0, 1 - total) / steady);
+      result.late_share.push_back(k == SIZE_MAX        ? 0
+                                  : kinds[k].sigma > 0 ? share[k] / (steady > 0 ? 1 : total)
+                                                       : std::max(0.0, 1 - total) / steady);
     }
   }
   return result;

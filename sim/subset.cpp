@@ -1,9 +1,9 @@
 #include "sim/subset.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <numeric>
+
+#include <fmt/format.h>
 
 #include "models/epoch.h"
 #include "models/error.h"
@@ -12,7 +12,9 @@ namespace vitsim {
 
 namespace {
 
-bool is_list(const TrainingSpec& training) { return training.micro_batch.size() > 1; }
+bool is_list(const TrainingSpec& training) {
+  return training.micro_batch.size() > 1;
+}
 
 }  // namespace
 
@@ -26,8 +28,8 @@ Experiment first_ranks(const Experiment& experiment, std::int64_t ranks, bool we
   }
   Experiment part = experiment;
   if (weak) {
-    const std::int64_t subset = subset_samples(experiment.training.dataset.samples,
-                                               experiment.training.dataset.fraction);
+    const std::int64_t subset =
+        subset_samples(experiment.training.dataset.samples, experiment.training.dataset.fraction);
     part.training.dataset.samples = std::max<std::int64_t>(1, subset * ranks / world);
     part.training.dataset.fraction = 1;
   }

@@ -9,8 +9,7 @@ namespace vitsim {
 
 namespace {
 
-constexpr double kPriorRuns = 3;
-constexpr std::size_t kEnoughToTrim = 6;
+constexpr double kPriorRuns = 5;
 // Below this share of communication, a run's error is called compute's.
 constexpr double kMostlyCompute = 0.3;
 
@@ -28,30 +27,29 @@ std::optional<double> measured_seconds(const RunSummary& summary) {
   return std::nullopt;
 }
 
-// Root mean square of the values pooled with a prior of `kPriorRuns` values of `prior`. Of six and
-// more the largest counts as much as the second: one strange run must not widen every interval.
-double pooled_sigma(const std::vector<double>& values, double prior) {
-  std::vector<double> magnitudes;
+double mean_square(const std::vector<double>& values) {
+  double sum = 0;
   for (const double value : values) {
-    magnitudes.push_back(std::abs(value));
+    sum += squared(value);
   }
-  std::ranges::sort(magnitudes);
-  if (magnitudes.size() >= kEnoughToTrim) {
-    magnitudes.back() = magnitudes[magnitudes.size() - 2];
-  }
-  double sum = kPriorRuns * squared(prior);
-  for (const double magnitude : magnitudes) {
-    sum += squared(magnitude);
-  }
-  return std::sqrt(sum / (kPriorRuns + static_cast<double>(magnitudes.size())));
+  return sum / static_cast<double>(values.size());
 }
 
-double typical_magnitude(const std::vector<double>& values) {
-  std::vector<double> magnitudes;
-  for (const double value : values) {
-    magnitudes.push_back(std::abs(value));
+// The spread of a typical kind: the median over kinds of their root mean squares.
+double typical_sigma(const std::map<std::string, std::vector<double>>& by_kind) {
+  std::vector<double> sigmas;
+  for (const auto& [kind, values] : by_kind) {
+    if (values.size() >= 2) {
+      sigmas.push_back(std::sqrt(mean_square(values)));
+    }
   }
-  return magnitudes.empty() ? 0 : 1.4826 * median(magnitudes);
+  return sigmas.empty() ? 0 : median(sigmas);
+}
+
+double pooled_sigma(const std::vector<double>& values, double prior) {
+  const auto n = static_cast<double>(values.size());
+  const double own = values.empty() ? 0 : n * mean_square(values);
+  return std::sqrt((kPriorRuns * squared(prior) + own) / (kPriorRuns + n));
 }
 
 // The mean of what ranks waited for others of their kind, by what N normals would make them wait.
@@ -88,19 +86,12 @@ std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
         std::ranges::count(options.leave_out, summary.run->name) > 0) {
       continue;
     }
-    FitOptions without = options;
-    without.leave_out.push_back(summary.run->name);
-    std::optional<StepParts> parts;
-    StepFit fit;
-    try {
-      fit = fit_steps(summaries, measurement, without);
-      parts = predict_step(fit, summary);
-    } catch (const std::exception&) {
-      continue;  // nothing is left to fit: not predictable
-    }
-    if (!parts) {
+    const auto left_out = fit_without(summary, summaries, measurement, options);
+    if (!left_out) {
       continue;
     }
+    const StepFit& fit = left_out->fit;
+    const StepParts* parts = &left_out->parts;
     const double step = parts->compute_s + parts->all_reduce_s;
     LeftOutRun error{.run = summary.run->name,
                      .gpu = {},
@@ -131,14 +122,12 @@ std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
 Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
                          const std::vector<RunSummary>& summaries) {
   std::map<std::string, std::vector<double>> compute;
-  std::vector<double> all_compute;
   for (const LeftOutRun& error : errors) {
     if (error.compute_share > 1 - kMostlyCompute) {
       compute[error.gpu].push_back(error.log_error / error.compute_share);
-      all_compute.push_back(compute[error.gpu].back());
     }
   }
-  const double typical_compute = typical_magnitude(all_compute);
+  const double typical_compute = typical_sigma(compute);
 
   Spreads spreads;
   std::map<std::string, std::vector<double>> step_sigmas;
@@ -153,8 +142,8 @@ Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
   }
   const auto units = unit_sigmas(summaries);
   for (auto& [gpu, spread] : spreads.gpus) {
-    const auto& values = compute[gpu];
-    if (!all_compute.empty()) {
+    const std::vector<double>& values = compute[gpu];
+    if (typical_compute > 0) {
       spread.run_sigma = pooled_sigma(values, typical_compute);
       spread.run_degrees = static_cast<int>(kPriorRuns + static_cast<double>(values.size()));
     }
@@ -169,7 +158,6 @@ Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
   // The network's own error where a log shows the AllReduce; else what compute does not explain,
   // where the AllReduce is enough of the step to show.
   std::map<std::string, std::vector<double>> network;
-  std::vector<double> all_network;
   for (const LeftOutRun& error : errors) {
     if (error.link.empty()) {
       continue;
@@ -181,16 +169,19 @@ Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
           error.compute_share * spreads.gpus[error.gpu].run_sigma.value_or(0);
       value = std::sqrt(std::max(0.0, squared(error.log_error) - squared(compute_sigma))) / share;
     }
-    spreads.links[error.link];
     if (value) {
       network[error.link].push_back(*value);
-      all_network.push_back(*value);
     }
   }
-  const double typical_network = typical_magnitude(all_network);
+  const double typical_network = typical_sigma(network);
+  for (const RunSummary& summary : summaries) {
+    if (summary.run->gpus.size() > 1) {
+      spreads.links[link_name(*summary.run)];
+    }
+  }
   for (auto& [link, spread] : spreads.links) {
     const std::vector<double>& values = network[link];
-    if (!all_network.empty()) {
+    if (typical_network > 0) {
       spread.run_sigma = pooled_sigma(values, typical_network);
       spread.run_degrees = static_cast<int>(kPriorRuns + static_cast<double>(values.size()));
     }

@@ -19,7 +19,7 @@ struct LeftOutRun {
   std::optional<double> log_reduce_error;  // of the AllReduce alone, where a log shows it
 };
 
-/// Refits without each run in turn. Runs which hold something that no other run shows are absent.
+/// Refits without each run in turn. Runs of which the others do not pin down every part are absent.
 std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
                                        const Measurement& measurement,
                                        const FitOptions& options);
@@ -30,10 +30,10 @@ struct Spreads {
   std::map<std::string, Spread> links;
 };
 
-/// Spread between runs: root mean square of the left-out errors, the largest of six and more
-/// counted as the second largest, pooled with a prior worth three runs at the typical spread of all
-/// kinds, since a kind with two runs cannot know its own. Spread between equal GPUs: from how long
-/// logged ranks waited for GPUs of their own kind. Spread between steps: as logged.
+/// Spread between runs: root mean square of the left-out errors, pooled with a prior worth five runs
+/// at the spread of a typical kind, since a kind with two runs cannot know its own. Spread between
+/// equal GPUs: from how long logged ranks waited for GPUs of their own kind. Spread between steps:
+/// as logged.
 Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
                          const std::vector<RunSummary>& summaries);
 

@@ -86,10 +86,10 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
   std::map<CurveKey, std::vector<double>> optimizer;
   std::map<CurveKey, std::vector<double>> copy;
   std::map<std::string, std::vector<std::pair<double, double>>> rests;  // samples, seconds: by GPU
-  std::map<CurveKey, double> parameters;
+  std::map<CurveKey, double> gradients;  // bytes
   for (const RunSummary* summary : used) {
     for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
-      parameters[curve_key(*summary->run, rank)] = summary->gradient_bytes;
+      gradients[curve_key(*summary->run, rank)] = summary->gradient_bytes;
     }
     for (const RankSummary& rank : summary->ranks) {
       const CurveKey key = curve_key(*summary->run, static_cast<std::size_t>(rank.rank));
@@ -109,27 +109,34 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
       }
     }
   }
-  // Seconds times memory bandwidth per gradient byte: the same for all GPUs, about.
-  const auto typical_traffic = [&](const std::map<CurveKey, std::vector<double>>& seen) {
+  // With master weights an update makes fp32 gradients first and copies weights back: half-size
+  // gradients, twice the work of fp32.
+  const auto update_work = [](const CurveKey& key) {
+    return has_master_weights(key.precision) ? 4.0 : 1.0;
+  };
+  const auto copy_work = [](const CurveKey&) { return 1.0; };
+  // Seconds times memory bandwidth per byte: the same for all GPUs, about.
+  const auto typical_traffic = [&](const std::map<CurveKey, std::vector<double>>& seen,
+                                   const auto& work) {
     std::vector<double> traffic;
     for (const auto& [key, seconds] : seen) {
       const double bandwidth = bandwidth_of(options, key.gpu);
       if (bandwidth > 0) {
-        traffic.push_back(median(seconds) * bandwidth / parameters[key]);
+        traffic.push_back(median(seconds) * bandwidth / (work(key) * gradients[key]));
       }
     }
     return traffic.empty() ? 0.0 : median(traffic);
   };
-  const double optimizer_traffic = typical_traffic(optimizer);
-  const double copy_traffic = typical_traffic(copy);
+  const double optimizer_traffic = typical_traffic(optimizer, update_work);
+  const double copy_traffic = typical_traffic(copy, copy_work);
 
   std::map<CurveKey, StepConstants> constants;
-  for (const auto& [key, bytes] : parameters) {
+  for (const auto& [key, bytes] : gradients) {
     StepConstants& result = constants[key];
     const double bandwidth = bandwidth_of(options, key.gpu);
     result.optimizer_measured = optimizer.contains(key);
     result.optimizer_s = result.optimizer_measured ? median(optimizer.at(key))
-                         : bandwidth > 0           ? optimizer_traffic * bytes / bandwidth
+                         : bandwidth > 0           ? optimizer_traffic * update_work(key) * bytes / bandwidth
                                                    : 0;
     result.copy_s = copy.contains(key) ? median(copy.at(key))
                     : bandwidth > 0    ? copy_traffic * bytes / bandwidth
@@ -413,9 +420,17 @@ std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summ
   return parts;
 }
 
-StepFit fit_steps(const std::vector<RunSummary>& summaries,
-                  const Measurement& measurement,
-                  const FitOptions& options) {
+namespace {
+
+struct Solved {
+  Unknowns unknowns;
+  std::map<CurveKey, StepConstants> constants;
+  LeastSquaresResult result;
+};
+
+Solved solve(const std::vector<RunSummary>& summaries,
+             const Measurement& measurement,
+             const FitOptions& options) {
   std::vector<const RunSummary*> used;
   for (const RunSummary& summary : summaries) {
     const bool left_out = std::ranges::count(options.leave_out, summary.run->name) > 0;
@@ -430,9 +445,9 @@ StepFit fit_steps(const std::vector<RunSummary>& summaries,
         "the measurement holds no run with phases or epochs and no AllReduce: "
         "nothing to fit");
   }
-  const auto constants = step_constants(used, options);
-  const Unknowns unknowns(used, alone);
-
+  Solved solved{.unknowns = Unknowns(used, alone),
+                .constants = step_constants(used, options),
+                .result = {}};
   const auto observe = [&](const StepFit& fit) {
     std::vector<double> residuals;
     for (const RunSummary* summary : used) {
@@ -446,19 +461,66 @@ StepFit fit_steps(const std::vector<RunSummary>& summaries,
     }
     return residuals;
   };
+  const Unknowns& unknowns = solved.unknowns;
   const auto observed =
-      static_cast<Eigen::Index>(observe(unknowns.unpack(unknowns.start(), constants)).size());
+      static_cast<Eigen::Index>(observe(unknowns.unpack(unknowns.start(), solved.constants)).size());
   const auto evaluate = [&](const Eigen::VectorXd& x, Eigen::VectorXd& residuals) {
-    const std::vector<double> values = observe(unknowns.unpack(x, constants));
+    const std::vector<double> values = observe(unknowns.unpack(x, solved.constants));
     std::ranges::copy(values, residuals.data());
     unknowns.priors(x, residuals, observed);
   };
-  const LeastSquaresResult solved =
+  solved.result =
       robust_least_squares(evaluate,
                            unknowns.start(),
                            observed + static_cast<Eigen::Index>(unknowns.prior_count()),
                            observed);
-  return unknowns.unpack(solved.x, constants);
+  return solved;
+}
+
+}  // namespace
+
+StepFit fit_steps(const std::vector<RunSummary>& summaries,
+                  const Measurement& measurement,
+                  const FitOptions& options) {
+  const Solved solved = solve(summaries, measurement, options);
+  return solved.unknowns.unpack(solved.result.x, solved.constants);
+}
+
+std::optional<LeftOutFit> fit_without(const RunSummary& left_out,
+                                      const std::vector<RunSummary>& summaries,
+                                      const Measurement& measurement,
+                                      const FitOptions& options) {
+  FitOptions without = options;
+  without.leave_out.push_back(left_out.run->name);
+  const bool others = std::ranges::any_of(summaries, [&](const RunSummary& summary) {
+    return std::ranges::count(without.leave_out, summary.run->name) == 0;
+  });
+  if (!others) {
+    return std::nullopt;
+  }
+  const Solved solved = solve(summaries, measurement, without);
+  LeftOutFit result{.fit = solved.unknowns.unpack(solved.result.x, solved.constants), .parts = {}};
+  const auto parts = predict_step(result.fit, left_out);
+  if (!parts) {
+    return std::nullopt;
+  }
+  result.parts = *parts;
+  // Standard error of the logarithm of the predicted step, by the unknowns' covariance.
+  constexpr double kPinnedDown = 0.25;
+  constexpr double kStep = 1e-4;
+  const double base = std::log(parts->compute_s + parts->all_reduce_s);
+  Eigen::VectorXd gradient(solved.result.x.size());
+  for (Eigen::Index i = 0; i < gradient.size(); ++i) {
+    Eigen::VectorXd shifted = solved.result.x;
+    shifted[i] += kStep;
+    const auto moved = predict_step(solved.unknowns.unpack(shifted, solved.constants), left_out);
+    gradient[i] = (std::log(moved->compute_s + moved->all_reduce_s) - base) / kStep;
+  }
+  const double variance = gradient.dot(solved.result.covariance * gradient);
+  if (!(variance < kPinnedDown * kPinnedDown)) {
+    return std::nullopt;
+  }
+  return result;
 }
 
 }  // namespace vitsim

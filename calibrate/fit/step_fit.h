@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -70,5 +71,16 @@ struct StepParts {
 };
 
 std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summary);
+
+/// A fit without one run, and that run predicted by it; none where the remaining runs do not pin
+/// down what it consists of, e.g. compute and network only in sum.
+struct LeftOutFit {
+  StepFit fit;
+  StepParts parts;
+};
+std::optional<LeftOutFit> fit_without(const RunSummary& left_out,
+                                      const std::vector<RunSummary>& summaries,
+                                      const Measurement& measurement,
+                                      const FitOptions& options);
 
 }  // namespace vitsim

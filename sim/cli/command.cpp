@@ -1,10 +1,10 @@
 #include "sim/cli/command.h"
 
-#include <fmt/core.h>
-#include <oneapi/tbb/global_control.h>
+#include <thread>
 
 #include <CLI/CLI.hpp>
-#include <thread>
+#include <fmt/core.h>
+#include <oneapi/tbb/global_control.h>
 
 #include "models/atomic_file.h"
 #include "models/error.h"
@@ -16,11 +16,10 @@ struct ThreadLimit::Control {
 };
 
 ThreadLimit::ThreadLimit(int threads)
-    : control_(threads > 0
-                   ? std::make_unique<Control>(Control{oneapi::tbb::global_control(
-                         oneapi::tbb::global_control::max_allowed_parallelism,
-                         static_cast<std::size_t>(threads))})
-                   : nullptr) {}
+    : control_(threads > 0 ? std::make_unique<Control>(Control{oneapi::tbb::global_control(
+                                 oneapi::tbb::global_control::max_allowed_parallelism,
+                                 static_cast<std::size_t>(threads))})
+                           : nullptr) {}
 
 ThreadLimit::~ThreadLimit() = default;
 
@@ -38,14 +37,14 @@ std::vector<Override> PredictionInput::overrides() const {
 }
 
 void add_prediction_input(CLI::App& command, PredictionInput& input) {
-  command.add_option("FILE", input.file, "Cluster and training, e.g. configs/cluster/tesla-5gpu.json")
+  command
+      .add_option("FILE", input.file, "Cluster and training, e.g. configs/cluster/tesla-5gpu.json")
       ->required();
   command.add_option("--set", input.settings, "Set a key of the file, e.g. training.epochs=3")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   command.add_option("--seed", input.seed, "Seed of the replicates")->capture_default_str();
-  command
-      .add_option("--replicates", input.replicates, "Real runs to sample for the interval")
+  command.add_option("--replicates", input.replicates, "Real runs to sample for the interval")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   command.add_option("--threads", input.threads, "Threads to use; 0 means all cores")

@@ -1,3 +1,5 @@
 #include "sim/cli/application.h"
 
-int main(int argc, char** argv) { return vitsim::run_application(argc, argv); }
+int main(int argc, char** argv) {
+  return vitsim::run_application(argc, argv);
+}

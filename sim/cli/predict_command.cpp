@@ -1,6 +1,5 @@
-#include <fmt/core.h>
-
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "models/timeline.h"
@@ -62,15 +61,16 @@ void add_predict_command(CLI::App& app, Action& action) {
   command->add_option("--json", arguments->json, "Write the report as JSON; - for standard output")
       ->type_name("FILE");
   command
-      ->add_option("--trace",
-                   arguments->trace,
-                   "Write a timeline of the first steps for ui.perfetto.dev")
+      ->add_option(
+          "--trace", arguments->trace, "Write a timeline of the first steps for ui.perfetto.dev")
       ->type_name("FILE");
   command->add_option("--trace-steps", arguments->trace_steps, "Steps in the timeline")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  command->footer("Example: vitsim predict configs/cluster/tesla-5gpu.json --set training.epochs=3");
-  command->callback([arguments, &action] { action = [arguments] { return run_predict(*arguments); }; });
+  command->footer(
+      "Example: vitsim predict configs/cluster/tesla-5gpu.json --set training.epochs=3");
+  command->callback(
+      [arguments, &action] { action = [arguments] { return run_predict(*arguments); }; });
 }
 
 }  // namespace vitsim

@@ -1,10 +1,10 @@
 #include "sim/cli/report_text.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+
+#include <fmt/format.h>
 
 #include "models/quantity_text.h"
 
@@ -51,17 +51,19 @@ struct PhaseRow {
 
 void append_phases(std::string& text, const Report& report) {
   const double step = report.step_s.p50;
-  const PhaseRow rows[] = {{"data load", report.phases.data_load_s},
-                           {"forward", report.phases.forward_s},
-                           {"backward", report.phases.backward_s},
-                           {"gradient all-reduce", report.phases.gradient_all_reduce_s},
-                           {"optimizer", report.phases.optimizer_s},
-                           {"other", report.phases.other_s},
-                           {"waiting for others", report.wait_s}};
+  const PhaseRow rows[] = {
+      {          "data load",           report.phases.data_load_s},
+      {            "forward",             report.phases.forward_s},
+      {           "backward",            report.phases.backward_s},
+      {"gradient all-reduce", report.phases.gradient_all_reduce_s},
+      {          "optimizer",           report.phases.optimizer_s},
+      {              "other",               report.phases.other_s},
+      { "waiting for others",                       report.wait_s}
+  };
   text += "\nA full step, mean over ranks\n";
   for (const PhaseRow& row : rows) {
-    const auto bar = static_cast<std::size_t>(
-        std::clamp(std::lround(40 * row.seconds / step), 0L, 40L));
+    const auto bar =
+        static_cast<std::size_t>(std::clamp(std::lround(40 * row.seconds / step), 0L, 40L));
     text += fmt::format("  {:<20}{:>12}{:>9}  {}\n",
                         row.name,
                         precise(row.seconds),
@@ -146,26 +148,25 @@ std::string report_text(const Report& report, const Scenario& scenario) {
   for (const std::string& warning : report.warnings) {
     text += fmt::format("Note: {}\n", warning);
   }
-  text += fmt::format("{}{} ({:.1f} M parameters) in {}, {} samples per epoch, {}, {}, {} epoch{}\n",
-                      text.empty() ? "" : "\n",
-                      training.model.name,
-                      static_cast<double>(parameter_count(training.model)) * 1e-6,
-                      name(training.precision),
-                      report.samples_per_epoch,
-                      nodes_text(scenario),
-                      name(training.gradient_sync),
-                      training.epochs,
-                      training.epochs == 1 ? "" : "s");
-  text += fmt::format("\n  epoch  {:<14}{}\n",
-                      human(Seconds(report.epoch_s.p50)),
-                      interval(report.epoch_s));
+  text +=
+      fmt::format("{}{} ({:.1f} M parameters) in {}, {} samples per epoch, {}, {}, {} epoch{}\n",
+                  text.empty() ? "" : "\n",
+                  training.model.name,
+                  static_cast<double>(parameter_count(training.model)) * 1e-6,
+                  name(training.precision),
+                  report.samples_per_epoch,
+                  nodes_text(scenario),
+                  name(training.gradient_sync),
+                  training.epochs,
+                  training.epochs == 1 ? "" : "s");
+  text += fmt::format(
+      "\n  epoch  {:<14}{}\n", human(Seconds(report.epoch_s.p50)), interval(report.epoch_s));
   text += fmt::format("  step   {:<14}{} steps per epoch, {:.1f} images/s\n",
                       precise(report.step_s.p50),
                       report.steps_per_epoch,
                       report.samples_per_s);
-  text += fmt::format("  run    {:<14}{}\n",
-                      human(Seconds(report.total_s.p50)),
-                      interval(report.total_s));
+  text += fmt::format(
+      "  run    {:<14}{}\n", human(Seconds(report.total_s.p50)), interval(report.total_s));
   append_phases(text, report);
   append_ranks(text, report);
   for (const EventCost& event : report.events) {
@@ -175,13 +176,12 @@ std::string report_text(const Report& report, const Scenario& scenario) {
                       report.events.empty() ? "" : "\n",
                       report.bottleneck);
   for (const Basis& basis : report.basis) {
-    text += fmt::format("  {}: {} - {}{}\n",
-                        basis.part,
-                        basis.kind,
-                        basis.detail,
-                        basis.error
-                            ? fmt::format(" (typical error {:.1f} %)", 100 * *basis.error)
-                            : "");
+    text += fmt::format(
+        "  {}: {} - {}{}\n",
+        basis.part,
+        basis.kind,
+        basis.detail,
+        basis.error ? fmt::format(" (typical error {:.1f} %)", 100 * *basis.error) : "");
   }
   return text;
 }

@@ -1,8 +1,7 @@
-#include <fmt/format.h>
-#include <oneapi/tbb/parallel_for.h>
-
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <oneapi/tbb/parallel_for.h>
 
 #include "models/error.h"
 #include "models/quantity_text.h"
@@ -75,19 +74,18 @@ int run_scale(const ScaleArguments& arguments) {
     const double efficiency =
         speed_up * static_cast<double>(counts.front()) / static_cast<double>(counts[i]);
     const double communication = report.exposed_communication_s / report.step_s.p50;
-    text += fmt::format(
-        "{:>5}  {:<20}{:>14}  {:<28}{:>10.1f}{:>10.2f}{:>11.0f} %{:>8.0f} %\n",
-        counts[i],
-        last_gpu[i],
-        human(Seconds(report.epoch_s.p50)),
-        report.epoch_s.p05 ? fmt::format("{} to {}",
-                                         human(Seconds(*report.epoch_s.p05)),
-                                         human(Seconds(*report.epoch_s.p95)))
-                           : "no spread known",
-        report.samples_per_s,
-        speed_up,
-        100 * efficiency,
-        100 * communication);
+    text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10.1f}{:>10.2f}{:>11.0f} %{:>8.0f} %\n",
+                        counts[i],
+                        last_gpu[i],
+                        human(Seconds(report.epoch_s.p50)),
+                        report.epoch_s.p05 ? fmt::format("{} to {}",
+                                                         human(Seconds(*report.epoch_s.p05)),
+                                                         human(Seconds(*report.epoch_s.p95)))
+                                           : "no spread known",
+                        report.samples_per_s,
+                        speed_up,
+                        100 * efficiency,
+                        100 * communication);
     nlohmann::json row = to_json(report)["prediction"];
     row["gpus"] = counts[i];
     row["speed_up"] = speed_up;
@@ -95,17 +93,20 @@ int run_scale(const ScaleArguments& arguments) {
     row["communication_share"] = communication;
     rows.push_back(std::move(row));
   }
-  text += fmt::format("\nSpeed-up and efficiency against {} GPU{}; comm.: communication not hidden "
-                      "behind compute.\nWith {} GPUs: {}.\n",
-                      counts.front(),
-                      counts.front() == 1 ? "" : "s",
-                      counts.back(),
-                      reports.back().bottleneck);
+  text += fmt::format(
+      "\nSpeed-up and efficiency against {} GPU{}; comm.: communication not hidden "
+      "behind compute.\nWith {} GPUs: {}.\n",
+      counts.front(),
+      counts.front() == 1 ? "" : "s",
+      counts.back(),
+      reports.back().bottleneck);
   if (!arguments.json.empty()) {
-    const nlohmann::json json = {{"schema", "vitsim-scale/1"},
-                                 {"scaling", arguments.weak ? "weak" : "strong"},
-                                 {"resolved", nlohmann::json::parse(reports.back().resolved_json)},
-                                 {"rows", rows}};
+    const nlohmann::json json = {
+        {  "schema",                                    "vitsim-scale/1"},
+        { "scaling",                  arguments.weak ? "weak" : "strong"},
+        {"resolved", nlohmann::json::parse(reports.back().resolved_json)},
+        {    "rows",                                                rows}
+    };
     write_output(arguments.json, json.dump(2) + "\n");
   }
   if (arguments.json != "-") {
@@ -126,15 +127,15 @@ void add_scale_command(CLI::App& app, Action& action) {
       ->check(CLI::PositiveNumber);
   auto* strong =
       command->add_flag("--strong", arguments->strong, "The data set stays (the default)");
-  command
-      ->add_flag("--weak", arguments->weak, "The data per rank stays as in the whole cluster")
+  command->add_flag("--weak", arguments->weak, "The data per rank stays as in the whole cluster")
       ->excludes(strong);
   command->add_flag(
       "--fastest-first", arguments->fastest_first, "Take the fastest GPUs first, not file order");
   command->add_option("--json", arguments->json, "Write the rows as JSON; - for standard output")
       ->type_name("FILE");
   command->footer("Example: vitsim scale configs/cluster/tesla-5gpu.json --gpus 1,2,3,4,5 --weak");
-  command->callback([arguments, &action] { action = [arguments] { return run_scale(*arguments); }; });
+  command->callback(
+      [arguments, &action] { action = [arguments] { return run_scale(*arguments); }; });
 }
 
 }  // namespace vitsim

@@ -1,0 +1,390 @@
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <map>
+
+#include <CLI/CLI.hpp>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "calibrate/fit/fit.h"
+#include "calibrate/import/import.h"
+#include "calibrate/library.h"
+#include "models/error.h"
+#include "models/quantity_text.h"
+#include "models/words.h"
+#include "sim/calibration_check.h"
+#include "sim/cli/command.h"
+#include "sim/cli/report_text.h"
+
+namespace vitsim {
+
+namespace {
+
+struct ImportArguments {
+  std::vector<std::filesystem::path> files;
+  std::string cluster;
+  std::vector<std::string> gpus;
+  std::string model;
+  std::string precision;
+  std::vector<std::int64_t> micro_batch;
+  std::int64_t samples = 0;
+  std::int64_t ranks = 0;
+  bool one_node = false;
+};
+
+ImportHints hints_of(const ImportArguments& arguments) {
+  ImportHints hints{.gpus = arguments.gpus, .micro_batch = arguments.micro_batch};
+  if (!arguments.cluster.empty()) {
+    hints.cluster = arguments.cluster;
+  }
+  if (!arguments.model.empty()) {
+    hints.model = vit_variant(arguments.model);
+    if (!hints.model) {
+      std::vector<std::string> known;
+      for (const VitSpec& variant : vit_variants()) {
+        known.push_back(variant.name);
+      }
+      throw UserError(fmt::format("--model: unknown model {}{}",
+                                  in_quotes(arguments.model),
+                                  did_you_mean(arguments.model, known)));
+    }
+  }
+  if (!arguments.precision.empty()) {
+    hints.precision = precision_from_name(arguments.precision);
+    if (!hints.precision) {
+      throw UserError(fmt::format("--precision: unknown precision {}{}",
+                                  in_quotes(arguments.precision),
+                                  did_you_mean(arguments.precision, words(kPrecisionNames))));
+    }
+  }
+  if (arguments.samples > 0) {
+    hints.samples = arguments.samples;
+  }
+  if (arguments.ranks > 0) {
+    hints.ranks = arguments.ranks;
+  }
+  if (arguments.one_node) {
+    hints.one_node = true;
+  }
+  return hints;
+}
+
+void add_import_arguments(CLI::App& command, ImportArguments& arguments) {
+  command
+      .add_option("FILES",
+                  arguments.files,
+                  "Logs, tables, traces, run directories, measurements, or folders of them")
+      ->required();
+  command.add_option("--cluster", arguments.cluster, "Cluster of files that do not name it");
+  command.add_option("--gpus", arguments.gpus, "GPUs by rank, or one name for all")->delimiter(',');
+  command.add_option("--model", arguments.model, "Model of logs that do not name it");
+  command.add_option("--precision", arguments.precision, "Precision of logs that do not name it");
+  command.add_option("--micro-batch", arguments.micro_batch, "Micro-batch, or one by rank")
+      ->delimiter(',');
+  command.add_option("--samples", arguments.samples, "Samples per epoch");
+  command.add_option("--ranks", arguments.ranks, "Ranks of an AllReduce table");
+  command.add_flag("--one-node", arguments.one_node, "All GPUs are inside one machine");
+}
+
+Measurement read(const ImportArguments& arguments) {
+  Measurement measurement = import_files(arguments.files, hints_of(arguments));
+  for (const std::string& warning : measurement.warnings) {
+    fmt::print(stderr, "vitsim: warning: {}\n", warning);
+  }
+  return measurement;
+}
+
+FitOptions fit_options(const Measurement& measurement) {
+  FitOptions options;
+  const ProfileLibrary library;
+  const auto add = [&](const std::string& gpu) {
+    if (!options.sheets.contains(gpu)) {
+      if (auto sheet = library.sheet(gpu)) {
+        options.sheets.emplace(gpu, std::move(*sheet));
+      }
+    }
+  };
+  for (const RecordedRun& run : measurement.runs) {
+    std::ranges::for_each(run.gpus, add);
+  }
+  for (const Sample& sample : measurement.samples) {
+    if (const auto gpu = sample.text.find("gpu"); gpu != sample.text.end()) {
+      add(gpu->second);
+    }
+  }
+  const std::time_t now = std::time(nullptr);
+  options.created = fmt::format("{:%Y-%m-%d}", fmt::gmtime(now));
+  return options;
+}
+
+int run_import(const ImportArguments& arguments, const std::string& out) {
+  const Measurement measurement = read(arguments);
+  write_measurement(out, measurement);
+  std::size_t values = 0;
+  for (const Sample& sample : measurement.samples) {
+    values += sample.seconds.size();
+  }
+  fmt::print("{}: {} runs, {} series, {} values\n",
+             out,
+             measurement.runs.size(),
+             measurement.samples.size(),
+             values);
+  fmt::print("Next: vitsim calibrate fit {}\n", out);
+  return 0;
+}
+
+std::string sigma_text(const std::optional<double>& sigma) {
+  return sigma ? fmt::format("{:.2f} %", 100 * *sigma) : "-";
+}
+
+int run_fit(const ImportArguments& arguments, const std::filesystem::path& out) {
+  const Measurement measurement = read(arguments);
+  const Calibration calibration = fit(measurement, fit_options(measurement));
+  std::filesystem::create_directories(out);
+  fmt::print("{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
+             "profile",
+             "what it holds",
+             "per step",
+             "per GPU",
+             "per run",
+             "runs",
+             "mean error");
+  for (const auto& [profile_name, profile] : calibration.gpus) {
+    write_profile(out / (profile_name + ".json"), profile);
+    std::size_t points = 0;
+    for (const StepCurve& curve : profile.steps) {
+      points += curve.points.size();
+    }
+    fmt::print(
+        "{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
+        profile_name,
+        fmt::format("{} step points, {} curves", points, profile.operators.size()),
+        sigma_text(profile.spread.step_sigma),
+        sigma_text(profile.spread.unit_sigma),
+        sigma_text(profile.spread.run_sigma),
+        profile.fit.runs,
+        profile.fit.runs > 0 ? fmt::format("{:.2f} %", 100 * profile.fit.mean_abs_error) : "-");
+  }
+  for (const auto& [profile_name, profile] : calibration.links) {
+    write_profile(out / (profile_name + ".json"), profile);
+    fmt::print(
+        "{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
+        profile_name,
+        fmt::format("{}, {}", human(profile.bandwidth), human(profile.latency)),
+        "-",
+        "-",
+        sigma_text(profile.spread.run_sigma),
+        profile.fit.runs,
+        profile.fit.runs > 0 ? fmt::format("{:.2f} %", 100 * profile.fit.mean_abs_error) : "-");
+  }
+  fmt::print(
+      "\nSpread: one standard deviation from step to step, between nominally equal GPUs, "
+      "between runs.\nErrors: each run predicted by a fit without it. Profiles are in {}; "
+      "name them in a cluster file's \"profiles\".\n",
+      out.string());
+  return 0;
+}
+
+struct MeanError {
+  double sum = 0;
+  int count = 0;
+
+  void add(double error) {
+    sum += std::abs(error);
+    ++count;
+  }
+
+  [[nodiscard]] double mean() const { return count == 0 ? 0 : sum / count; }
+};
+
+// Groups parts without what stands in brackets: "forward (rtx-3070)" stays, run names do not.
+std::string check_text(const CalibrationCheck& check) {
+  std::string text =
+      "Each run predicted by a fit that has not seen it: median epoch (or step) in seconds\n\n";
+  text += fmt::format("{:<42}{:>11}{:>11}{:>9}  {:<24}{}\n",
+                      "run",
+                      "measured",
+                      "predicted",
+                      "error",
+                      "90 % interval",
+                      "");
+  MeanError all;
+  std::map<std::string, MeanError> groups;
+  std::map<std::string, double> widths;
+  int inside = 0;
+  for (const RunCheck& run : check.runs) {
+    if (!run.unpredictable.empty()) {
+      continue;
+    }
+    all.add(run.error());
+    groups[run.group].add(run.error());
+    widths[run.group] = std::max(widths[run.group], run.half_width());
+    inside += run.inside() ? 1 : 0;
+    text += fmt::format("{:<42}{:>11.4g}{:>11.4g}{:>+8.2f} %  {:<24}{}\n",
+                        run.run,
+                        run.measured_s,
+                        run.predicted_s,
+                        100 * run.error(),
+                        run.p05_s ? fmt::format("{:.4g} to {:.4g}", *run.p05_s, *run.p95_s) : "-",
+                        run.inside() ? "" : "outside");
+  }
+  for (const RunCheck& run : check.runs) {
+    if (!run.unpredictable.empty()) {
+      text += fmt::format("{:<42}not predictable: {}\n", run.run, run.unpredictable);
+    }
+  }
+  if (all.count > 0) {
+    text += fmt::format(
+        "\n{:<42}{:>6} runs, mean absolute error {:.2f} %, {} of {} inside ({:.0f} %)\n",
+        "all",
+        all.count,
+        100 * all.mean(),
+        inside,
+        all.count,
+        100.0 * inside / all.count);
+    for (const auto& [group, error] : groups) {
+      text += fmt::format(
+          "{:<42}{:>6} runs, mean absolute error {:.2f} %, widest half-interval {:.1f} %\n",
+          group,
+          error.count,
+          100 * error.mean(),
+          100 * widths[group]);
+    }
+  }
+  std::map<std::string, MeanError> parts;
+  std::map<std::string, double> worst;
+  for (const ComponentCheck& component : check.components) {
+    parts[component.part].add(component.error());
+    worst[component.part] = std::max(worst[component.part], std::abs(component.error()));
+  }
+  if (!parts.empty()) {
+    text +=
+        fmt::format("\n{:<42}{:>6}{:>12}{:>12}\n", "parts, left out too", "runs", "mean", "worst");
+    for (const auto& [part, error] : parts) {
+      text += fmt::format("{:<42}{:>6}{:>10.2f} %{:>10.2f} %\n",
+                          part,
+                          error.count,
+                          100 * error.mean(),
+                          100 * worst[part]);
+    }
+  }
+  if (!check.models.empty()) {
+    MeanError models;
+    text += fmt::format(
+        "\n{:<14}{:<14}{:<28}{:>7}{:>10}\n", "GPU", "what", "model, left out", "batch", "error");
+    for (const LeftOutModel& model : check.models) {
+      const double error = std::expm1(model.log_error);
+      models.add(error);
+      text += fmt::format("{:<14}{:<14}{:<28}{:>7}{:>+8.1f} %\n",
+                          model.gpu,
+                          model.what,
+                          model.model,
+                          model.batch,
+                          100 * error);
+    }
+    text += fmt::format("mean absolute error {:.2f} %\n", 100 * models.mean());
+  }
+  return text;
+}
+
+nlohmann::json check_json(const CalibrationCheck& check) {
+  nlohmann::json json = {
+      {    "schema",        "vitsim-check/1"},
+      {      "runs", nlohmann::json::array()},
+      {"components", nlohmann::json::array()},
+      {    "models", nlohmann::json::array()}
+  };
+  for (const RunCheck& run : check.runs) {
+    nlohmann::json row = {
+        {  "run",   run.run},
+        {"group", run.group}
+    };
+    if (run.unpredictable.empty()) {
+      row.update({
+          { "measured_s",                                            run.measured_s},
+          {"predicted_s",                                           run.predicted_s},
+          {      "p05_s", run.p05_s ? nlohmann::json(*run.p05_s) : nlohmann::json()},
+          {      "p95_s", run.p95_s ? nlohmann::json(*run.p95_s) : nlohmann::json()},
+          {      "error",                                               run.error()},
+          {     "inside",                                              run.inside()}
+      });
+    } else {
+      row["unpredictable"] = run.unpredictable;
+    }
+    json["runs"].push_back(std::move(row));
+  }
+  for (const ComponentCheck& part : check.components) {
+    json["components"].push_back({
+        {      "run",       part.run},
+        {     "part",      part.part},
+        { "measured",  part.measured},
+        {"predicted", part.predicted},
+        {    "error",   part.error()}
+    });
+  }
+  for (const LeftOutModel& model : check.models) {
+    json["models"].push_back({
+        {  "gpu",                   model.gpu},
+        { "what",                  model.what},
+        {"model",                 model.model},
+        {"batch",                 model.batch},
+        {"error", std::expm1(model.log_error)}
+    });
+  }
+  return json;
+}
+
+int run_check(const ImportArguments& arguments, const std::string& json) {
+  const Measurement measurement = read(arguments);
+  const CalibrationCheck check = check_calibration(measurement, fit_options(measurement));
+  if (!json.empty()) {
+    write_output(json, check_json(check).dump(2) + "\n");
+  }
+  if (json != "-") {
+    fmt::print("{}", check_text(check));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_calibrate_command(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("calibrate", "Turn measurements into profiles");
+  command->require_subcommand(1);
+
+  auto* import = command->add_subcommand("import", "Read logs into one measurement file");
+  auto import_arguments = std::make_shared<ImportArguments>();
+  auto import_out = std::make_shared<std::string>("measurement.json");
+  add_import_arguments(*import, *import_arguments);
+  import->add_option("--out", *import_out, "Measurement to write")->capture_default_str();
+  import->footer(
+      "Example: vitsim calibrate import logs/*.log metrics.csv --cluster lab --out lab.json");
+  import->callback([=, &action] {
+    action = [=] { return run_import(*import_arguments, *import_out);
+};
+}  // namespace vitsim
+);
+
+auto* fit = command->add_subcommand("fit", "Fit GPU and link profiles");
+auto fit_arguments = std::make_shared<ImportArguments>();
+auto fit_out = std::make_shared<std::filesystem::path>("profiles");
+add_import_arguments(*fit, *fit_arguments);
+fit->add_option("--out", *fit_out, "Folder for the profiles")->capture_default_str();
+fit->footer("Example: vitsim calibrate fit lab.json --out profiles");
+fit->callback([=, &action] { action = [=] { return run_fit(*fit_arguments, *fit_out); }; });
+
+auto* check = command->add_subcommand(
+    "check", "Refit without each run in turn and print how far its prediction falls");
+auto check_arguments = std::make_shared<ImportArguments>();
+auto check_json = std::make_shared<std::string>();
+add_import_arguments(*check, *check_arguments);
+check->add_option("--json", *check_json, "Write the errors as JSON; - for standard output");
+check->footer("Example: vitsim calibrate check lab.json");
+check->callback([=, &action] {
+  action = [=] { return run_check(*check_arguments, *check_json); };
+});
+}
+
+}  // namespace vitsim
