@@ -111,7 +111,10 @@ void check_components(const RunSummary& summary,
       const char* shown = reduced_elsewhere(summary, all) ? "" : ", from other sizes";
       components.push_back(
           {summary.run->name,
-           fmt::format("all_reduce ({}, {} ranks{})", link_name(*summary.run), scenario.ranks.size(), shown),
+           fmt::format("all_reduce ({}, {} ranks{})",
+                       link_name(*summary.run),
+                       scenario.ranks.size(),
+                       shown),
            rank.pure_all_reduce_s(),
            report.phases.gradient_all_reduce_s + predicted.compute->other.value()});
     }

@@ -9,7 +9,7 @@ namespace vitsim {
 
 namespace {
 
-constexpr double kPriorRuns = 5;
+constexpr double kPriorRuns = 6;
 // Below this share of communication, a run's error is called compute's.
 constexpr double kMostlyCompute = 0.3;
 
@@ -35,15 +35,18 @@ double mean_square(const std::vector<double>& values) {
   return sum / static_cast<double>(values.size());
 }
 
-// The spread of a typical kind: the median over kinds of their root mean squares.
+// The spread to expect of a kind that nobody has seen twice: the mean over kinds of their root mean
+// squares. Some kinds throttle and some do not; the mean leaves room for the former.
 double typical_sigma(const std::map<std::string, std::vector<double>>& by_kind) {
-  std::vector<double> sigmas;
+  double sum = 0;
+  int kinds = 0;
   for (const auto& [kind, values] : by_kind) {
     if (values.size() >= 2) {
-      sigmas.push_back(std::sqrt(mean_square(values)));
+      sum += std::sqrt(mean_square(values));
+      ++kinds;
     }
   }
-  return sigmas.empty() ? 0 : median(sigmas);
+  return kinds == 0 ? 0 : sum / kinds;
 }
 
 double pooled_sigma(const std::vector<double>& values, double prior) {

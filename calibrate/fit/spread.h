@@ -30,10 +30,10 @@ struct Spreads {
   std::map<std::string, Spread> links;
 };
 
-/// Spread between runs: root mean square of the left-out errors, pooled with a prior worth five runs
-/// at the spread of a typical kind, since a kind with two runs cannot know its own. Spread between
-/// equal GPUs: from how long logged ranks waited for GPUs of their own kind. Spread between steps:
-/// as logged.
+/// Spread between runs: root mean square of the left-out errors, pooled with a prior worth five
+/// runs at the spread of a typical kind, since a kind with two runs cannot know its own. Spread
+/// between equal GPUs: from how long logged ranks waited for GPUs of their own kind. Spread between
+/// steps: as logged.
 Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
                          const std::vector<RunSummary>& summaries);
 

@@ -86,7 +86,7 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
   std::map<CurveKey, std::vector<double>> optimizer;
   std::map<CurveKey, std::vector<double>> copy;
   std::map<std::string, std::vector<std::pair<double, double>>> rests;  // samples, seconds: by GPU
-  std::map<CurveKey, double> gradients;  // bytes
+  std::map<CurveKey, double> gradients;                                 // bytes
   for (const RunSummary* summary : used) {
     for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
       gradients[curve_key(*summary->run, rank)] = summary->gradient_bytes;
@@ -136,8 +136,8 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
     const double bandwidth = bandwidth_of(options, key.gpu);
     result.optimizer_measured = optimizer.contains(key);
     result.optimizer_s = result.optimizer_measured ? median(optimizer.at(key))
-                         : bandwidth > 0           ? optimizer_traffic * update_work(key) * bytes / bandwidth
-                                                   : 0;
+                         : bandwidth > 0 ? optimizer_traffic * update_work(key) * bytes / bandwidth
+                                         : 0;
     result.copy_s = copy.contains(key) ? median(copy.at(key))
                     : bandwidth > 0    ? copy_traffic * bytes / bandwidth
                                        : 0;
@@ -445,9 +445,8 @@ Solved solve(const std::vector<RunSummary>& summaries,
         "the measurement holds no run with phases or epochs and no AllReduce: "
         "nothing to fit");
   }
-  Solved solved{.unknowns = Unknowns(used, alone),
-                .constants = step_constants(used, options),
-                .result = {}};
+  Solved solved{
+      .unknowns = Unknowns(used, alone), .constants = step_constants(used, options), .result = {}};
   const auto observe = [&](const StepFit& fit) {
     std::vector<double> residuals;
     for (const RunSummary* summary : used) {
@@ -462,18 +461,17 @@ Solved solve(const std::vector<RunSummary>& summaries,
     return residuals;
   };
   const Unknowns& unknowns = solved.unknowns;
-  const auto observed =
-      static_cast<Eigen::Index>(observe(unknowns.unpack(unknowns.start(), solved.constants)).size());
+  const auto observed = static_cast<Eigen::Index>(
+      observe(unknowns.unpack(unknowns.start(), solved.constants)).size());
   const auto evaluate = [&](const Eigen::VectorXd& x, Eigen::VectorXd& residuals) {
     const std::vector<double> values = observe(unknowns.unpack(x, solved.constants));
     std::ranges::copy(values, residuals.data());
     unknowns.priors(x, residuals, observed);
   };
-  solved.result =
-      robust_least_squares(evaluate,
-                           unknowns.start(),
-                           observed + static_cast<Eigen::Index>(unknowns.prior_count()),
-                           observed);
+  solved.result = robust_least_squares(evaluate,
+                                       unknowns.start(),
+                                       observed + static_cast<Eigen::Index>(unknowns.prior_count()),
+                                       observed);
   return solved;
 }
 

@@ -78,6 +78,7 @@ struct LeftOutFit {
   StepFit fit;
   StepParts parts;
 };
+
 std::optional<LeftOutFit> fit_without(const RunSummary& left_out,
                                       const std::vector<RunSummary>& summaries,
                                       const Measurement& measurement,
