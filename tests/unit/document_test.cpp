@@ -92,11 +92,12 @@ TEST(Document, DepthAndSizeAreLimited) {
     EXPECT_THAT(error.what(), HasSubstr("large.json: larger than 16 MB"));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
-  std::string many = "[0";
-  for (int i = 0; i < 2'000'000; ++i) {
-    many += ",0";
+  try {
+    (void)Document::parse("[0,1,2,3]", "f.json", problems, {.values = 4});
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("f.json:1: not JSON: more than 4 values"));
   }
-  EXPECT_THAT(parse_problems(many + "]")[0], HasSubstr("more than 2000000 values"));
 }
 
 TEST(Document, FilesThatCannotBeReadAreNamed) {
