@@ -1,0 +1,209 @@
+// The JSON Schemas in configs/schemas against the readers: what is shipped or written is right by
+// both, and at every object both know the same keys.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "calibrate/measurement.h"
+#include "calibrate/profile.h"
+#include "models/document.h"
+#include "models/error.h"
+#include "models/experiment.h"
+#include "models/report.h"
+#include "models/timeline.h"
+#include "tests/support/json_schema_support.h"
+#include "tests/support/temporary_folder_support.h"
+
+namespace vitsim {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::Not;
+using Json = nlohmann::json;
+using test::file_text;
+using test::schema_errors;
+using test::schema_objects;
+using test::TemporaryFolder;
+
+const std::filesystem::path kConfigs = VITSIM_SOURCE_DIR "/configs";
+
+Json schema(const std::string& name) {
+  return Json::parse(file_text(kConfigs / "schemas" / (name + ".schema.json")));
+}
+
+void expect_folder_is_right(const std::string& folder, const std::string& schema_name) {
+  const Json rules = schema(schema_name);
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs / folder)) {
+    if (entry.path().extension() == ".json") {
+      EXPECT_THAT(schema_errors(rules, Json::parse(file_text(entry.path()))), IsEmpty())
+          << entry.path();
+    }
+  }
+}
+
+TEST(Schema, ShippedFilesAreRight) {
+  expect_folder_is_right("cluster", "cluster");
+  expect_folder_is_right("models", "model");
+  expect_folder_is_right("gpus", "gpu");
+  expect_folder_is_right("profiles", "profile");
+}
+
+// The keys that a reader knows at a place of a document: it lists them when it meets one that
+// resembles none.
+std::set<std::string> known_keys(const Json& document,
+                                 const std::string& path,
+                                 const std::function<void(const std::string&)>& read) {
+  Json changed = document;
+  changed[Json::json_pointer(path)]["zzzzzzzzzz"] = 0;
+  std::string message;
+  try {
+    read(changed.dump());
+  } catch (const UserError& error) {
+    message = error.what();
+  }
+  const std::string mark = "unknown key \"zzzzzzzzzz\"; known: ";
+  const auto at = message.find(mark);
+  if (at == std::string::npos) {
+    ADD_FAILURE() << path << " lets an unknown key pass: " << message;
+    return {};
+  }
+  std::string list = message.substr(at + mark.size());
+  list = list.substr(0, list.find('\n')) + ", ";
+  std::set<std::string> keys;
+  for (std::size_t begin = 0; begin < list.size();) {
+    const auto comma = list.find(", ", begin);
+    keys.insert(list.substr(begin, comma - begin));
+    begin = comma + 2;
+  }
+  return keys;
+}
+
+// Every object schema is met by one of the documents, and there schema and reader agree.
+void expect_same_keys(const std::string& schema_name,
+                      const std::vector<Json>& documents,
+                      const std::function<void(const std::string&)>& read) {
+  const Json rules = schema(schema_name);
+  std::set<std::string> met;
+  for (const Json& document : documents) {
+    ASSERT_THAT(schema_errors(rules, document), IsEmpty());
+    ASSERT_NO_THROW(read(document.dump()));
+    for (const test::SchemaObject& object : schema_objects(rules, document)) {
+      met.insert(object.schema_id);
+      EXPECT_EQ(known_keys(document, object.path, read), object.keys)
+          << schema_name << " " << object.path;
+    }
+  }
+  EXPECT_EQ(met.size(), test::count_object_schemas(rules)) << "an object schema is never met";
+}
+
+Json one_training() {
+  return Json::parse(R"({
+    "model": {"name": "mine", "layers": 2, "width": 8, "heads": 2, "mlp": 16, "patch": 16},
+    "dataset": {"name": "synthetic", "samples": 100},
+    "micro_batch_per_gpu": [1, 2], "optimizer": {"betas": [0.9, 0.99]},
+    "schedule": {"type": "cosine"}, "augment": {"flip": true},
+    "checkpoint": {"cost": "2s"}})");
+}
+
+TEST(Schema, ClusterKeysAreTheReaders) {
+  Json trained = Json::parse(R"({
+    "cluster": {
+      "nodes": [{"name": "a", "gpus": [{"model": "x", "slowdown": 1.5}], "switch": "s",
+                 "nic": {"bandwidth": "1Gbps", "latency": 0}},
+                {"name": "b", "gpus": ["x"], "switch": "s", "intra_node": {"profile": "p"}}],
+      "network": {"profile": "p"},
+      "switches": ["s", "t"],
+      "links": [{"ends": ["s", "t"], "bandwidth": "1GiB/s"}]},
+    "events": [{"what": "slowdown", "rank": 0, "factor": 2, "from": 0, "to": "1s"},
+               {"what": "pause", "rank": 0, "from": 0, "to": "1min"},
+               {"what": "link", "node": "a", "bandwidth": "1Mbit/s", "from": 0, "to": "1h"}]})");
+  trained["training"] = one_training();
+  Json jobs = trained;
+  jobs.erase("training");
+  Json job = {{"ranks", {0, 1}}, {"training", one_training()}};
+  jobs["jobs"] = Json::array({job});
+  expect_same_keys("cluster", {trained, jobs}, [](const std::string& text) {
+    (void)experiment_from_text(text, "c.json");
+  });
+}
+
+TEST(Schema, ProfileKeysAreTheReaders) {
+  const Json gpu = Json::parse(R"({"schema": "vitsim-profile/1", "kind": "gpu", "name": "g",
+    "device": {}, "provenance": {}, "spread": {}, "fit": {}, "memory": {},
+    "steps": [{"model": {"layers": 2, "width": 8, "heads": 2, "mlp": 16, "patch": 16},
+               "points": [{"micro_batch": 1, "forward_s": 1, "backward_s": 1}]}],
+    "operators": [{"kind": "gemm"}]})");
+  const Json link = Json::parse(R"({"schema": "vitsim-profile/1", "kind": "link", "name": "l",
+    "latency_s": 0, "bandwidth_bytes_per_s": 1,
+    "curve": [{"message_bytes": 1, "latency_s": 0, "bandwidth_bytes_per_s": 1}]})");
+  const auto read = [](const std::string& text) { (void)part_from_text(text, "p.json"); };
+  expect_same_keys("profile", {gpu, link}, read);
+  expect_same_keys("gpu", {Json::parse(file_text(kConfigs / "gpus/rtx-3070.json"))}, read);
+}
+
+TEST(Schema, ReportKeysAreTheReaders) {
+  Report report{.resolved_json = "{}"};
+  report.ranks.resize(2);
+  report.ranks[1].largest_micro_batch = 7;
+  report.events = {{.what = "x", .cost_s = 1}};
+  report.basis = {{.part = "x", .kind = "given", .detail = "y"}};
+  const Json predicted = to_json(report);
+  report.source = "measured";
+  expect_same_keys("report", {predicted, to_json(report)}, [](const std::string& text) {
+    (void)report_from_text(text, "r.json");
+  });
+}
+
+TEST(Schema, TimelineLinesAreRight) {
+  const TemporaryFolder folder;
+  const auto file = folder.path() / "timeline.jsonl";
+  write_timeline_lines(file, {.spans = {{.rank = 1, .phase = Phase::kEvaluate, .end_ns = 5}}});
+  expect_same_keys("timeline", {Json::parse(file_text(file))}, [&](const std::string& text) {
+    folder.write("timeline.jsonl", text + "\n");
+    (void)read_timeline_lines(file);
+  });
+}
+
+TEST(Schema, MeasurementsAreRight) {
+  Measurement measurement{.device = "imported", .environment = {{"torch", "2.11"}}};
+  measurement.runs = {{.name = "run", .gpus = {"rtx-3070"}, .micro_batch = {16}}};
+  measurement.samples = {{.what = "epoch", .run = "run", .seconds = {1.5}},
+                         {.what = "memory", .run = "run", .number = {{"rank", 0}}, .seconds = {8e9}}};
+  EXPECT_THAT(schema_errors(schema("measurement"), Json::parse(to_text(measurement))), IsEmpty());
+}
+
+// The schema refuses what the reader refuses.
+TEST(Schema, MistakesAreMistakesForBoth) {
+  const Json rules = schema("cluster");
+  const Json right = Json::parse(file_text(kConfigs / "cluster/tesla-4gpu.json"));
+  ASSERT_THAT(schema_errors(rules, right), IsEmpty());
+  const std::vector<std::pair<std::string, Json>> mistakes = {
+      {"/cluster/network", {{"bandwidth", 10}}},
+      {"/cluster/network", {{"bandwidth", "10"}}},
+      {"/cluster/network", {{"bandwidth", "-1Gbps"}}},
+      {"/cluster/network", {{"bandwidth", "1Gbps"}, {"latency", "5"}}},
+      {"/cluster/network", {{"bandwidth", "1Gbps"}, {"profile", "p"}}},
+      {"/cluster/network", Json::object()},
+      {"/cluster/nodes", Json::array()},
+      {"/cluster/nodes/0/gpus", Json::array()},
+      {"/cluster/nodes/0/count", 0},
+      {"/training/epochs", 0},
+      {"/training/epoch", 1},
+      {"/training/model", "vit-b16"},
+      {"/training/precision", "fp8"},
+      {"/training/dataset/fraction", 0},
+      {"/training/micro_batch_per_gpu", "16"},
+  };
+  for (const auto& [path, value] : mistakes) {
+    Json wrong = right;
+    wrong[Json::json_pointer(path)] = value;
+    EXPECT_THAT(schema_errors(rules, wrong), Not(IsEmpty())) << path << value;
+    EXPECT_THROW((void)experiment_from_text(wrong.dump(), "c.json"), UserError) << path << value;
+  }
+}
+
+}  // namespace
+}  // namespace vitsim
