@@ -1,11 +1,11 @@
 #include "tests/support/json_schema_support.h"
 
-
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <regex>
 #include <stdexcept>
+
+#include <nlohmann/json.hpp>
 
 namespace vitsim::test {
 
@@ -22,12 +22,18 @@ const Json& resolve(const Json& root, const Json& schema) {
 }
 
 bool has_type(const Json& document, const std::string& type) {
-  if (type == "object") return document.is_object();
-  if (type == "array") return document.is_array();
-  if (type == "string") return document.is_string();
-  if (type == "boolean") return document.is_boolean();
-  if (type == "null") return document.is_null();
-  if (type == "number") return document.is_number();
+  if (type == "object")
+    return document.is_object();
+  if (type == "array")
+    return document.is_array();
+  if (type == "string")
+    return document.is_string();
+  if (type == "boolean")
+    return document.is_boolean();
+  if (type == "null")
+    return document.is_null();
+  if (type == "number")
+    return document.is_number();
   if (type == "integer") {
     return document.is_number() && document.get<double>() == std::floor(document.get<double>());
   }
@@ -86,7 +92,8 @@ class Checker {
     } else if (word == "exclusiveMinimum") {
       expect(!document.is_number() || document > value, path, "is too small");
     } else if (word == "minLength") {
-      expect(!document.is_string() || document.get<std::string>().size() >= value, path, "is short");
+      expect(
+          !document.is_string() || document.get<std::string>().size() >= value, path, "is short");
     } else if (word == "pattern") {
       expect(!document.is_string() || std::regex_search(document.get<std::string>(),
                                                         std::regex(value.get<std::string>())),
