@@ -71,7 +71,7 @@ const StepOutcome& StepSimulator::run_events(std::span<const RankWork> work,
   begins_ = job.call_begins();
   ends_ = job.call_ends();
   events_ = engine.events();
-  account();
+  account_step();
   return outcome_;
 }
 

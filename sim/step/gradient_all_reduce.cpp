@@ -78,23 +78,4 @@ void ArraySync::run(ArrayCollective& collective,
   collective.run(ends, ends);
 }
 
-std::vector<std::vector<Tick>> alone_times(const Communicator& group,
-                                           const std::vector<SyncCall>& calls,
-                                           Tick overhead) {
-  std::vector<std::vector<Tick>> times;
-  const std::vector<Tick> together(group.size(), overhead);
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    const auto same = std::find_if(
-        calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(i), [&](const SyncCall& other) {
-          return other.bytes == calls[i].bytes && other.kind == calls[i].kind &&
-                 other.schedule == calls[i].schedule;
-        });
-    const auto earlier = static_cast<std::size_t>(same - calls.begin());
-    times.push_back(earlier < i
-                        ? times[earlier]
-                        : group.run(calls[i].kind, calls[i].schedule, calls[i].bytes, together));
-  }
-  return times;
-}
-
 }  // namespace vitsim

@@ -51,9 +51,4 @@ class ArraySync {
   Tick overhead_ = 0;
 };
 
-/// By call and position: overhead and collective when everybody is ready at once.
-std::vector<std::vector<Tick>> alone_times(const Communicator& group,
-                                           const std::vector<SyncCall>& calls,
-                                           Tick overhead);
-
 }  // namespace vitsim

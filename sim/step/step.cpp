@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "models/error.h"
+#include "sim/step/accounting.h"
 #include "sim/step/data_load.h"
 #include "sim/step/event_job.h"
 #include "sim/step/forward.h"
@@ -27,10 +28,7 @@ StepSimulator::StepSimulator(const Network& network, std::vector<std::int64_t> r
   if (!plan_.overlap_slowdown.empty() && plan_.overlap_slowdown.size() != size()) {
     throw UserError("one overlap slowdown per rank is needed, or none");
   }
-  alone_ = alone_times(group_, calls_.reductions, plan_.collective_overhead);
-  for (auto& times : alone_times(group_, calls_.gathers, plan_.collective_overhead)) {
-    alone_.push_back(std::move(times));
-  }
+  alone_ = alone_times(group_, calls_, plan_.collective_overhead);
   for (const std::vector<Tick>& call : alone_) {
     for (std::size_t i = 0; i < call.size(); ++i) {
       busy_per_step_[i] += call[i];
@@ -59,7 +57,7 @@ const StepOutcome& StepSimulator::run_arrays(std::span<const RankWork> work,
   run_until_last_backward(work, starts, spans);
   run_overlapped_backward(work, spans);
   finish_step(work, spans);
-  account();
+  account_step();
   return outcome_;
 }
 
@@ -164,23 +162,13 @@ void StepSimulator::finish_step(std::span<const RankWork> work, std::vector<Step
   }
 }
 
-void StepSimulator::account() {
-  const std::size_t reductions = calls_.reductions.size();
+void StepSimulator::account_step() {
   for (std::size_t i = 0; i < cursor_.size(); ++i) {
-    Tick exposed = 0;
-    Tick wait = outcome_.sync_end[i] - outcome_.ready[i];
-    for (std::size_t k = 0; k < begins_.size(); ++k) {
-      const Tick begin = begins_[k][i];
-      const Tick end = ends_[k][i];
-      const Tick communicates = std::max(begin, end - alone_[k][i]);
-      const Tick visible_from = k < reductions ? outcome_.ready[i] : begin;
-      const Tick visible = std::max<Tick>(0, end - std::max(communicates, visible_from));
-      exposed += visible;
-      wait += k < reductions ? -visible : end - begin - visible;
-    }
+    const Accounted sums =
+        account(calls_, alone_, begins_, ends_, i, outcome_.ready[i], outcome_.sync_end[i]);
     outcome_.busy[i] = busy_per_step_[i];
-    outcome_.exposed[i] = exposed;
-    outcome_.wait[i] = wait;
+    outcome_.exposed[i] = sums.exposed;
+    outcome_.wait[i] = sums.wait;
   }
 }
 

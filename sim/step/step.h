@@ -65,7 +65,7 @@ class StepSimulator {
                                std::vector<StepSpan>* spans);
   void run_overlapped_backward(std::span<const RankWork> work, std::vector<StepSpan>* spans);
   void finish_step(std::span<const RankWork> work, std::vector<StepSpan>* spans);
-  void account();
+  void account_step();
 
   Communicator group_;
   SyncPlan plan_;
