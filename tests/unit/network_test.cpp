@@ -124,9 +124,7 @@ TEST(Network, SaysEveryMistake) {
     EXPECT_THAT(complaint({.nodes = {slow}}), HasSubstr("bandwidth must be positive"));
     NodeData late = node("b", "");
     late.nic->latency = Seconds(bad - 0.5);
-    if (bad != 0.5) {
-      EXPECT_THAT(complaint({.nodes = {late}}), HasSubstr("latency must be"));
-    }
+    EXPECT_THAT(complaint({.nodes = {late}}), HasSubstr("latency must be"));
     // Both at once.
     EXPECT_THAT(complaint({
                     .nodes = {slow, late}
@@ -139,8 +137,8 @@ TEST(Network, SaysEveryMistake) {
   };
   EXPECT_THAT(complaint(unknown), HasSubstr("unknown switch or node \"Z\""));
   const Network network({.nodes = {node("a", "")}});
-  EXPECT_THROW(network.node_of(1), UserError);
-  EXPECT_THROW(network.node_of(-1), UserError);
+  EXPECT_THROW(static_cast<void>(network.node_of(1)), UserError);
+  EXPECT_THROW(static_cast<void>(network.node_of(-1)), UserError);
 }
 
 }  // namespace

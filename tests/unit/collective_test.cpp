@@ -1,0 +1,213 @@
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "models/error.h"
+#include "sim/collective/choice.h"
+#include "sim/collective/communicator.h"
+#include "sim/collective/table.h"
+#include "tests/support/random_cluster.h"
+
+namespace vitsim {
+namespace {
+
+constexpr Tick kUs = 1'000'000;
+
+/// `n` machines at 1 GB/s, 1 us from one to another.
+Network small_star(std::int64_t n) {
+  return Network(testing::star(n, BytesPerSecond(1e9), microseconds(0.5)));
+}
+
+/// When the last rank ends, everybody starting at 0.
+Tick last_end(const Network& network, CollectiveKind kind, Schedule schedule, std::int64_t bytes) {
+  const Communicator group(network, testing::all_ranks(network.world_size()));
+  const std::vector<Tick> starts(group.size());
+  const std::vector<Tick> ends = group.run(kind, schedule, bytes, starts);
+  return *std::max_element(ends.begin(), ends.end());
+}
+
+// 8 ranks, 8,000 B: rounds of 4,000, 2,000, 1,000 B there and back at 1 ns per byte, 1 us each:
+// 6 us + 2 x 7 us = 20 us. Doubling with everything: 3 x (1 + 8) us = 27 us.
+TEST(Collective, HalvingAndDoubling) {
+  const Network network = small_star(8);
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kHalvingDoubling, 8000),
+            20 * kUs);
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kRecursiveDoubling, 8000),
+            27 * kUs);
+}
+
+// 6 ranks are 4 and 2 that hand over everything first and get it last. Alone: 1 + 8 us for each,
+// and 2 x (1 + 4) + 2 x (1 + 2) us between. But the two ranks that need not wait are through their
+// first exchange at 5 us, and their 2,000 B share the way in of those that still receive 8,000 B:
+// that is 2 us more.
+TEST(Collective, RanksBeyondAPowerOfTwoFold) {
+  const Network network = small_star(6);
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kHalvingDoubling, 8000),
+            36 * kUs);
+}
+
+// Two ranks: each is the root of one tree. Half of the bytes up and the same half down, both ways
+// at once: 2 x (1 + 4) us.
+TEST(Collective, TwoTreesUseBothDirections) {
+  const Network network = small_star(2);
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kTree, 8000), 10 * kUs);
+}
+
+// A large AllReduce over two trees sends every byte up and down once, half of them in each tree: an
+// inner rank's NIC carries three messages of half a chunk per chunk each way, so the time lies
+// between S/B, which no AllReduce beats, and 3 S/B plus the filling of the pipeline.
+TEST(Collective, TreesArePipelined) {
+  const Network network = small_star(16);
+  constexpr std::int64_t kBytes = 128 * 1024 * 1024;
+  const Tick wire = transfer_ticks(kBytes, BytesPerSecond(1e9));
+  const Tick end = last_end(network, CollectiveKind::kAllReduce, Schedule::kTree, kBytes);
+  EXPECT_GT(end, wire);
+  EXPECT_LT(end, 3 * wire);
+}
+
+// Every rank that is inside one tree is a leaf of the other.
+TEST(Collective, TreesComplementEachOther) {
+  for (std::uint32_t n = 2; n < 40; ++n) {
+    NodeGroups nodes;
+    for (std::uint32_t i = 0; i < n; ++i) {
+      nodes.push_back({i});
+    }
+    const TreePlan plan = double_tree_plan(nodes, 1000);
+    std::array<std::set<std::uint32_t>, 2> inner;
+    for (std::size_t tree = 0; tree < 2; ++tree) {
+      const SpanningTree& built = plan.trees[tree];
+      for (std::uint32_t i = 0; i < n; ++i) {
+        std::uint32_t at = i;
+        for (std::uint32_t hops = 0; at != built.root; ++hops) {
+          ASSERT_LT(hops, n) << "no way from " << i << " to the root";
+          at = built.parent[at];
+        }
+        if (i != built.root) {
+          inner[tree].insert(built.parent[i]);
+        }
+      }
+      inner[tree].erase(built.root);
+    }
+    for (const std::uint32_t rank : inner[0]) {
+      EXPECT_EQ(inner[1].count(rank), 0U) << n << " ranks, rank " << rank;
+    }
+  }
+}
+
+// Chain of 3: 2 chunks of 512 KiB; the last arrives after (2 + 1) x chunk: 3 x (1 us + 524.288 us).
+TEST(Collective, BroadcastIsAPipelinedChain) {
+  const Network network = small_star(3);
+  EXPECT_EQ(last_end(network, CollectiveKind::kBroadcast, Schedule::kRing, 1024 * 1024),
+            3 * (kUs + 524'288'000));
+}
+
+// 2 nodes of 2: reduce-scatter inside 1 x (2 us + 4,000 B at 4 GB/s) = 3 us; between the nodes
+// 2 x (1 us + 2,000 B, the NIC shared by two) = 10 us; all-gather 3 us.
+TEST(Collective, HierarchicalSharesTheNic) {
+  NetworkData data = testing::star(2, BytesPerSecond(1e9), microseconds(0.5));
+  for (NodeData& node : data.nodes) {
+    node.gpus = 2;
+    node.intra_node = {.latency = microseconds(2), .bandwidth = BytesPerSecond(4e9)};
+  }
+  const Network network(data);
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kHierarchical, 8000), 16 * kUs);
+}
+
+TEST(Collective, OneRankOrNoBytesTakeNoTime) {
+  for (const Schedule schedule : {Schedule::kRing,
+                                  Schedule::kTree,
+                                  Schedule::kHalvingDoubling,
+                                  Schedule::kRecursiveDoubling,
+                                  Schedule::kReduceBroadcast}) {
+    EXPECT_EQ(last_end(small_star(1), CollectiveKind::kAllReduce, schedule, 1000), 0);
+    EXPECT_EQ(last_end(small_star(3), CollectiveKind::kAllReduce, schedule, 0), 0);
+  }
+  EXPECT_EQ(last_end(small_star(1), CollectiveKind::kBroadcast, Schedule::kRing, 1000), 0);
+}
+
+// Rows of the decision table, one on each side of a border.
+TEST(Choice, OpenMpiByRanksAndBytes) {
+  struct Row {
+    std::int64_t ranks;
+    std::int64_t bytes;
+    Schedule schedule;
+  };
+
+  for (const Row& row : {
+           Row{   2,    4095, Schedule::kRecursiveDoubling},
+           Row{   2,    4096,              Schedule::kRing},
+           Row{   2, 262'143,              Schedule::kRing},
+           Row{   2, 262'144,   Schedule::kHalvingDoubling},
+           Row{   5,    8191, Schedule::kRecursiveDoubling},
+           Row{   5,    8192,   Schedule::kHalvingDoubling},
+           Row{  64, 262'143, Schedule::kRecursiveDoubling},
+           Row{ 128, 131'071,   Schedule::kReduceBroadcast},
+           Row{ 128, 131'072, Schedule::kRecursiveDoubling},
+           Row{ 600,  16'384,   Schedule::kHalvingDoubling},
+           Row{2048,    4095, Schedule::kRecursiveDoubling}, // ring, fewer than ranks
+           Row{4096,  16'384, Schedule::kRecursiveDoubling}
+  }) {
+    EXPECT_EQ(open_mpi_schedule(row.ranks, row.bytes), row.schedule)
+        << row.ranks << " ranks, " << row.bytes << " B";
+  }
+}
+
+// 8 GPUs of one node, 16 channels of 20 GB/s over NVLink; the expectations are NCCL's own formula
+// by hand. Ring LL: 6.6 + 14 x 0.6 us, 8 KiB at 87.7 x 8/14 GB/s. Ring LL128: 14 + 14 x 1.9 us, 25
+// MiB at 0.92 x 320 x 8/14 GB/s. Ring Simple: 8.4 + 14 x 3.4 us, 344 MiB at 320 x 8/14 GB/s.
+TEST(Choice, NcclTimes) {
+  const NcclSurroundings node{.ranks = 8,
+                              .nodes = 1,
+                              .intra = BytesPerSecond(320e9),
+                              .inter = BytesPerSecond(320e9),
+                              .nvlink = true,
+                              .channels = 16};
+  const NcclChoice small = nccl_choice(node, 8 * 1024);
+  EXPECT_EQ(small.schedule, Schedule::kRing);
+  EXPECT_EQ(small.protocol, NcclProtocol::kLl);
+  EXPECT_NEAR(small.time.value(), 15.16e-6, 0.01e-6);
+  const NcclChoice medium = nccl_choice(node, 25 * 1024 * 1024);
+  EXPECT_EQ(medium.schedule, Schedule::kRing);
+  EXPECT_EQ(medium.protocol, NcclProtocol::kLl128);
+  EXPECT_NEAR(medium.time.value(), 196e-6, 1e-6);
+  const NcclChoice large = nccl_choice(node, 344 * 1024 * 1024);
+  EXPECT_EQ(large.schedule, Schedule::kRing);
+  EXPECT_EQ(large.protocol, NcclProtocol::kSimple);
+  EXPECT_NEAR(large.time.value(), 2.03e-3, 0.01e-3);
+}
+
+// 64 nodes of one GPU: a small message goes by tree (2 log2 64 network hops instead of 126).
+TEST(Choice, NcclTakesTreesForSmallMessagesOnManyNodes) {
+  const NcclSurroundings cluster{
+      .ranks = 64, .nodes = 64, .intra = BytesPerSecond(12.5e9), .inter = BytesPerSecond(12.5e9)};
+  EXPECT_EQ(nccl_choice(cluster, 64 * 1024).schedule, Schedule::kTree);
+  EXPECT_EQ(nccl_choice(cluster, 1024 * 1024 * 1024).schedule, Schedule::kRing);
+}
+
+// 4 ranks at 1 GB/s: 8 MB take 6 x (1 us + 2 ms); busbw is algbw x 2 x 3/4.
+TEST(Collective, TableAsNcclTestsPrintsIt) {
+  const Network network = small_star(4);
+  const Communicator group(network, testing::all_ranks(4));
+  const auto rows =
+      collective_table(group, CollectiveKind::kAllReduce, AllReduceAlgorithm::kRing, 8, 8'000'000);
+  ASSERT_EQ(rows.size(), 20U);  // 8 B x 2^19 is 4,194,304 B; doubled it is beyond
+  EXPECT_EQ(rows[19].bytes, 8 << 19);
+  const CollectiveRow row = collective_table(
+      group, CollectiveKind::kAllReduce, AllReduceAlgorithm::kRing, 8'000'000, 8'000'000)[0];
+  EXPECT_DOUBLE_EQ(row.time.value(), 6 * 2.001e-3);
+  EXPECT_DOUBLE_EQ(row.algbw.value(), 8e6 / (6 * 2.001e-3));
+  EXPECT_DOUBLE_EQ(row.busbw.value(), 1.5 * row.algbw.value());
+  EXPECT_THROW(collective_table(group, CollectiveKind::kAllReduce, AllReduceAlgorithm::kRing, 8, 4),
+               UserError);
+}
+
+TEST(Collective, RefusesTimesBeyondTheClock) {
+  const Network slow(testing::star(2, BytesPerSecond(1), Seconds(0)));
+  EXPECT_THROW(last_end(slow, CollectiveKind::kAllReduce, Schedule::kRing, 1'000'000'000),
+               UserError);
+}
+
+}  // namespace
+}  // namespace vitsim
