@@ -39,8 +39,7 @@ struct DocumentValue {
   using Array = std::vector<DocumentValue>;
   using Object = std::vector<DocumentMember>;
 
-  std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Array, Object> value =
-      nullptr;
+  std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Array, Object> value;
   std::int32_t line = 0;
   std::int32_t source = 0;
 

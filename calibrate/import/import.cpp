@@ -12,7 +12,6 @@
 #include <fmt/format.h>
 
 #include "calibrate/import/csv_table.h"
-#include "calibrate/import/deepspeed_config.h"
 #include "calibrate/import/deepspeed_log.h"
 #include "calibrate/import/join.h"
 #include "calibrate/import/kineto.h"
@@ -136,8 +135,13 @@ std::vector<Entry> expand(std::span<const fs::path> files_or_folders,
   for (const fs::path& path : files_or_folders) {
     std::error_code error;
     if (fs::is_directory(path, error)) {
-      for (fs::path& file : files_in(path)) {
-        entries.push_back({.file = std::move(file)});
+      try {
+        for (fs::path& file : files_in(path)) {
+          entries.push_back({.file = std::move(file)});
+        }
+      } catch (const fs::filesystem_error& failure) {
+        problems.push_back(
+            fmt::format("{}: cannot be searched: {}", path.string(), failure.code().message()));
       }
     } else if (fs::exists(path, error)) {
       entries.push_back({.file = path, .named = true});
@@ -207,7 +211,10 @@ void Importer::read(FileKind kind, const fs::path& file) {
       take(read_deepspeed_log(stream, origin, name.run));
       break;
     case FileKind::kDeepspeedConfig:
-      take(read_deepspeed_config(stream, origin, name.run));
+      take({.origin = origin,
+            .run = name.run,
+            .authority = Authority::kConfiguration,
+            .deepspeed_config = std::string(std::istreambuf_iterator<char>(&buffer), {})});
       break;
     case FileKind::kNcclTests:
       take(read_nccl_tests(stream, origin, name.run));

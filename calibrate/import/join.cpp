@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include "calibrate/import/rank_csv.h"
+#include "models/deepspeed_config.h"
 #include "models/error.h"
 
 namespace vitsim {
@@ -99,8 +100,10 @@ class RunJoiner {
     for (const Piece& piece : pieces_) {
       facts_.complete_with(piece.facts);
     }
+    const std::int64_t world = stated_world_size();
+    read_configuration(world);
     collect_samples();
-    set_ranks();
+    set_gpus(static_cast<std::size_t>(std::clamp<std::int64_t>(world, 1, kMostRanks)));
     set_model();
     set_batch();
     if (!missing_.empty()) {
@@ -137,15 +140,48 @@ class RunJoiner {
     }
   }
 
-  void set_ranks() {
+  /// By what is stated, or by the ranks that measured; 0: unknown.
+  [[nodiscard]] std::int64_t stated_world_size() const {
     std::int64_t world = facts_.world_size.value_or(std::ssize(facts_.gpus));
-    for (const Sample& sample : samples_) {
-      const auto rank = sample.number.find("rank");
-      if (rank != sample.number.end() && rank->second < static_cast<double>(kMostRanks)) {
-        world = std::max(world, static_cast<std::int64_t>(rank->second) + 1);
+    for (const Piece& piece : pieces_) {
+      for (const Sample& sample : piece.samples) {
+        const auto rank = sample.number.find("rank");
+        if (rank != sample.number.end() && rank->second < static_cast<double>(kMostRanks)) {
+          world = std::max(world, static_cast<std::int64_t>(rank->second) + 1);
+        }
       }
     }
-    const auto ranks = static_cast<std::size_t>(std::clamp<std::int64_t>(world, 1, kMostRanks));
+    return world;
+  }
+
+  void read_configuration(std::int64_t world) {
+    for (const Piece& piece : pieces_) {
+      if (!piece.deepspeed_config) {
+        continue;
+      }
+      Problems problems;
+      const DeepspeedConfig config = deepspeed_config_from_text(
+          *piece.deepspeed_config, piece.origin, world, problems, warnings_);
+      problems.throw_if_any();
+      RunFacts stated;
+      if (config.micro_batch) {
+        stated.micro_batch = {config.micro_batch->value};
+      }
+      if (config.accumulation) {
+        stated.accumulation = config.accumulation->value;
+      }
+      stated.precision = config.precision ? config.precision->value : Precision::kFp32;
+      if (config.gradient_sync) {
+        stated.gradient_sync = config.gradient_sync->value;
+      }
+      if (config.optimizer.kind) {
+        stated.optimizer = config.optimizer.kind->value;
+      }
+      facts_.complete_with(stated);
+    }
+  }
+
+  void set_gpus(std::size_t ranks) {
     run_.gpus = facts_.gpus;
     if (run_.gpus.empty()) {
       run_.gpus = hints_.gpus.size() == 1 ? std::vector(ranks, hints_.gpus.front()) : hints_.gpus;
@@ -185,10 +221,6 @@ class RunJoiner {
 
   void set_batch() {
     run_.micro_batch = facts_.micro_batch;
-    const std::int64_t per_sample = std::ssize(run_.gpus) * run_.accumulation;
-    if (run_.micro_batch.empty() && facts_.train_batch && *facts_.train_batch % per_sample == 0) {
-      run_.micro_batch = {*facts_.train_batch / per_sample};
-    }
     if (run_.micro_batch.empty()) {
       run_.micro_batch = hints_.micro_batch;
     }

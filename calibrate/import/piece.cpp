@@ -39,7 +39,6 @@ void RunFacts::complete_with(const RunFacts& other) {
   fill(gradient_sync, other.gradient_sync);
   fill(micro_batch, other.micro_batch);
   fill(accumulation, other.accumulation);
-  fill(train_batch, other.train_batch);
   fill(epochs, other.epochs);
   fill(samples, other.samples);
   fill(wall_clock_breakdown, other.wall_clock_breakdown);

@@ -24,7 +24,6 @@ struct RunFacts {
   std::optional<GradientSync> gradient_sync;
   std::vector<std::int64_t> micro_batch;
   std::optional<std::int64_t> accumulation;
-  std::optional<std::int64_t> train_batch;  // samples per step of all ranks
   std::optional<std::int64_t> epochs;
   std::optional<std::int64_t> samples;  // per epoch
   std::optional<bool> wall_clock_breakdown;
@@ -43,6 +42,7 @@ struct Piece {
   std::string run;     // name of the run it belongs to; empty: samples of no run
   Authority authority = Authority::kLog;
   RunFacts facts;
+  std::optional<std::string> deepspeed_config;  // text: its batch sizes depend on the world size
   bool by_micro_step = false;   // "step" is still by micro-step, see `group_micro_steps`
   std::vector<Sample> samples;  // `run` is filled in when pieces are joined
   std::map<std::string, std::string> environment;
