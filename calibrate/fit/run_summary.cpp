@@ -44,7 +44,7 @@ std::vector<std::int64_t> logged_ranks(const Measurement& measurement, const std
     }
   }
   std::ranges::sort(ranks);
-  ranks.erase(std::ranges::unique(ranks).begin(), ranks.end());
+  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
   return ranks;
 }
 

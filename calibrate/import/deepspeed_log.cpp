@@ -427,7 +427,7 @@ void LogParser::add_samples(Piece& piece, const Attempt& attempt) {
     if (optimizer.empty()) {
       continue;
     }
-    const auto add = [&](std::string_view what, std::vector<double> seconds) {
+    const auto add = [&, rank = rank](std::string_view what, std::vector<double> seconds) {
       piece.samples.push_back(rank_sample(
           std::string(what), rank, std::move(seconds), static_cast<std::int64_t>(accumulation)));
     };
