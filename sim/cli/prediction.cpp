@@ -15,14 +15,18 @@ ResolvedExperiment resolve_with_library(const Experiment& experiment) {
   return resolve(experiment, load_profiles(experiment, library));
 }
 
+std::string resolved_text(const Experiment& experiment, const PredictOptions& options) {
+  nlohmann::json parameters = vitsim::resolved(experiment);
+  parameters["seed"] = options.seed;
+  parameters["replicates"] = options.replicates;
+  return parameters.dump();
+}
+
 std::vector<Report> predict_jobs(const ResolvedExperiment& resolved,
                                  const PredictOptions& options) {
   std::vector<Report> reports = predict(resolved, options);
-  nlohmann::json parameters = vitsim::resolved(resolved.experiment);
-  parameters["seed"] = options.seed;
-  parameters["replicates"] = options.replicates;
   for (Report& report : reports) {
-    report.resolved_json = parameters.dump();
+    report.resolved_json = resolved_text(resolved.experiment, options);
   }
   return reports;
 }

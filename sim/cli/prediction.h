@@ -17,4 +17,7 @@ ResolvedExperiment resolve_with_library(const Experiment& experiment);
 /// Predicts all jobs and fills in what the reports say of their input.
 std::vector<Report> predict_jobs(const ResolvedExperiment& resolved, const PredictOptions& options);
 
+/// Every parameter after defaults, and what the prediction was asked for, as a JSON object.
+std::string resolved_text(const Experiment& experiment, const PredictOptions& options);
+
 }  // namespace vitsim

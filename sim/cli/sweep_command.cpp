@@ -1,0 +1,345 @@
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <oneapi/tbb/parallel_for.h>
+
+#include "models/error.h"
+#include "models/quantity_text.h"
+#include "sim/cli/command.h"
+#include "sim/cli/prediction.h"
+#include "sim/cli/report_text.h"
+#include "sim/sweep.h"
+
+namespace vitsim {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kSchema = "vitsim-sweep/1";
+
+struct SweepArguments {
+  PredictionInput input;
+  std::vector<std::string> vary;
+  std::string shard;
+  std::vector<std::filesystem::path> merge;
+  std::string csv;
+  std::string json;
+};
+
+std::string read_text(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) {
+    throw UserError(fmt::format("{}: cannot be read", file.string()));
+  }
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return std::move(text).str();
+}
+
+// "i/n", i from 1.
+std::pair<std::int64_t, std::int64_t> parse_shard(const std::string& text) {
+  if (text.empty()) {
+    return {0, 1};
+  }
+  std::int64_t index = 0;
+  std::int64_t count = 0;
+  char rest = 0;
+  if (std::sscanf(text.c_str(), "%ld/%ld%c", &index, &count, &rest) != 2 || index < 1 ||
+      index > count) {
+    throw UserError(
+        fmt::format("--shard {}: write i/n with i from 1 to n, e.g. --shard 2/8", text));
+  }
+  return {index - 1, count};
+}
+
+Json row_json(const std::vector<VariedKey>& keys, const SweepRow& row) {
+  Json json = {
+      {"index", row.index}
+  };
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    json["keys"][keys[i].key] = row.values[i];
+  }
+  if (!row.report) {
+    json["problem"] = row.problem;
+    return json;
+  }
+  const Report& report = *row.report;
+  const auto quantity = [](const std::optional<double>& value) {
+    return value ? Json(*value) : Json();
+  };
+  bool fits = true;
+  for (const RankReport& rank : report.ranks) {
+    fits &= rank.memory.fits;
+  }
+  json["gpus"] = report.ranks.size();
+  json["steps_per_epoch"] = report.steps_per_epoch;
+  json["epoch_s"] = report.epoch_s.p50;
+  json["epoch_p05_s"] = quantity(report.epoch_s.p05);
+  json["epoch_p95_s"] = quantity(report.epoch_s.p95);
+  json["step_s"] = report.step_s.p50;
+  json["total_s"] = report.total_s.p50;
+  json["samples_per_s"] = report.samples_per_s;
+  json["communication_share"] = report.exposed_communication_s / report.step_s.p50;
+  json["wait_share"] = report.wait_s / report.step_s.p50;
+  json["fits"] = fits;
+  json["bottleneck"] = report.bottleneck;
+  return json;
+}
+
+std::string csv_field(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) {
+    return text;
+  }
+  std::string quoted = "\"";
+  for (const char c : text) {
+    quoted += c;
+    if (c == '"') {
+      quoted += c;
+    }
+  }
+  return quoted + "\"";
+}
+
+constexpr const char* kColumns[] = {"gpus",
+                                    "steps_per_epoch",
+                                    "epoch_s",
+                                    "epoch_p05_s",
+                                    "epoch_p95_s",
+                                    "step_s",
+                                    "total_s",
+                                    "samples_per_s",
+                                    "communication_share",
+                                    "wait_share",
+                                    "fits",
+                                    "problem"};
+
+std::string csv_text(const Json& rows) {
+  std::string text = "index";
+  for (const auto& [key, value] : rows.front()["keys"].items()) {
+    text += "," + csv_field(key);
+  }
+  for (const char* column : kColumns) {
+    text += fmt::format(",{}", column);
+  }
+  text += "\n";
+  for (const Json& row : rows) {
+    text += row["index"].dump();
+    for (const auto& [key, value] : row["keys"].items()) {
+      text += "," + csv_field(value.get<std::string>());
+    }
+    for (const char* column : kColumns) {
+      const auto found = row.find(column);
+      const bool given = found != row.end() && !found->is_null();
+      text += "," + (!given               ? std::string()
+                     : found->is_string() ? csv_field(found->get<std::string>())
+                                          : found->dump());
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::string table_text(const Json& rows) {
+  std::vector<std::string> keys;
+  std::vector<std::size_t> widths;
+  for (const auto& [key, value] : rows.front()["keys"].items()) {
+    // The last part of a key names it well enough for a column.
+    const auto point = key.rfind('.');
+    keys.push_back(key);
+    widths.push_back(key.size() - (point == std::string::npos ? 0 : point + 1) + 2);
+    for (const Json& row : rows) {
+      widths.back() = std::max(widths.back(), row["keys"][key].get<std::string>().size() + 2);
+    }
+  }
+  std::string text;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const auto point = keys[i].rfind('.');
+    text += fmt::format(
+        "{:>{}}", point == std::string::npos ? keys[i] : keys[i].substr(point + 1), widths[i]);
+  }
+  text += fmt::format("{:>6}{:>16}  {:<30}{:>12}{:>8}{:>8}  {}\n",
+                      "GPUs",
+                      "epoch",
+                      "9 of 10 new runs",
+                      "images/s",
+                      "comm.",
+                      "waits",
+                      "memory");
+  for (const Json& row : rows) {
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      text += fmt::format("{:>{}}", row["keys"][keys[i]].get<std::string>(), widths[i]);
+    }
+    if (row.contains("problem")) {
+      text += fmt::format("  {}\n", row["problem"].get<std::string>());
+      continue;
+    }
+    text += fmt::format("{:>6}{:>16}  {:<30}{:>12.1f}{:>6.0f} %{:>6.0f} %  {}\n",
+                        row["gpus"].get<std::int64_t>(),
+                        human(Seconds(row["epoch_s"].get<double>())),
+                        row["epoch_p05_s"].is_null()
+                            ? std::string("no spread known")
+                            : fmt::format("{} to {}",
+                                          human(Seconds(row["epoch_p05_s"].get<double>())),
+                                          human(Seconds(row["epoch_p95_s"].get<double>()))),
+                        row["samples_per_s"].get<double>(),
+                        100 * row["communication_share"].get<double>(),
+                        100 * row["wait_share"].get<double>(),
+                        row["fits"].get<bool>() ? "fits" : "DOES NOT FIT");
+  }
+  return text;
+}
+
+int print_sweep(const SweepArguments& arguments, const Json& sweep) {
+  const Json& rows = sweep["rows"];
+  if (rows.empty()) {
+    throw UserError("the sweep has no configurations: this shard is empty");
+  }
+  if (!arguments.csv.empty()) {
+    write_output(arguments.csv, csv_text(rows));
+  }
+  if (!arguments.json.empty()) {
+    write_output(arguments.json, sweep.dump(1) + "\n");
+  }
+  if (arguments.json != "-" && arguments.csv != "-") {
+    fmt::print("{}", table_text(rows));
+  }
+  return 0;
+}
+
+int run_merge(const SweepArguments& arguments) {
+  Json merged;
+  std::vector<std::string> problems;
+  std::set<std::int64_t> seen;
+  std::vector<Json> rows;
+  for (const auto& file : arguments.merge) {
+    const Json part = Json::parse(read_text(file), nullptr, false);
+    if (part.is_discarded() || !part.is_object() || part.value("schema", "") != kSchema) {
+      problems.push_back(
+          fmt::format("{}: not a part written by `vitsim sweep --json`", file.string()));
+      continue;
+    }
+    if (merged.is_null()) {
+      merged = part;
+    } else if (part["vary"] != merged["vary"] || part["resolved"] != merged["resolved"] ||
+               part["configurations"] != merged["configurations"]) {
+      problems.push_back(fmt::format(
+          "{}: a part of another sweep than {}", file.string(), arguments.merge.front().string()));
+      continue;
+    }
+    for (const Json& row : part["rows"]) {
+      if (!seen.insert(row["index"].get<std::int64_t>()).second) {
+        problems.push_back(fmt::format(
+            "{}: configuration {} is in another part already", file.string(), row["index"].dump()));
+        break;
+      }
+      rows.push_back(row);
+    }
+  }
+  if (problems.empty() &&
+      static_cast<std::int64_t>(rows.size()) != merged["configurations"].get<std::int64_t>()) {
+    problems.push_back(fmt::format("{} of {} configurations are there: a part is missing",
+                                   rows.size(),
+                                   merged["configurations"].dump()));
+  }
+  if (!problems.empty()) {
+    throw UserError(std::move(problems));
+  }
+  std::ranges::sort(rows, {}, [](const Json& row) { return row["index"].get<std::int64_t>(); });
+  merged["rows"] = rows;
+  return print_sweep(arguments, merged);
+}
+
+int run_sweep(const SweepArguments& arguments) {
+  if (!arguments.merge.empty()) {
+    return run_merge(arguments);
+  }
+  if (arguments.input.file.empty() || arguments.vary.empty()) {
+    throw UserError("name a FILE and at least one --vary KEY=V1,V2,..., or parts to --merge");
+  }
+  const ThreadLimit limit(arguments.input.threads);
+  std::vector<VariedKey> keys;
+  Json vary;
+  for (const std::string& text : arguments.vary) {
+    keys.push_back(parse_varied_key(text));
+    vary[keys.back().key] = keys.back().values;
+  }
+  const auto [shard, shards] = parse_shard(arguments.shard);
+  std::vector<SweepRow> rows = sweep_rows(keys, shard, shards);
+  const std::string file_text = read_text(arguments.input.file);
+  const std::vector<Override> settings = arguments.input.overrides();
+  // The file itself must be sound; a configuration that is not says so in its row.
+  const Experiment base = experiment_from_text(file_text, arguments.input.file, settings);
+  const ProfileLibrary library(base.profiles);
+  const PredictOptions options{
+      .replicates = arguments.input.replicates, .seed = arguments.input.seed, .gains = false};
+  oneapi::tbb::parallel_for(std::size_t{0}, rows.size(), [&](std::size_t i) {
+    SweepRow& row = rows[i];
+    std::vector<Override> overrides = settings;
+    std::ranges::copy(overrides_of(keys, row), std::back_inserter(overrides));
+    try {
+      const Experiment experiment =
+          experiment_from_text(file_text, arguments.input.file, overrides);
+      row.report =
+          predict(resolve(experiment, load_profiles(experiment, library)), options).front();
+    } catch (const UserError& error) {
+      row.problem = error.problems().front();
+    }
+  });
+  const auto failed = std::ranges::count_if(rows, [](const SweepRow& row) { return !row.report; });
+  if (failed == static_cast<std::ptrdiff_t>(rows.size()) && !rows.empty()) {
+    throw UserError(rows.front().problem);
+  }
+  std::int64_t configurations = 1;
+  for (const VariedKey& key : keys) {
+    configurations *= static_cast<std::int64_t>(key.values.size());
+  }
+  Json sweep = {
+      {        "schema",                        kSchema},
+      {          "vary",                           vary},
+      {"configurations",                 configurations},
+      {      "resolved", Json::parse(resolved_text(base,options))},
+      {          "rows",                  Json::array()                              }
+  };
+  for (const SweepRow& row : rows) {
+    sweep["rows"].push_back(row_json(keys, row));
+  }
+  return print_sweep(arguments, sweep);
+}
+
+}  // namespace
+
+void add_sweep_command(CLI::App& app, Action& action) {
+  auto* command =
+      app.add_subcommand("sweep", "Predict every combination of the values of some keys");
+  auto arguments = std::make_shared<SweepArguments>();
+  add_prediction_input(*command, arguments->input);
+  command->get_option("FILE")->required(false);
+  command->add_option("--vary", arguments->vary, "A key and its values; may be given several times")
+      ->type_name("KEY=V1,V2,...")
+      ->allow_extra_args(false);
+  command->add_option("--shard", arguments->shard, "Only the i-th of n parts, for job arrays")
+      ->type_name("i/n");
+  command->add_option("--merge", arguments->merge, "Join the parts written by --shard ... --json")
+      ->type_name("PARTS");
+  command->add_option("--csv", arguments->csv, "Write the rows as CSV; - for standard output")
+      ->type_name("FILE");
+  command->add_option("--json", arguments->json, "Write the rows as JSON; - for standard output")
+      ->type_name("FILE");
+  command->footer(
+      "Examples:\n"
+      "  vitsim sweep configs/cluster/tesla-4gpu.json --vary training.micro_batch_per_gpu=8,16,32 "
+      "--vary training.gradient_accumulation_steps=1,2,4 --csv sweep.csv\n"
+      "  vitsim sweep FILE --vary training.epochs=1,2,3,4 --shard 1/2 --json part1.json\n"
+      "  vitsim sweep --merge part1.json part2.json --csv all.csv");
+  command->callback(
+      [arguments, &action] { action = [arguments] { return run_sweep(*arguments); }; });
+}
+
+}  // namespace vitsim
