@@ -1,9 +1,9 @@
 #include "models/distribution.h"
 
-#include <gtest/gtest.h>
-
 #include <array>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace vitsim {
 namespace {

@@ -1,9 +1,9 @@
 #include "calibrate/fit/fit.h"
 
+#include <cmath>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <cmath>
 
 #include "calibrate/fit/spread.h"
 #include "calibrate/fit/step_fit.h"
@@ -19,7 +19,7 @@ constexpr double kFastBackward = 0.110;
 constexpr double kSlowCompute = 0.700;
 constexpr double kOptimizer = 0.010;
 constexpr double kLoadPerSample = 1e-4;
-constexpr double kLatency = 2e-3;   // of a message from rank to rank
+constexpr double kLatency = 2e-3;  // of a message from rank to rank
 constexpr double kBandwidth = 1e9;
 constexpr std::int64_t kBatch = 16;
 constexpr std::int64_t kSteps = 40;
@@ -35,7 +35,8 @@ class Laboratory {
  public:
   /// Records a run; `logged` says whether rank 0's phases are in the log.
   void run(const std::string& name, const std::vector<std::string>& gpus, bool logged) {
-    RecordedRun run{.name = name, .cluster = "lab", .gpus = gpus, .model = *vit_variant("vit-b-16")};
+    RecordedRun run{
+        .name = name, .cluster = "lab", .gpus = gpus, .model = *vit_variant("vit-b-16")};
     run.micro_batch = {kBatch};
     run.epochs = kEpochs;
     run.samples = kBatch * kSteps * static_cast<std::int64_t>(gpus.size());
@@ -135,7 +136,8 @@ TEST(Fit, EpochsWithoutPhasesTellTheNetwork) {
   const Calibration calibration = fit(lab.measurement, {.leave_out = {}, .with_spread = false});
   const double message = std::ceil(4.0 * 86'567'656 / 2);
   const LinkPoint at = calibration.links.at("lab-ethernet").at(Bytes(message));
-  EXPECT_NEAR(2 * (2 * at.latency.value() + message / at.bandwidth.value()), ring(2), 0.02 * ring(2));
+  EXPECT_NEAR(
+      2 * (2 * at.latency.value() + message / at.bandwidth.value()), ring(2), 0.02 * ring(2));
 }
 
 TEST(Fit, OneStrangeRunDoesNotDragItsNeighbours) {

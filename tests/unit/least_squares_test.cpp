@@ -1,8 +1,8 @@
 #include "calibrate/fit/least_squares.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
+
+#include <gtest/gtest.h>
 
 namespace vitsim {
 namespace {

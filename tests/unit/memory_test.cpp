@@ -29,7 +29,8 @@ TEST(Memory, Fp32HoldsSixteenBytesPerParameter) {
       16 * activation_bytes_per_sample(*vit_variant("vit-b-16"), Precision::kFp32).value());
 }
 
-// fp16: 2 + 2, masters and moments 12; one sample's activations are less than the 8 transient bytes.
+// fp16: 2 + 2, masters and moments 12; one sample's activations are less than the 8 transient
+// bytes.
 TEST(Memory, Fp16AddsMastersAndTransients) {
   const auto parts =
       memory_parts(training(Precision::kFp16, GradientSync::kDeepspeedZero0), 2, 1, {});

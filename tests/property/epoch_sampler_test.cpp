@@ -1,0 +1,248 @@
+#include "sim/epoch_sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "models/distribution.h"
+#include "sim/noise.h"
+#include "sim/predict.h"
+#include "sim/random.h"
+#include "sim/step_time.h"
+
+namespace vitsim {
+namespace {
+
+GpuProfile gpu(const std::string& name, double forward_ms, const Spread& spread) {
+  GpuProfile profile{.name = name};
+  StepCurve curve{.model = *vit_variant("vit-ti-16")};
+  for (const std::int64_t batch : {4, 16}) {
+    const double share = static_cast<double>(batch) / 16;
+    curve.points.push_back({.micro_batch = batch,
+                            .data_load = milliseconds(1 * share),
+                            .forward = milliseconds(forward_ms * share),
+                            .backward = milliseconds(2 * forward_ms * share),
+                            .optimizer = milliseconds(3),
+                            .other = milliseconds(2),
+                            .count = 10});
+  }
+  profile.steps.push_back(curve);
+  profile.spread = spread;
+  return profile;
+}
+
+struct Cluster {
+  ProfileSet profiles;
+  Experiment experiment;
+};
+
+// `kinds` by rank, one GPU per node, equal links unless `uneven`.
+Cluster cluster(const std::vector<std::pair<std::string, double>>& ranks,
+                const Spread& spread,
+                GradientSync sync,
+                bool uneven = false) {
+  Cluster result;
+  for (const auto& [name, forward_ms] : ranks) {
+    result.profiles.gpus[name] = gpu(name, forward_ms, spread);
+    NodeSpec node{.name = "n" + std::to_string(result.experiment.cluster.nodes.size()),
+                  .gpus = {{.model = name}}};
+    if (uneven && result.experiment.cluster.nodes.empty()) {
+      node.nic = LinkSpec{.bandwidth = BytesPerSecond(2e8), .latency = microseconds(50)};
+    }
+    result.experiment.cluster.nodes.push_back(node);
+  }
+  result.experiment.cluster.network =
+      LinkSpec{.bandwidth = BytesPerSecond(1e9), .latency = microseconds(50)};
+  TrainingSpec& training = result.experiment.training;
+  training.model = *vit_variant("vit-ti-16");
+  training.dataset = {.name = "any", .samples = 1000};
+  training.micro_batch = {16};
+  training.epochs = 3;
+  training.gradient_sync = sync;
+  return result;
+}
+
+// The engine, step by step, without noise.
+double epoch_by_steps(const ResolvedExperiment& resolved) {
+  const Scenario& scenario = resolved.jobs.front();
+  const Network network(resolved.network);
+  std::vector<std::int64_t> ranks(scenario.ranks.size());
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    ranks[i] = static_cast<std::int64_t>(i);
+  }
+  StepSimulator simulator(network, ranks, sync_plan(scenario));
+  const StepWork full(scenario, scenario.plan.full);
+  const StepWork last(scenario, scenario.plan.last);
+  std::vector<Tick> starts(ranks.size(), 0);
+  for (std::int64_t step = 0; step < scenario.plan.steps; ++step) {
+    const bool is_last = step + 1 == scenario.plan.steps;
+    std::ranges::copy(simulator.run((is_last ? last : full).ranks(), starts).end, starts.begin());
+  }
+  return to_seconds(*std::ranges::max_element(starts)).value();
+}
+
+constexpr Spread kExact{.step_sigma = 0.0, .unit_sigma = 0.0, .run_sigma = 0.0};
+
+class SyncModes : public testing::TestWithParam<std::tuple<GradientSync, bool, int>> {};
+
+// With all spreads zero the prediction is the engine's own epoch.
+TEST_P(SyncModes, WithoutSpreadThePredictionIsTheEngineStepByStep) {
+  const auto [sync, uneven, world] = GetParam();
+  std::vector<std::pair<std::string, double>> ranks;
+  for (int rank = 0; rank < world; ++rank) {
+    ranks.emplace_back(rank % 3 == 1 ? "slow" : "fast", rank % 3 == 1 ? 25 : 10);
+  }
+  const Cluster lab = cluster(ranks, kExact, sync, uneven);
+  const ResolvedExperiment resolved = resolve(lab.experiment, lab.profiles);
+  const Report report = predict(resolved, {}).front();
+  const double epoch = epoch_by_steps(resolved);
+  // Overlapped and unequal steps settle over the first few steps of an epoch.
+  const bool settles = sync == GradientSync::kDdp || uneven;
+  EXPECT_NEAR(report.epoch_s.p50, epoch, epoch * (settles && world > 1 ? 0.01 : 1e-9));
+  ASSERT_TRUE(report.epoch_s.p05);
+  EXPECT_EQ(*report.epoch_s.p05, report.epoch_s.p50);
+  EXPECT_EQ(*report.epoch_s.p95, report.epoch_s.p50);
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         SyncModes,
+                         testing::Combine(testing::Values(GradientSync::kDdp,
+                                                          GradientSync::kDeepspeedZero0,
+                                                          GradientSync::kDeepspeedZero1),
+                                          testing::Bool(),
+                                          testing::Values(1, 2, 5)));
+
+// The short cut against what it cuts short: every rank's every step drawn by itself.
+TEST(EpochSampler, IntegralsGiveTheDistributionOfDrawnSteps) {
+  const Spread spread{.step_sigma = 0.03, .unit_sigma = 0.02, .run_sigma = 0.01, .run_degrees = 8};
+  const Cluster lab = cluster(
+      {
+          {"a",   10},
+          {"b", 10.2},
+          {"c",  9.5},
+          {"d",    6}
+  },
+      spread,
+      GradientSync::kDeepspeedZero0);
+  const ResolvedExperiment resolved = resolve(lab.experiment, lab.profiles);
+  const Scenario& scenario = resolved.jobs.front();
+  const Network network(resolved.network);
+  constexpr int kReplicates = 1500;
+  const Noise noise(scenario, 11, kReplicates);
+  const auto sampler = make_epoch_sampler(resolved, 0, network, noise);
+  const auto sync = blocking_sync(scenario, network);
+  ASSERT_TRUE(sync);
+  const auto full = rank_compute(scenario, scenario.plan.full);
+  const auto last = rank_compute(scenario, scenario.plan.last);
+
+  std::vector<double> by_integral;
+  std::vector<double> by_steps;
+  for (int replicate = 0; replicate < kReplicates; ++replicate) {
+    by_integral.push_back(sampler->sample(replicate).epoch_s.front());
+    double epoch = 0;
+    for (std::int64_t step = 0; step < scenario.plan.steps; ++step) {
+      const auto& compute = step + 1 == scenario.plan.steps ? last : full;
+      double slowest = 0;
+      for (std::size_t rank = 0; rank < compute.size(); ++rank) {
+        const double seconds =
+            compute[rank].before_s + compute[rank].optimizer_s + compute[rank].other_s;
+        slowest = std::max(slowest,
+                           seconds * noise.run_factor(noise.kind(rank), replicate) *
+                               noise.unit_factor(rank, replicate) *
+                               noise.step_factor(rank, replicate, step));
+      }
+      epoch += slowest + sync->reduce_s;
+    }
+    by_steps.push_back(epoch);
+  }
+  std::ranges::sort(by_integral);
+  std::ranges::sort(by_steps);
+  // Both share the run's and the GPUs' factors, so that only the steps' draws differ: quantiles
+  // must agree far closer than the spread of 2 %.
+  for (const double p : {0.05, 0.25, 0.5, 0.75, 0.95}) {
+    const double expected = quantile_of_sorted(by_steps, p);
+    EXPECT_NEAR(quantile_of_sorted(by_integral, p), expected, 0.002 * expected) << p;
+  }
+}
+
+TEST(EpochSampler, AFasterGpuNeverMakesASlowerEpoch) {
+  for (const GradientSync sync : {GradientSync::kDdp, GradientSync::kDeepspeedZero0}) {
+    double before = 1e9;
+    for (const double forward_ms : {30.0, 20.0, 12.0, 10.0, 7.0}) {
+      const Cluster lab = cluster(
+          {
+              {"a",         10},
+              {"b", forward_ms},
+              {"c",         10}
+      },
+          kExact,
+          sync,
+          sync == GradientSync::kDdp);
+      const double epoch = predict(resolve(lab.experiment, lab.profiles), {}).front().epoch_s.p50;
+      EXPECT_LE(epoch, before * (1 + 1e-9)) << forward_ms;
+      before = epoch;
+    }
+  }
+}
+
+TEST(EpochSampler, PermutingEqualRanksChangesNothing) {
+  const Spread spread{.step_sigma = 0.0, .unit_sigma = 0.0, .run_sigma = 0.02};
+  const auto epoch = [&](const std::vector<std::pair<std::string, double>>& ranks) {
+    const Cluster lab = cluster(ranks, spread, GradientSync::kDeepspeedZero0);
+    return predict(resolve(lab.experiment, lab.profiles), {}).front().epoch_s.p50;
+  };
+  EXPECT_NEAR(epoch({
+                  {"a", 10},
+                  {"b", 30},
+                  {"a", 10}
+  }),
+              epoch({{"b", 30}, {"a", 10}, {"a", 10}}),
+              1e-3);
+}
+
+// Unknown spread: no interval, and the report says so.
+TEST(EpochSampler, UnknownSpreadGivesNoInterval) {
+  const Cluster lab = cluster(
+      {
+          {"a", 10},
+          {"b", 12}
+  },
+      {},
+      GradientSync::kDeepspeedZero0);
+  const Report report = predict(resolve(lab.experiment, lab.profiles), {}).front();
+  EXPECT_FALSE(report.epoch_s.p05);
+  EXPECT_FALSE(report.epoch_s.p95);
+  EXPECT_TRUE(std::ranges::any_of(report.warnings, [](const std::string& warning) {
+    return warning.find("no interval") != std::string::npos;
+  }));
+}
+
+// gain_s: an epoch of the slow rank's cluster less one in which it is as fast as the median.
+TEST(EpochSampler, GainIsTheEpochWithoutTheStraggler) {
+  const Cluster lab = cluster(
+      {
+          {   "a", 10},
+          {"slow", 30},
+          {   "a", 10}
+  },
+      kExact,
+      GradientSync::kDeepspeedZero0);
+  const Report report = predict(resolve(lab.experiment, lab.profiles), {}).front();
+  const Cluster even = cluster(
+      {
+          {"a", 10},
+          {"a", 10},
+          {"a", 10}
+  },
+      kExact,
+      GradientSync::kDeepspeedZero0);
+  const Report faster = predict(resolve(even.experiment, even.profiles), {}).front();
+  EXPECT_NEAR(report.ranks[1].gain_s, report.epoch_s.p50 - faster.epoch_s.p50, 1e-6);
+  EXPECT_EQ(report.ranks[0].gain_s, 0);
+  EXPECT_EQ(report.ranks[1].late_share, 1);
+  EXPECT_NEAR(report.ranks[1].wait_s, 0, 1e-12);
+}
+
+}  // namespace
+}  // namespace vitsim
