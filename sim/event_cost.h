@@ -1,22 +1,24 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "models/report.h"
 #include "sim/scenario.h"
+#include "sim/step/run.h"
 
 namespace vitsim {
 
-/// What the cluster file's events do to one job.
+/// What the cluster file's events and its other jobs do to one job.
 struct EventEffect {
-  std::vector<double> epoch_s;   // what each epoch takes longer with all events
-  std::vector<EventCost> costs;  // what the run would take less without each one
+  std::vector<double> epoch_s;   // what each epoch takes longer than alone and undisturbed
+  std::vector<EventCost> costs;  // what the run would take less without each event
+  std::vector<std::string> notes;
 };
 
-/// Runs the job without noise, with all events, and without each of them in turn. Nothing where
-/// the file has no events.
-EventEffect event_effect(const ResolvedExperiment& resolved,
-                         std::size_t job,
-                         const Network& network);
+/// Runs all jobs without noise: alone and undisturbed, with all events, and without each event in
+/// turn. Jobs that share the network run event by event, together. Nothing where the file has
+/// neither events nor several jobs. By job.
+std::vector<EventEffect> event_effects(const ResolvedExperiment& resolved, const Network& network);
 
 }  // namespace vitsim

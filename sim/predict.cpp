@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 
 #include <fmt/format.h>
@@ -222,6 +223,7 @@ void check_physics(const Scenario& scenario, const Report& report) {
 Report predict_job(const ResolvedExperiment& resolved,
                    std::size_t job,
                    const Network& network,
+                   const EventEffect& events,
                    const PredictOptions& options) {
   const Scenario& scenario = resolved.jobs[job];
   const Noise noise(scenario, options.seed, options.replicates);
@@ -244,7 +246,7 @@ Report predict_job(const ResolvedExperiment& resolved,
                 .samples_per_epoch = scenario.plan.samples,
                 .basis = scenario.basis,
                 .warnings = scenario.warnings};
-  const EventEffect events = event_effect(resolved, job, network);
+  std::ranges::copy(events.notes, std::back_inserter(report.warnings));
   const double evaluation = evaluation_seconds(scenario, report.warnings);
   const double extra =
       static_cast<double>(scenario.training.epochs) * evaluation + checkpoint_seconds(scenario);
@@ -286,9 +288,10 @@ Report predict_job(const ResolvedExperiment& resolved,
 
 std::vector<Report> predict(const ResolvedExperiment& resolved, const PredictOptions& options) {
   const Network network(resolved.network);
+  const std::vector<EventEffect> effects = event_effects(resolved, network);
   std::vector<Report> reports;
   for (std::size_t job = 0; job < resolved.jobs.size(); ++job) {
-    reports.push_back(predict_job(resolved, job, network, options));
+    reports.push_back(predict_job(resolved, job, network, effects[job], options));
   }
   return reports;
 }

@@ -32,6 +32,7 @@ int run_application(int argc, const char* const* argv) {
   add_predict_command(app, action);
   add_scale_command(app, action);
   add_sweep_command(app, action);
+  add_collective_command(app, action);
   add_calibrate_command(app, action);
   try {
     app.parse(argc, argv);
