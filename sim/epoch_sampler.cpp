@@ -325,7 +325,7 @@ class SimulatedSampler final : public EpochSampler {
     const double calls = static_cast<double>(simulator_->plan().buckets.size());
     const double work = static_cast<double>(scenario_.ranks.size()) * std::max(1.0, calls) *
                         (simulator_->by_arrays() ? 1 : 100);
-    const int chains = static_cast<int>(std::clamp(1e5 / work, 3.0, 12.0));
+    const int chains = static_cast<int>(std::clamp(1e5 / work, 3.0, 6.0));
     std::vector<double> late(scenario_.ranks.size(), 0);
     for (int index = 0; index < chains; ++index) {
       std::vector<Tick> starts(scenario_.ranks.size(), 0);
