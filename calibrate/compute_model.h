@@ -40,8 +40,8 @@ class ComputeModel {
   Seconds other;        // per step
   Seconds epoch_start;  // per epoch
   double overlap_slowdown = 1;
-  Spread spread;        // model error included where the figures are not measured
-  Basis basis;          // `part` is left to the caller
+  Spread spread;  // model error included where the figures are not measured
+  Basis basis;    // `part` is left to the caller
   MemoryModel memory;
   std::optional<Bytes> capacity;
   std::string device_name;

@@ -17,7 +17,7 @@ struct RunOptions {
   std::optional<std::filesystem::path> resume;  // a run directory or its checkpoint
   std::filesystem::path out;                    // the run directory
   bool kineto = false;
-  bool check_replicas = false;                  // at the end: all ranks must hold the same bits
+  bool check_replicas = false;  // at the end: all ranks must hold the same bits
 };
 
 /// Trains. Every rank calls it with the same arguments. Throws UserError (also where only another

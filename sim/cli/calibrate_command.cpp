@@ -354,37 +354,38 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("calibrate", "Turn measurements into profiles");
   command->require_subcommand(1);
 
-  auto* import = command->add_subcommand("import", "Read logs into one measurement file");
+  // Not called `import`: clang-format 14 takes that for a module.
+  auto* importing = command->add_subcommand("import", "Read logs into one measurement file");
   auto import_arguments = std::make_shared<ImportArguments>();
   auto import_out = std::make_shared<std::string>("measurement.json");
-  add_import_arguments(*import, *import_arguments);
-  import->add_option("--out", *import_out, "Measurement to write")->capture_default_str();
-  import->footer(
+  add_import_arguments(*importing, *import_arguments);
+  importing->add_option("--out", *import_out, "Measurement to write")->capture_default_str();
+  importing->footer(
       "Example: vitsim calibrate import logs/*.log metrics.csv --cluster lab --out lab.json");
-  import->callback([=, &action] {
-    action = [=] { return run_import(*import_arguments, *import_out);
-};
-}  // namespace vitsim
-);
+  importing->callback([import_arguments, import_out, &action] {
+    action = [import_arguments, import_out] { return run_import(*import_arguments, *import_out); };
+  });
 
-auto* fit = command->add_subcommand("fit", "Fit GPU and link profiles");
-auto fit_arguments = std::make_shared<ImportArguments>();
-auto fit_out = std::make_shared<std::filesystem::path>("profiles");
-add_import_arguments(*fit, *fit_arguments);
-fit->add_option("--out", *fit_out, "Folder for the profiles")->capture_default_str();
-fit->footer("Example: vitsim calibrate fit lab.json --out profiles");
-fit->callback([=, &action] { action = [=] { return run_fit(*fit_arguments, *fit_out); }; });
+  auto* fit = command->add_subcommand("fit", "Fit GPU and link profiles");
+  auto fit_arguments = std::make_shared<ImportArguments>();
+  auto fit_out = std::make_shared<std::filesystem::path>("profiles");
+  add_import_arguments(*fit, *fit_arguments);
+  fit->add_option("--out", *fit_out, "Folder for the profiles")->capture_default_str();
+  fit->footer("Example: vitsim calibrate fit lab.json --out profiles");
+  fit->callback([fit_arguments, fit_out, &action] {
+    action = [fit_arguments, fit_out] { return run_fit(*fit_arguments, *fit_out); };
+  });
 
-auto* check = command->add_subcommand(
-    "check", "Refit without each run in turn and print how far its prediction falls");
-auto check_arguments = std::make_shared<ImportArguments>();
-auto check_json = std::make_shared<std::string>();
-add_import_arguments(*check, *check_arguments);
-check->add_option("--json", *check_json, "Write the errors as JSON; - for standard output");
-check->footer("Example: vitsim calibrate check lab.json");
-check->callback([=, &action] {
-  action = [=] { return run_check(*check_arguments, *check_json); };
-});
+  auto* check = command->add_subcommand(
+      "check", "Refit without each run in turn and print how far its prediction falls");
+  auto check_arguments = std::make_shared<ImportArguments>();
+  auto check_json = std::make_shared<std::string>();
+  add_import_arguments(*check, *check_arguments);
+  check->add_option("--json", *check_json, "Write the errors as JSON; - for standard output");
+  check->footer("Example: vitsim calibrate check lab.json");
+  check->callback([check_arguments, check_json, &action] {
+    action = [check_arguments, check_json] { return run_check(*check_arguments, *check_json); };
+  });
 }
 
 }  // namespace vitsim

@@ -1,9 +1,9 @@
 #include "sim/engine/clock.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <limits>
+
+#include <fmt/format.h>
 
 #include "models/error.h"
 

@@ -44,8 +44,8 @@ TEST(Buckets, OtherModels) {
   const auto large = sizes(*vit_variant("vit-l-16"));
   EXPECT_EQ(large.size(), 38U);
   EXPECT_NEAR(static_cast<double>(large[0]), 4.1e6, 5e4);
-  // The last norm's 2 x 4,096 B, fc2's bias 4,096 B and weight 16,777,216 B, fc1's bias 16,384 B and
-  // weight 16,777,216 B: the cap of 25 MiB is passed only by the last.
+  // The last norm's 2 x 4,096 B, fc2's bias 4,096 B and weight 16,777,216 B, fc1's bias 16,384 B
+  // and weight 16,777,216 B: the cap of 25 MiB is passed only by the last.
   EXPECT_EQ(large[1], 33'583'104);
   const auto tiny = sizes(cifar("vit-ti-16"));
   ASSERT_EQ(tiny.size(), 2U);

@@ -44,7 +44,9 @@ Measurement example() {
   return measurement;
 }
 
-Measurement read(const std::string& text) { return measurement_from_text(text, "m.json"); }
+Measurement read(const std::string& text) {
+  return measurement_from_text(text, "m.json");
+}
 
 std::string refusal(const std::string& text) {
   try {

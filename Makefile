@@ -1,0 +1,52 @@
+# The front door. Everything here is a thin cover over CMake presets and scripts/; none of it is
+# needed to build by hand: cmake --preset release && cmake --build build/release.
+
+JOBS ?= $(shell nproc)
+FILE ?= configs/cluster/tesla-5gpu.json
+
+.PHONY: help predict build test format format-check tidy asan fuzz bench install clean
+
+help:  ## Say what the targets do
+	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 15
+
+predict: build  ## Install what the CLI needs, build it, predict FILE (the five-GPU cluster)
+	build/release/vitsim predict $(FILE)
+
+build:  ## Install what the CLI needs and build build/release/vitsim
+	@scripts/install_dependencies.sh cli
+	@cmake --preset release > /dev/null
+	@cmake --build build/release -j $(JOBS)
+
+test:  ## Install what the tests need, build everything, run every test and check
+	@JOBS=$(JOBS) scripts/run_tests.sh
+
+format:  ## Format every source file
+	@scripts/format.sh
+
+format-check:  ## Fail if a source file is not formatted
+	@scripts/format.sh --check
+
+tidy:  ## Run clang-tidy on every source file
+	@cmake --preset test > /dev/null
+	@JOBS=$(JOBS) scripts/tidy.sh build/test
+
+asan:  ## Unit and property tests under the address and undefined-behaviour sanitizers
+	@cmake --preset asan > /dev/null
+	@cmake --build build/asan -j $(JOBS)
+	@ctest --preset asan -j $(JOBS)
+
+fuzz:  ## Run every fuzz target for a few seconds
+	@cmake --preset fuzz > /dev/null
+	@cmake --build build/fuzz -j $(JOBS)
+	@ctest --test-dir build/fuzz -L fuzz --output-on-failure
+
+bench:  ## Measure start-up times and run the benchmarks
+	@cmake --preset test > /dev/null
+	@cmake --build build/test -j $(JOBS)
+	@scripts/run_benchmarks.sh build/test
+
+install: build  ## Install the CLI, its data and its bash completion; DESTDIR and PREFIX as usual
+	@cmake --install build/release $(if $(PREFIX),--prefix $(PREFIX))
+
+clean:  ## Remove all build folders
+	@rm -rf build
