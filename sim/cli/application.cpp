@@ -1,11 +1,13 @@
 #include "sim/cli/application.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include "models/error.h"
+#include "models/words.h"
 #include "sim/cli/command.h"
 
 namespace vitsim {
@@ -16,6 +18,44 @@ int fail(int code, const std::string& message) {
   std::fflush(stdout);
   fmt::print(stderr, "vitsim: error: {}\n", message);
   return code;
+}
+
+// What the command line got wrong, in the words that it could have used.
+std::string command_line_problem(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;
+  std::string name = app.get_name();
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    name += " " + command->get_name();
+  }
+  std::vector<std::string> commands;
+  for (const CLI::App* known : command->get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(known->get_name());
+  }
+  std::vector<std::string> options;
+  for (const CLI::Option* option : command->get_options()) {
+    for (const std::string& known : option->get_lnames()) {
+      options.push_back("--" + known);
+    }
+  }
+  std::string problem = error.what();
+  const std::vector<std::string> unknown = app.remaining(true);
+  const auto option =
+      std::ranges::find_if(unknown, [](const std::string& word) { return word.starts_with('-'); });
+  if (option != unknown.end()) {
+    const std::string word = option->substr(0, option->find('='));
+    const auto nearest = nearest_word(word, options);
+    problem = fmt::format("unknown option {}{}",
+                          in_quotes(word),
+                          nearest ? fmt::format(" (did you mean \"{}\"?)", *nearest) : "");
+  } else if (!unknown.empty() && !commands.empty()) {
+    problem = fmt::format("unknown command {}{}",
+                          in_quotes(unknown.front()),
+                          did_you_mean(unknown.front(), commands));
+  } else if (!unknown.empty()) {
+    problem = fmt::format("unexpected argument {}", in_quotes(unknown.front()));
+  }
+  return fmt::format("{}; see {} --help", problem, name);
 }
 
 }  // namespace
@@ -34,11 +74,12 @@ int run_application(int argc, const char* const* argv) {
   add_sweep_command(app, action);
   add_collective_command(app, action);
   add_calibrate_command(app, action);
+  add_completion_command(app, action);
   try {
     app.parse(argc, argv);
     return action ? action() : 0;
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return error.get_exit_code() == 0 ? app.exit(error) : fail(2, command_line_problem(app, error));
   } catch (const UserError& error) {
     for (const std::string& problem : error.problems()) {
       fail(2, problem);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <limits>
 #include <map>
 
 #include <CLI/CLI.hpp>
@@ -81,10 +82,15 @@ void add_import_arguments(CLI::App& command, ImportArguments& arguments) {
   command.add_option("--gpus", arguments.gpus, "GPUs by rank, or one name for all")->delimiter(',');
   command.add_option("--model", arguments.model, "Model of logs that do not name it");
   command.add_option("--precision", arguments.precision, "Precision of logs that do not name it");
-  command.add_option("--micro-batch", arguments.micro_batch, "Micro-batch, or one by rank")
-      ->delimiter(',');
-  command.add_option("--samples", arguments.samples, "Samples per epoch");
-  command.add_option("--ranks", arguments.ranks, "Ranks of an AllReduce table");
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  whole_number(
+      *command.add_option("--micro-batch", arguments.micro_batch, "Micro-batch, or one by rank")
+           ->delimiter(','),
+      1,
+      kMost);
+  whole_number(*command.add_option("--samples", arguments.samples, "Samples per epoch"), 1, kMost);
+  whole_number(
+      *command.add_option("--ranks", arguments.ranks, "Ranks of an AllReduce table"), 1, kMost);
   command.add_flag("--one-node", arguments.one_node, "All GPUs are inside one machine");
 }
 

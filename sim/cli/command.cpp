@@ -1,6 +1,7 @@
 #include "sim/cli/command.h"
 
-#include <thread>
+#include <charconv>
+#include <limits>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -36,6 +37,20 @@ std::vector<Override> PredictionInput::overrides() const {
   return result;
 }
 
+void whole_number(CLI::Option& option, std::int64_t least, std::int64_t most) {
+  option.check(CLI::Validator(
+      [=](const std::string& text) {
+        std::int64_t value = 0;
+        const char* end = text.data() + text.size();
+        const auto [rest, problem] = std::from_chars(text.data(), end, value);
+        const bool good = problem == std::errc() && rest == end && value >= least && value <= most;
+        return good ? std::string()
+                    : fmt::format("{} is not a whole number from {} to {}", text, least, most);
+      },
+      std::string()));
+  option.type_name("N");
+}
+
 void add_prediction_input(CLI::App& command, PredictionInput& input) {
   command
       .add_option("FILE", input.file, "Cluster and training, e.g. configs/cluster/tesla-5gpu.json")
@@ -43,13 +58,19 @@ void add_prediction_input(CLI::App& command, PredictionInput& input) {
   command.add_option("--set", input.settings, "Set a key of the file, e.g. training.epochs=3")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  command.add_option("--seed", input.seed, "Seed of the replicates")->capture_default_str();
-  command.add_option("--replicates", input.replicates, "Real runs to sample for the interval")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  command.add_option("--threads", input.threads, "Threads to use; 0 means all cores")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
+  whole_number(
+      *command.add_option("--seed", input.seed, "Seed of the replicates")->capture_default_str(),
+      0,
+      std::numeric_limits<std::int64_t>::max());
+  whole_number(
+      *command.add_option("--replicates", input.replicates, "Real runs to sample for the interval")
+           ->capture_default_str(),
+      1,
+      1'000'000);
+  whole_number(*command.add_option("--threads", input.threads, "Threads to use; 0 means all cores")
+                    ->capture_default_str(),
+               0,
+               4096);
 }
 
 void write_output(const std::string& target, std::string_view text) {

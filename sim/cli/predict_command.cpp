@@ -64,9 +64,11 @@ void add_predict_command(CLI::App& app, Action& action) {
       ->add_option(
           "--trace", arguments->trace, "Write a timeline of the first steps for ui.perfetto.dev")
       ->type_name("FILE");
-  command->add_option("--trace-steps", arguments->trace_steps, "Steps in the timeline")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
+  whole_number(
+      *command->add_option("--trace-steps", arguments->trace_steps, "Steps in the timeline")
+           ->capture_default_str(),
+      1,
+      100'000);
   command->footer(
       "Example: vitsim predict configs/cluster/tesla-5gpu.json --set training.epochs=3");
   command->callback(

@@ -122,9 +122,11 @@ void add_scale_command(CLI::App& app, Action& action) {
       app.add_subcommand("scale", "Strong or weak scaling over the cluster's first GPUs");
   auto arguments = std::make_shared<ScaleArguments>();
   add_prediction_input(*command, arguments->input);
-  command->add_option("--gpus", arguments->gpus, "Numbers of GPUs; default 1, 2, 4, ... all")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+  whole_number(
+      *command->add_option("--gpus", arguments->gpus, "Numbers of GPUs; default 1, 2, 4, ... all")
+           ->delimiter(','),
+      1,
+      1'000'000'000);
   auto* strong =
       command->add_flag("--strong", arguments->strong, "The data set stays (the default)");
   command->add_flag("--weak", arguments->weak, "The data per rank stays as in the whole cluster")
