@@ -397,7 +397,8 @@ std::vector<LeftOutModel> leave_models_out(const Measurement& measurement,
         continue;
       }
       const auto curves = fit_curves(others->second, prior_bandwidth(options, gpu));
-      const auto report = [&, gpu = gpu](const char* what, const PassObservation& pass, double seconds) {
+      const auto report = [&, gpu = gpu](
+                              const char* what, const PassObservation& pass, double seconds) {
         errors.push_back({.gpu = gpu,
                           .what = what,
                           .model = pass.model.name,
