@@ -255,8 +255,11 @@ double weighted_log_sigma(const std::vector<Efficiency>& all) {
     sum += one.weight * deviation * deviation;
     weights += one.weight;
   }
+  // Few GPUs cannot know how far another falls: shrunk to a prior worth four of them.
+  constexpr double kPriorGpus = 4;
   const auto n = static_cast<double>(all.size());
-  return n < 2 ? kSheetError : std::sqrt(sum / weights * (n + 1) / (n - 1));
+  const double own = n < 2 ? 0 : sum / weights * (n + 1) / (n - 1);
+  return std::sqrt((n * own + kPriorGpus * kSheetError * kSheetError) / (n + kPriorGpus));
 }
 
 // Loading takes the CPU, not the GPU: what calibrated machines showed, per sample.
@@ -408,6 +411,60 @@ std::unique_ptr<ComputeModel> from_curves(const GpuProfile& profile,
   return model;
 }
 
+// What another precision brings relative to its peak, as GPUs calibrated in both show.
+double precision_efficiency(Precision from, Precision to, const ProfileSet& profiles) {
+  std::vector<double> ratios;
+  for (const auto& [name, profile] : profiles.gpus) {
+    const auto sheet = profiles.sheets.find(name);
+    const auto before = pass_curves(profile, from);
+    const auto after = pass_curves(profile, to);
+    if (sheet != profiles.sheets.end() && before && after) {
+      const double peaks = peak_flops(sheet->second, to) / peak_flops(sheet->second, from);
+      ratios.push_back(after->forward.flops_per_s / before->forward.flops_per_s / peaks);
+    }
+  }
+  return ratios.empty() ? 1 : median(ratios);
+}
+
+// This GPU's own curves in another precision. Where the hardware has no faster arithmetic for the
+// wanted one (no tensor cores), both take as long.
+std::unique_ptr<ComputeModel> from_other_precision(const GpuProfile& profile,
+                                                   const GpuSheet& sheet,
+                                                   const TrainingSpec& training,
+                                                   const ProfileSet& profiles) {
+  for (const Precision precision : substitutes(training.precision)) {
+    auto passes = pass_curves(profile, precision);
+    if (precision == training.precision || !passes) {
+      continue;
+    }
+    const double anchor = anchor_of(profile, *passes, precision);
+    const double peaks = peak_flops(sheet, training.precision) / peak_flops(sheet, precision);
+    const bool same_arithmetic = std::abs(peaks - 1) < 0.05;
+    const double faster =
+        same_arithmetic ? 1 : peaks * precision_efficiency(precision, training.precision, profiles);
+    for (OperatorCurve* curve : {&passes->forward, &passes->backward}) {
+      curve->precision = training.precision;
+      curve->flops_per_s = curve->flops_per_s * faster;
+    }
+    auto model =
+        std::make_unique<CurveModel>(training.model, *passes, anchor, typical_load(profiles));
+    set_curve_extras(
+        *model, training, find_optimizer(profile, training.precision), sheet.memory_bandwidth);
+    const double error = same_arithmetic ? kPrecisionError / 2 : kPrecisionError;
+    model->spread = profile.spread;
+    widen(model->spread, error);
+    model->basis = {.kind = "data-sheet",
+                    .detail = fmt::format("this GPU was measured in {}, not in {}: scaled by the "
+                                          "peaks of its data sheet{}",
+                                          name(precision),
+                                          name(training.precision),
+                                          same_arithmetic ? ", which are equal" : ""),
+                    .error = error};
+    return model;
+  }
+  return nullptr;
+}
+
 std::unique_ptr<ComputeModel> from_sheet(const std::string& gpu,
                                          const GpuSheet& sheet,
                                          const TrainingSpec& training,
@@ -448,10 +505,11 @@ std::unique_ptr<ComputeModel> from_sheet(const std::string& gpu,
         .kind = "data-sheet",
         .detail = fmt::format(
             "nothing was measured on a {} in {}: its data sheet times "
-            "what {} calibrated GPUs reach of theirs{}",
+            "what {} calibrated GPU{} of theirs{}",
             gpu,
             name(training.precision),
             all.size(),
+            all.size() == 1 ? " reaches" : "s reach",
             precision == training.precision ? "" : fmt::format(" in {}", name(precision))),
         .error = error};
     return model;
@@ -525,7 +583,12 @@ std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
                             gpu,
                             name(training.precision)));
     }
-    model = from_sheet(gpu, sheet->second, training, profiles);
+    if (profile != profiles.gpus.end()) {
+      model = from_other_precision(profile->second, sheet->second, training, profiles);
+    }
+    if (!model) {
+      model = from_sheet(gpu, sheet->second, training, profiles);
+    }
   }
   if (profile != profiles.gpus.end()) {
     model->epoch_start = profile->second.epoch_start;
