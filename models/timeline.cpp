@@ -4,6 +4,7 @@
 #include <fstream>
 #include <limits>
 #include <set>
+#include <sstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -91,6 +92,30 @@ Span read_span(const Field& field) {
   return span;
 }
 
+Timeline read_lines(std::istream& input, const std::string& origin) {
+  Timeline timeline;
+  Problems problems;
+  DocumentOptions options{.bytes = 65'536, .values = 64, .depth = 4, .first_line = 0};
+  for (std::string line; std::getline(input, line) && !problems.full();) {
+    ++options.first_line;
+    if (line.empty()) {
+      continue;
+    }
+    try {
+      Problems in_line;
+      const Document document = Document::parse(line, origin, in_line, options);
+      timeline.spans.push_back(read_span(Field(document, in_line)));
+      in_line.throw_if_any();
+    } catch (const UserError& error) {
+      for (const std::string& problem : error.problems()) {
+        problems.add(problem);
+      }
+    }
+  }
+  problems.throw_if_any();
+  return timeline;
+}
+
 }  // namespace
 
 void write_perfetto(const std::filesystem::path& file, const std::vector<Timeline>& timelines) {
@@ -166,27 +191,12 @@ Timeline read_timeline_lines(const std::filesystem::path& file) {
   if (!input) {
     throw UserError(fmt::format("{}: cannot be read", file.string()));
   }
-  Timeline timeline;
-  Problems problems;
-  DocumentOptions options{.bytes = 65'536, .values = 64, .depth = 4, .first_line = 0};
-  for (std::string line; std::getline(input, line) && !problems.full();) {
-    ++options.first_line;
-    if (line.empty()) {
-      continue;
-    }
-    try {
-      Problems in_line;
-      const Document document = Document::parse(line, file.string(), in_line, options);
-      timeline.spans.push_back(read_span(Field(document, in_line)));
-      in_line.throw_if_any();
-    } catch (const UserError& error) {
-      for (const std::string& problem : error.problems()) {
-        problems.add(problem);
-      }
-    }
-  }
-  problems.throw_if_any();
-  return timeline;
+  return read_lines(input, file.string());
+}
+
+Timeline timeline_from_text(std::string_view text, const std::string& origin) {
+  std::istringstream input{std::string(text)};
+  return read_lines(input, origin);
 }
 
 }  // namespace vitsim

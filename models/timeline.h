@@ -47,5 +47,6 @@ void write_perfetto(const std::filesystem::path& file, const std::vector<Timelin
 /// are cut or wrong.
 void write_timeline_lines(const std::filesystem::path& file, const Timeline& timeline);
 Timeline read_timeline_lines(const std::filesystem::path& file);
+Timeline timeline_from_text(std::string_view text, const std::string& origin);
 
 }  // namespace vitsim

@@ -1,0 +1,23 @@
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "models/deepspeed_config.h"
+#include "models/error.h"
+
+// Any bytes are a DeepSpeed configuration or a user's mistake; a right batch triple is positive.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  try {
+    vitsim::Problems problems;
+    std::vector<std::string> warnings;
+    const auto config = vitsim::deepspeed_config_from_text(text, "ds.json", 4, problems, warnings);
+    problems.throw_if_any();
+    VITSIM_CHECK(config.micro_batch->value, >=, 1);
+    if (config.accumulation) {
+      VITSIM_CHECK(config.accumulation->value, >=, 1);
+    }
+  } catch (const vitsim::UserError&) {
+  }
+  return 0;
+}
