@@ -36,9 +36,7 @@ asan:  ## Unit and property tests under the address and undefined-behaviour sani
 	@ctest --preset asan -j $(JOBS)
 
 fuzz:  ## Run every fuzz target for a few seconds
-	@cmake --preset fuzz > /dev/null
-	@cmake --build build/fuzz -j $(JOBS)
-	@ctest --test-dir build/fuzz -L fuzz --output-on-failure
+	@tests/fuzz/run.sh 5
 
 bench:  ## Measure start-up times and run the benchmarks
 	@cmake --preset test > /dev/null

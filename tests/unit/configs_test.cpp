@@ -33,6 +33,24 @@ TEST(Configs, EveryClusterIsRight) {
   }
 }
 
+TEST(Configs, EveryNameIsThatOfAShippedPart) {
+  const ProfileLibrary library;
+  const auto known_link = [&](const std::optional<LinkSpec>& link) {
+    return !link || !link->profile || library.link(*link->profile).has_value();
+  };
+  for (const auto& file : json_files("cluster")) {
+    const ClusterSpec cluster = read_experiment(file).cluster;
+    EXPECT_TRUE(known_link(cluster.network)) << file;
+    EXPECT_TRUE(known_link(cluster.intra_node)) << file;
+    for (const NodeSpec& node : cluster.nodes) {
+      EXPECT_TRUE(known_link(node.nic) && known_link(node.intra_node)) << file;
+      for (const GpuSpec& gpu : node.gpus) {
+        EXPECT_TRUE(library.gpu(gpu.model) || library.sheet(gpu.model)) << gpu.where;
+      }
+    }
+  }
+}
+
 TEST(Configs, EveryPartIsRightAndNamedLikeItsFile) {
   for (const char* folder : {"gpus", "profiles"}) {
     for (const auto& file : json_files(folder)) {
