@@ -106,7 +106,7 @@ std::optional<std::int64_t> Field::integer(std::int64_t least, std::int64_t most
   } else if (const auto* const real = std::get_if<double>(&value_->value)) {
     // 1e6 is a whole number to whoever writes it.
     if (*real != std::floor(*real)) {
-      wrong_kind("a whole number");
+      problem(fmt::format("{} is not a whole number", *real));
       return std::nullopt;
     }
     if (std::abs(*real) > 9e15) {

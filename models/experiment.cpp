@@ -232,7 +232,8 @@ void read_profiles(const Field& field, Experiment& experiment) {
 Experiment read_document(Document& document,
                          Problems& problems,
                          const std::filesystem::path& file,
-                         const std::vector<Override>& overrides) {
+                         const std::vector<Override>& overrides,
+                         const FurtherProblems& further = {}) {
   for (const Override& change : overrides) {
     document.set(change.key, change.value, promote, problems);
   }
@@ -272,6 +273,11 @@ Experiment read_document(Document& document,
     read_profiles(*profiles, experiment);
   }
   object.finish();
+  if (!problems.empty() && further) {
+    for (std::string& problem : further(experiment)) {
+      problems.add(std::move(problem));
+    }
+  }
   problems.throw_if_any();
   return experiment;
 }
@@ -279,10 +285,11 @@ Experiment read_document(Document& document,
 }  // namespace
 
 Experiment read_experiment(const std::filesystem::path& file,
-                           const std::vector<Override>& overrides) {
+                           const std::vector<Override>& overrides,
+                           const FurtherProblems& further) {
   Problems problems;
   Document document = Document::read(file, problems);
-  return read_document(document, problems, file, overrides);
+  return read_document(document, problems, file, overrides, further);
 }
 
 Experiment experiment_from_text(std::string_view text,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -52,11 +53,17 @@ struct Override {
   std::string value;  // JSON where it parses as JSON, else a string
 };
 
+/// Problems that reading alone cannot see, e.g. names of GPUs that nobody knows. Asked only where
+/// the file has problems already, so that all are reported at once; the experiment may be
+/// incomplete.
+using FurtherProblems = std::function<std::vector<std::string>(const Experiment&)>;
+
 /// Reads and checks a cluster file. Throws `UserError` with every problem of the file at once, each
 /// with file, line, JSON path and, where a word is unknown, the nearest known one. Names of GPUs
 /// and profiles are not resolved here.
 Experiment read_experiment(const std::filesystem::path& file,
-                           const std::vector<Override>& overrides = {});
+                           const std::vector<Override>& overrides = {},
+                           const FurtherProblems& further = {});
 
 /// The same for the text of a file; paths inside are relative to `file`'s folder.
 Experiment experiment_from_text(std::string_view text,

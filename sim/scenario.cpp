@@ -259,7 +259,7 @@ Scenario make_job(const ClusterSpec& cluster,
 ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& library) {
   ProfileSet set;
   std::vector<std::string> problems;
-  std::set<std::string> bad;
+  std::set<std::string> bad = {""};  // reported by the reader
   bool need_others = false;
   for (const NodeSpec& node : experiment.cluster.nodes) {
     for (const GpuSpec& gpu : node.gpus) {

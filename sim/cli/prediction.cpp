@@ -2,12 +2,30 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/error.h"
 #include "models/resolved.h"
 
 namespace vitsim {
 
+namespace {
+
+std::vector<std::string> unknown_names(const Experiment& experiment) {
+  try {
+    (void)load_profiles(experiment, ProfileLibrary(experiment.profiles));
+  } catch (const UserError& error) {
+    return error.problems();
+  }
+  return {};
+}
+
+}  // namespace
+
+Experiment read_input(const PredictionInput& input) {
+  return read_experiment(input.file, input.overrides(), unknown_names);
+}
+
 ResolvedExperiment load(const PredictionInput& input) {
-  return resolve_with_library(read_experiment(input.file, input.overrides()));
+  return resolve_with_library(read_input(input));
 }
 
 ResolvedExperiment resolve_with_library(const Experiment& experiment) {

@@ -8,6 +8,10 @@
 
 namespace vitsim {
 
+/// Reads the file with its overrides. Unknown GPUs and link profiles are reported beside the file's
+/// other problems, or else by `load_profiles`.
+Experiment read_input(const PredictionInput& input);
+
 /// Reads the file with its overrides, finds all profiles and resolves every name.
 ResolvedExperiment load(const PredictionInput& input);
 

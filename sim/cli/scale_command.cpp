@@ -25,7 +25,7 @@ struct ScaleArguments {
 
 int run_scale(const ScaleArguments& arguments) {
   const ThreadLimit limit(arguments.input.threads);
-  Experiment experiment = read_experiment(arguments.input.file, arguments.input.overrides());
+  Experiment experiment = read_input(arguments.input);
   const ProfileSet profiles = load_profiles(experiment, ProfileLibrary(experiment.profiles));
   if (arguments.fastest_first) {
     experiment = fastest_first(experiment, profiles);

@@ -131,7 +131,7 @@ TEST(Experiment, EveryKindOfMistakeIsFound) {
       {                   "\"count\": 3",                          "\"count\": 0",            "tesla.json:5: /cluster/nodes/1/count: 0 is out of range"},
       {                   "\"count\": 3",                   "\"count\": 10000000",                   "/cluster/nodes/1/count: 10000000 is out of range"},
       {                   "\"count\": 3",                    "\"count\": 1000000",                  "makes 1000001 GPUs; a cluster has at most 1000000"},
-      {                   "\"count\": 3",                        "\"count\": 1.5",                               "must be a whole number, not a number"},
+      {                   "\"count\": 3",                        "\"count\": 1.5",                                          "1.5 is not a whole number"},
       {                      "\"older\"",                               "\"old\"",                      "node \"old\" has the name of /cluster/nodes/0"},
       {                      "\"older\"",                             "\"box-1\"",                    "node \"box-1\" has the name of /cluster/nodes/1"},
       {                     "\"10Gbps\"",                           "\"-10Gbps\"",       "/cluster/network/bandwidth: \"-10Gbps\" must not be negative"},
