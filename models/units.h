@@ -23,6 +23,7 @@ class Quantity {
     return value_;
   }
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes what the compiler writes for a 0.
   constexpr auto operator<=>(const Quantity&) const = default;
 
   constexpr Quantity operator-() const { return Quantity(-value_); }

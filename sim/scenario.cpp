@@ -173,7 +173,7 @@ void describe_links(Scenario& scenario,
                                kPcie3Bandwidth.value() * 1e-9,
                                kPcie3Latency.value() * 1e6),
          .error = std::nullopt});
-    scenario.warnings.push_back(
+    scenario.warnings.emplace_back(
         "the path between the node's GPUs is not calibrated: PCIe 3.0 x16 is assumed");
   }
 }

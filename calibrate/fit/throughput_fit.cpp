@@ -344,7 +344,7 @@ void fit_throughput(const Measurement& measurement,
                     Calibration& calibration) {
   std::map<std::string, Observations> by_gpu = throughput_samples(measurement);
   for (const auto& [gpu, seen] : by_gpu) {
-    calibration.gpus[gpu].provenance.sources.push_back("throughput samples");
+    calibration.gpus[gpu].provenance.sources.emplace_back("throughput samples");
   }
   for (const auto& [gpu, profile] : calibration.gpus) {
     add_fitted_steps(profile, by_gpu[gpu]);

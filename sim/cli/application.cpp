@@ -1,7 +1,10 @@
 #include "sim/cli/application.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <system_error>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -77,7 +80,11 @@ int run_application(int argc, const char* const* argv) {
   add_completion_command(app, action);
   try {
     app.parse(argc, argv);
-    return action ? action() : 0;
+    const int code = action ? action() : 0;
+    if (std::fflush(stdout) != 0) {
+      return fail(3, fmt::format("standard output: {}", std::strerror(errno)));
+    }
+    return code;
   } catch (const CLI::ParseError& error) {
     return error.get_exit_code() == 0 ? app.exit(error) : fail(2, command_line_problem(app, error));
   } catch (const UserError& error) {
@@ -91,6 +98,9 @@ int run_application(int argc, const char* const* argv) {
     return fail(70, fmt::format("internal: {}; please report it", error.what()));
   } catch (const std::bad_alloc&) {
     return fail(3, "out of memory");
+  } catch (const std::system_error& error) {
+    return fail(
+        3, fmt::format("{}{}", std::ferror(stdout) != 0 ? "standard output: " : "", error.what()));
   } catch (const std::exception& error) {
     return fail(70, fmt::format("internal: {}; please report it", error.what()));
   }

@@ -209,13 +209,8 @@ struct MeanError {
 std::string check_text(const CalibrationCheck& check) {
   std::string text =
       "Each run predicted by a fit that has not seen it: median epoch (or step) in seconds\n\n";
-  text += fmt::format("{:<42}{:>11}{:>11}{:>9}  {:<24}{}\n",
-                      "run",
-                      "measured",
-                      "predicted",
-                      "error",
-                      "90 % interval",
-                      "");
+  text += fmt::format(
+      "{:<42}{:>11}{:>11}{:>9}  {}\n", "run", "measured", "predicted", "error", "90 % interval");
   MeanError all;
   std::map<std::string, MeanError> groups;
   std::map<std::string, double> widths;
@@ -228,12 +223,13 @@ std::string check_text(const CalibrationCheck& check) {
     groups[run.group].add(run.error());
     widths[run.group] = std::max(widths[run.group], run.half_width());
     inside += run.inside() ? 1 : 0;
-    text += fmt::format("{:<42}{:>11.4g}{:>11.4g}{:>+8.2f} %  {:<24}{}\n",
+    text += fmt::format("{:<42}{:>11.4g}{:>11.4g}{:>+8.2f} %  {:<{}}{}\n",
                         run.run,
                         run.measured_s,
                         run.predicted_s,
                         100 * run.error(),
                         run.p05_s ? fmt::format("{:.4g} to {:.4g}", *run.p05_s, *run.p95_s) : "-",
+                        run.inside() ? 0 : 24,
                         run.inside() ? "" : "outside");
   }
   for (const RunCheck& run : check.runs) {

@@ -64,10 +64,11 @@ void append_phases(std::string& text, const Report& report) {
   for (const PhaseRow& row : rows) {
     const auto bar =
         static_cast<std::size_t>(std::clamp(std::lround(40 * row.seconds / step), 0L, 40L));
-    text += fmt::format("  {:<20}{:>12}{:>9}  {}\n",
+    text += fmt::format("  {:<20}{:>12}{:>9}{}{}\n",
                         row.name,
                         precise(row.seconds),
                         percent(row.seconds / step),
+                        bar == 0 ? "" : "  ",
                         std::string(bar, '#'));
   }
   const double hidden = report.phases.gradient_all_reduce_s - report.exposed_communication_s;

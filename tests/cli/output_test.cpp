@@ -106,7 +106,7 @@ TEST(Output, FilesAreWhole) {
 }
 
 TEST(Output, HasNoSpacesAtTheEndsOfLines) {
-  for (const std::string& command : {"predict", "scale"}) {
+  for (const char* command : {"predict", "scale"}) {
     const ProgramRun run = run_vitsim({command, kTesla});
     EXPECT_EQ(run.output.find(" \n"), std::string::npos) << run.output;
   }
