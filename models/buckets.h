@@ -16,8 +16,8 @@ struct GradientBucket {
 };
 
 /// DDP's defaults: c10d's kDefaultFirstBucketBytes and kDefaultBucketBytesCap.
-inline constexpr std::int64_t kFirstBucketCap = 1024 * 1024;
-inline constexpr std::int64_t kBucketCap = 25 * 1024 * 1024;
+inline constexpr std::int64_t kFirstBucketCap = std::int64_t{1024} * 1024;
+inline constexpr std::int64_t kBucketCap = std::int64_t{25} * 1024 * 1024;
 
 /// The buckets of c10d's Reducer after its rebuild: gradients in ready order (the reverse of
 /// registration), a bucket closed as soon as its size reaches the cap; tensors are never split.

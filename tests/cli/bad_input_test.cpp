@@ -117,9 +117,8 @@ TEST_F(BadInput, EveryMistakeNamesFileLinePathAndNearestWord) {
   };
   for (const Mistake& mistake : mistakes) {
     EXPECT_THAT(errors_of(with(mistake.old_text, mistake.new_text)),
-                HasSubstr("lab.json" + (mistake.message.starts_with(":") ? mistake.message : "")))
+                HasSubstr((mistake.message.starts_with(":") ? "lab.json" : "") + mistake.message))
         << mistake.new_text;
-    EXPECT_THAT(errors_of(with(mistake.old_text, mistake.new_text)), HasSubstr(mistake.message));
   }
 }
 
@@ -187,7 +186,7 @@ TEST_F(BadInput, LogsThatCannotBeRead) {
   EXPECT_THAT(import("novel.log", "It was a dark and stormy night.\n"), HasSubstr("novel.log"));
   EXPECT_THAT(import("binary.log", std::string("\0\1\2\3", 4)), HasSubstr("binary.log"));
   EXPECT_THAT(import("m.json", R"({"schema": "vitsim-measurement/2"})"),
-              HasSubstr("m.json:1: /schema: schema \"vitsim-measurement/2\" is newer"));
+              HasSubstr("m.json: schema \"vitsim-measurement/2\" is of another vitsim"));
 }
 
 // A log cut in the middle of a line still has all the steps before it.

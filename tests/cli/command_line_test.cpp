@@ -44,7 +44,7 @@ TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
       {                       {"scale", kTesla, "--gpus", "0"},                 "--gpus: 0 is not a whole number from 1 "},
       {                     {"scale", kTesla, "--gpus", "1,x"},                 "--gpus: x is not a whole number from 1 "},
       {                     {"scale", kTesla, "--gpus", "1,6"},                     "6 GPUs asked for: the cluster has 5"},
-      {                {"scale", kTesla, "--weak", "--strong"},                                "--weak excludes --strong"},
+      {                {"scale", kTesla, "--weak", "--strong"},                                "--strong excludes --weak"},
       {                 {"calibrate", "import", "no-such.log"},                                             "no-such.log"},
       {                                 {"completion", "fish"},                                      "fish not in {bash}"},
   };
