@@ -190,7 +190,7 @@ class ConfigReader {
 
   /// The key's value; Hugging Face's "auto" is a problem and counts as absent.
   static std::optional<Field> present(ObjectReader& object, std::string_view key) {
-    const auto field = object.find(key);
+    auto field = object.find(key);
     if (field && field->is_string() && field->any_text() == "auto") {
       field->problem("\"auto\" is filled in by Hugging Face's Trainer; write the value itself");
       return std::nullopt;

@@ -204,7 +204,7 @@ std::string human(Seconds duration) {
     return fmt::format("{} min {} s", seconds / 60, seconds % 60);
   }
   const auto minutes = std::llround(s / 60);
-  if (minutes < 24 * 60) {
+  if (minutes / 60 < 24) {
     return fmt::format("{} h {} min", minutes / 60, minutes % 60);
   }
   const auto hours = std::llround(s / 3600);
