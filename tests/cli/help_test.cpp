@@ -73,7 +73,7 @@ TEST(Help, OfEveryCommandHasAnExampleOfThatCommand) {
     const ProgramRun run = run_vitsim(words);
     EXPECT_EQ(run.exit_code, 0) << name;
     EXPECT_THAT(run.errors, IsEmpty()) << name;
-    const auto example = run.output.find("Example:");
+    const auto example = run.output.find("Example");
     ASSERT_NE(example, std::string::npos) << name;
     EXPECT_THAT(run.output.substr(example), HasSubstr(name + " "));
   }
