@@ -7,9 +7,11 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "models/cluster_reader.h"
 #include "models/document_reader.h"
+#include "models/resolved.h"
 #include "models/training_reader.h"
 #include "models/words.h"
 
@@ -282,6 +284,21 @@ Experiment read_document(Document& document,
   return experiment;
 }
 
+const DocumentValue* member(const DocumentValue& value, std::string_view key) {
+  const auto* object = std::get_if<DocumentValue::Object>(&value.value);
+  if (object == nullptr) {
+    return nullptr;
+  }
+  const auto found = std::ranges::find(*object, key, &DocumentMember::key);
+  return found == object->end() ? nullptr : &found->value;
+}
+
+// What `resolved` wrote states the world size, which no person writes.
+bool is_resolved(const DocumentValue& root) {
+  const DocumentValue* cluster = member(root, "cluster");
+  return cluster != nullptr && member(*cluster, "world_size") != nullptr;
+}
+
 }  // namespace
 
 Experiment read_experiment(const std::filesystem::path& file,
@@ -289,6 +306,14 @@ Experiment read_experiment(const std::filesystem::path& file,
                            const FurtherProblems& further) {
   Problems problems;
   Document document = Document::read(file, problems);
+  if (is_resolved(document.root())) {
+    const std::string text = as_written(to_json(document.root())).dump(2);
+    document = Document::parse(text, file.string(), problems);
+    // Its paths are those of the program that wrote it, not relative to the run directory.
+    Experiment experiment = read_document(document, problems, {}, overrides, further);
+    experiment.file = file;
+    return experiment;
+  }
   return read_document(document, problems, file, overrides, further);
 }
 

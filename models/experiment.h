@@ -60,7 +60,7 @@ using FurtherProblems = std::function<std::vector<std::string>(const Experiment&
 
 /// Reads and checks a cluster file. Throws `UserError` with every problem of the file at once, each
 /// with file, line, JSON path and, where a word is unknown, the nearest known one. Names of GPUs
-/// and profiles are not resolved here.
+/// and profiles are not resolved here. Takes a run directory's resolved.json too.
 Experiment read_experiment(const std::filesystem::path& file,
                            const std::vector<Override>& overrides = {},
                            const FurtherProblems& further = {});

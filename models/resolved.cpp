@@ -1,5 +1,6 @@
 #include "models/resolved.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace vitsim {
@@ -196,7 +197,63 @@ Json json_of(const EventSpec& event) {
   return json;
 }
 
+// Replaces `key_s` or the like by `key` with text of 17 digits, which is the same double again.
+void give_unit(Json& object, const std::string& plain, const std::string& key, const char* unit) {
+  const auto found = object.find(plain);
+  if (found == object.end()) {
+    return;
+  }
+  if (found->is_number()) {
+    object[key] = fmt::format("{:.17g}{}", found->get<double>(), unit);
+  }
+  object.erase(plain);
+}
+
+// Drops nulls, which say that something is absent, everywhere.
+void drop_nulls(Json& json) {
+  if (json.is_object()) {
+    for (auto entry = json.begin(); entry != json.end();) {
+      entry = entry->is_null() ? json.erase(entry) : std::next(entry);
+    }
+  }
+  if (json.is_structured()) {
+    for (Json& value : json) {
+      drop_nulls(value);
+    }
+  }
+}
+
+void write_units(Json& json) {
+  if (json.is_object()) {
+    give_unit(json, "bandwidth_bytes_per_s", "bandwidth", "B/s");
+    give_unit(json, "latency_s", "latency", "s");
+    give_unit(json, "from_s", "from", "s");
+    give_unit(json, "to_s", "to", "s");
+    give_unit(json, "start_s", "start", "s");
+    give_unit(json, "cost_s", "cost", "s");
+    for (const char* derived : {"world_size", "assumed", "deepspeed_config", "loss_scale"}) {
+      json.erase(derived);
+    }
+  }
+  if (json.is_structured()) {
+    for (Json& value : json) {
+      write_units(value);
+    }
+  }
+}
+
 }  // namespace
+
+nlohmann::json as_written(nlohmann::json resolved) {
+  Json& cluster = resolved["cluster"];
+  if (const auto path = cluster.find("intra_node");
+      path != cluster.end() && path->is_object() && path->value("assumed", false)) {
+    cluster.erase(path);
+  }
+  drop_nulls(resolved);
+  write_units(resolved);
+  return resolved;
+}
 
 nlohmann::json resolved(const Experiment& experiment) {
   Json json = {

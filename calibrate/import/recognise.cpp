@@ -101,7 +101,15 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
         "train_micro_batch_size_per_gpu",
         "zero_optimization",
         "wall_clock_breakdown"};
+    static constexpr std::array<std::string_view, 4> kProfiler = {
+        "schemaVersion", "deviceProperties", "distributedInfo", "baseTimeNanoseconds"};
     if (text == "traceEvents") {
+      // Other programs, and this one's timelines, write traces of the same form.
+      if (std::ranges::none_of(kProfiler,
+                               [&](std::string_view mark) { return keys_.contains(mark); })) {
+        error = "a trace, but not of the PyTorch profiler: it states no device and no rank";
+        return false;
+      }
       kind = FileKind::kKinetoTrace;
     } else if (std::ranges::find(kConfiguration, text) != kConfiguration.end()) {
       kind = FileKind::kDeepspeedConfig;
@@ -113,7 +121,7 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) override {
-    error = e.what();
+    error = fmt::format("JSON that is cut or damaged: {}", e.what());
     return false;
   }
 
@@ -130,7 +138,7 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
 
   int depth_ = 0;
   std::string key_;
-  std::set<std::string> keys_;
+  std::set<std::string, std::less<>> keys_;
 };
 
 std::variant<FileKind, std::string> recognise_json(const std::filesystem::path& file) {
@@ -143,7 +151,7 @@ std::variant<FileKind, std::string> recognise_json(const std::filesystem::path& 
     return *listener.kind;
   }
   if (!listener.error.empty()) {
-    return "JSON that is cut or damaged: " + listener.error;
+    return listener.error;
   }
   if (!listener.schema.empty()) {
     return fmt::format("a file of schema \"{}\", which holds no measurement", listener.schema);

@@ -99,6 +99,7 @@ struct RankStep {
   std::map<Phase, std::vector<const Span*>> phases;
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
+  bool warm_up = false;
 };
 
 /// By rank, then by step.
@@ -118,6 +119,7 @@ Steps steps_of(const Timeline& timeline) {
     const auto [at, fresh] = steps[span.rank].try_emplace(span.step);
     RankStep& step = at->second;
     step.phases[span.phase].push_back(&span);
+    step.warm_up = step.warm_up || span.warm_up;
     // The loader works ahead, in the shadow of other steps.
     if (span.stream != Stream::kLoader) {
       const bool first = step.end_ns == 0 && step.begin_ns == 0;
@@ -126,6 +128,13 @@ Steps steps_of(const Timeline& timeline) {
     }
   }
   return steps;
+}
+
+/// Steps that the trainer calls warm-up, or the usual number where it calls none so.
+std::int64_t warm_up_steps(const std::map<std::int64_t, RankStep>& steps) {
+  const auto count =
+      std::ranges::count_if(steps, [](const auto& entry) { return entry.second.warm_up; });
+  return count > 0 ? count : std::min(kWarmUpSteps, std::ssize(steps));
 }
 
 void add_phases(const Steps& steps, Piece& piece) {
@@ -162,14 +171,20 @@ void add_phases(const Steps& steps, Piece& piece) {
         column.push_back(sum);
       }
     }
-    const auto accumulation = static_cast<std::int64_t>(most_micro_steps);
+    const std::int64_t warm_up = warm_up_steps(by_step);
+    const auto add = [&, rank = rank](
+                         std::string_view what, std::vector<double> seconds, std::size_t per_step) {
+      Sample sample = rank_sample(std::string(what), rank, std::move(seconds));
+      sample.warm_up =
+          std::min(warm_up * static_cast<std::int64_t>(per_step), std::ssize(sample.seconds));
+      piece.samples.push_back(std::move(sample));
+    };
     for (const Phase phase : kPhases) {
       if (std::ranges::any_of(columns[phase], [](double seconds) { return seconds > 0; })) {
-        piece.samples.push_back(
-            rank_sample(std::string(name(phase)), rank, std::move(columns[phase]), accumulation));
+        add(name(phase), std::move(columns[phase]), most_micro_steps);
       }
     }
-    piece.samples.push_back(rank_sample("step", rank, std::move(whole)));
+    add("step", std::move(whole), 1);
   }
 }
 

@@ -166,6 +166,9 @@ TEST_F(Import, ReadsARunDirectory) {
               Pointwise(DoubleEq(), std::vector<double>{0.0085, 0.0086}));
   std::map<double, std::vector<double>> reductions;
   for (const Sample& sample : measurement.samples) {
+    if (sample.what == "forward") {
+      EXPECT_EQ(sample.warm_up, 2);  // the first step's two micro-steps
+    }
     if (sample.what == "all_reduce") {
       EXPECT_EQ(sample.number.at("ranks"), 2);
       reductions[sample.number.at("bytes")] = sample.seconds;
@@ -217,6 +220,7 @@ TEST_F(Import, RefusesTheUnknownWithTheReasonAndWhatIsAccepted) {
                                         file("table.csv", "a,b\n1,2\n"),
                                         file("profile.json", R"({"schema": "vitsim-profile/1"})"),
                                         file("cut.json", R"({"name": "x", )"),
+                                        file("trace.json", R"({"traceEvents": []})"),
                                         folder_ / "absent"});
   EXPECT_THAT(problems, HasSubstr("empty.log: an empty file"));
   EXPECT_THAT(problems, HasSubstr("blank.csv: a file of blanks"));
@@ -224,6 +228,7 @@ TEST_F(Import, RefusesTheUnknownWithTheReasonAndWhatIsAccepted) {
   EXPECT_THAT(problems, HasSubstr("table.csv: text with neither"));
   EXPECT_THAT(problems, HasSubstr("\"vitsim-profile/1\", which holds no measurement"));
   EXPECT_THAT(problems, HasSubstr("cut.json: JSON that is cut or damaged"));
+  EXPECT_THAT(problems, HasSubstr("trace.json: a trace, but not of the PyTorch profiler"));
   EXPECT_THAT(problems, HasSubstr("absent: no such file or folder"));
   EXPECT_THAT(problems, HasSubstr("accepted are: a DeepSpeed log"));
 }

@@ -1,5 +1,8 @@
 #include "models/resolved.h"
 
+#include <filesystem>
+#include <fstream>
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -33,6 +36,43 @@ TEST(Resolved, HoldsEveryParameterAfterDefaults) {
   EXPECT_EQ(training["seed"], 1);
   EXPECT_TRUE(training["schedule"].is_null());
   EXPECT_EQ(json["events"][0]["to_s"], 2);
+}
+
+// What a run directory states is read back as the same experiment, to the last digit.
+TEST(Resolved, IsReadBackAsTheSameExperiment) {
+  const auto folder = std::filesystem::path(VITSIM_SOURCE_DIR) / "configs/cluster";
+  const auto file = std::filesystem::temp_directory_path() / "vitsim_resolved_test.json";
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".json") {
+      continue;
+    }
+    SCOPED_TRACE(entry.path());
+    nlohmann::json once = resolved(read_experiment(entry.path()));
+    std::ofstream(file) << once.dump(2);
+    nlohmann::json again = resolved(read_experiment(file));
+    // The configuration is not read a second time: its figures are there.
+    const auto forget_one = [](nlohmann::json& training) {
+      training.erase("deepspeed_config");
+      training.erase("loss_scale");
+    };
+    const auto forget = [&](nlohmann::json& json) {
+      if (json.contains("training")) {
+        forget_one(json["training"]);
+      }
+      if (json.contains("jobs")) {
+        for (nlohmann::json& job : json["jobs"]) {
+          forget_one(job["training"]);
+        }
+      }
+    };
+    forget(once);
+    forget(again);
+    EXPECT_EQ(once, again);
+    ++files;
+  }
+  EXPECT_GE(files, 10U);
+  std::filesystem::remove(file);
 }
 
 }  // namespace
