@@ -35,6 +35,7 @@ const std::vector<TableMark>& table_marks() {
       {      FileKind::kRankClock,              {"microstep", "total_ms"}},
       { FileKind::kAllReduceTable,              {"bytes", "allreduce_ms"}},
       {   FileKind::kRunDirectory,   {"epoch", "train_s", "images_per_s"}},
+      {   FileKind::kRunDirectory,   {"step", "epoch", "loss", "skipped"}},
   };
   return marks;
 }

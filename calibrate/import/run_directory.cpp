@@ -189,6 +189,9 @@ void add_phases(const Steps& steps, Piece& piece) {
 }
 
 void add_reductions(const Steps& steps, Piece& piece) {
+  if (steps.size() < 2) {
+    return;
+  }
   // Step and order within it, to bytes and shortest duration.
   std::map<std::pair<std::int64_t, std::size_t>, std::pair<std::int64_t, double>> shortest;
   for (const auto& [rank, by_step] : steps) {
