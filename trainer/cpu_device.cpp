@@ -42,6 +42,10 @@ class CpuDevice : public Device {
     return precision != Precision::kTf32;
   }
 
+  [[nodiscard]] bool supports(AllReduceAlgorithm algorithm) const override {
+    return algorithm == AllReduceAlgorithm::kRing || algorithm == AllReduceAlgorithm::kOpenMpi;
+  }
+
   c10::intrusive_ptr<c10d::Backend> connect(int /*rank*/,
                                             int /*size*/,
                                             AllReduceAlgorithm /*algorithm*/,

@@ -49,6 +49,7 @@ class Device {
   [[nodiscard]] virtual std::string name() const = 0;
 
   [[nodiscard]] virtual bool supports(Precision precision) const = 0;
+  [[nodiscard]] virtual bool supports(AllReduceAlgorithm algorithm) const = 0;
 
   /// Collectives between devices of this kind; none where the CPU's serve.
   /// `port` is that of rank 0's store, which listens on `host`.

@@ -18,6 +18,7 @@ struct Slice {
   at::Tensor weight;
   at::Tensor gradient;
   std::size_t parameter = 0;  // which one, in the model's order
+  std::int64_t offset = 0;    // of the first element within that parameter
 };
 
 /// Sums a vector over the ranks that share a parameter's slices, in place.

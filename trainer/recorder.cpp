@@ -18,7 +18,7 @@ Recorder::Scope::~Scope() {
 }
 
 void Recorder::begin_step(std::int64_t step, bool warm_up, bool full) {
-  step_ = {.step = step, .warm_up = warm_up, .full = full};
+  step_ = {.rank = rank_, .step = step, .warm_up = warm_up, .full = full};
   step_begin_ = device_.mark();
   device_.take_communication();  // those outside of steps are not a step's
 }

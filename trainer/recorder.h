@@ -6,18 +6,10 @@
 
 #include "models/timeline.h"
 #include "trainer/device.h"
+#include "trainer/measured_report.h"
 #include "trainer/watchdog.h"
 
 namespace vitsim {
-
-/// Begin and end of one step of one rank.
-struct StepTime {
-  std::int64_t step = 0;
-  std::int64_t begin_ns = 0;
-  std::int64_t end_ns = 0;
-  bool warm_up = false;
-  bool full = true;
-};
 
 /// Writes down what this rank does when. Costs two clock readings (or CUDA events) a phase; the
 /// device is synchronised once, at the end of a step.

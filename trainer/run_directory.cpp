@@ -1,5 +1,8 @@
 #include "trainer/run_directory.h"
 
+#include <cinttypes>
+#include <cstdio>
+#include <fstream>
 #include <system_error>
 #include <utility>
 
@@ -51,9 +54,32 @@ void RunDirectory::write_steps(const std::vector<StepRow>& rows) const {
   std::string text = "step,epoch,loss,lr,skipped\n";
   for (const StepRow& row : rows) {
     text += fmt::format(
-        "{},{},{:.17g},{:.9g},{}\n", row.step, row.epoch, row.loss, row.lr, row.skipped ? 1 : 0);
+        "{},{},{:.17g},{:.17g},{}\n", row.step, row.epoch, row.loss, row.lr, row.skipped ? 1 : 0);
   }
   write_file_atomically(path_ / "steps.csv", text);
+}
+
+std::vector<StepRow> read_steps(const std::filesystem::path& file, std::int64_t step) {
+  std::vector<StepRow> rows;
+  std::ifstream input(file);
+  std::string line;
+  std::getline(input, line);  // the heading
+  while (std::getline(input, line)) {
+    StepRow row;
+    int skipped = 0;
+    if (std::sscanf(line.c_str(),
+                    "%" SCNd64 ",%" SCNd64 ",%lf,%lf,%d",
+                    &row.step,
+                    &row.epoch,
+                    &row.loss,
+                    &row.lr,
+                    &skipped) == 5 &&
+        row.step < step) {
+      row.skipped = skipped != 0;
+      rows.push_back(row);
+    }
+  }
+  return rows;
 }
 
 }  // namespace vitsim

@@ -45,4 +45,7 @@ class RunDirectory {
   std::filesystem::path path_;
 };
 
+/// The lines of a steps.csv that come before `step`; none where there is no such file.
+std::vector<StepRow> read_steps(const std::filesystem::path& file, std::int64_t step);
+
 }  // namespace vitsim

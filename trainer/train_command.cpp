@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <thread>
@@ -10,6 +11,7 @@
 
 #include <ATen/Parallel.h>
 #include <CLI/CLI.hpp>
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "models/error.h"
@@ -26,6 +28,7 @@ struct Arguments {
   std::filesystem::path file;
   std::vector<Override> overrides;
   RunOptions run;
+  std::optional<std::int64_t> hang_timeout_s;
 };
 
 // Throws CLI::ParseError, which also carries --help.
@@ -45,11 +48,27 @@ Arguments parse(int argc, const char* const* argv) {
   app.add_option("--resume", resume, "run directory, or checkpoint, to continue from");
   app.add_option("--out", out, "run directory (default: a new one under outputs/)");
   app.add_flag("--kineto", arguments.run.kineto, "also write PyTorch's own profiler trace");
+  app.add_option("--loader-workers",
+                 arguments.run.loader_workers,
+                 "threads that load and decode images, per rank")
+      ->check(CLI::Range(1, 256));
+  bool stop_on_unreadable = false;
+  app.add_flag("--stop-on-unreadable",
+               stop_on_unreadable,
+               "stop at an image that cannot be read (default: count it, take another)");
+  app.add_option("--hang-timeout",
+                 arguments.hang_timeout_s,
+                 "seconds without progress after which the job is ended (default: by the run's own "
+                 "pace)")
+      ->check(CLI::PositiveNumber);
   app.add_flag("--check-replicas",
                arguments.run.check_replicas,
                "at the end, fail unless all ranks hold the same bits");
   app.parse(argc, argv);
 
+  if (stop_on_unreadable) {
+    arguments.run.on_unreadable = OnUnreadable::kStop;
+  }
   arguments.file = file;
   for (const std::string& set : sets) {
     const std::size_t equals = set.find('=');
@@ -82,6 +101,58 @@ void share_cores(const MpiSession& session) {
   }
 }
 
+std::optional<std::chrono::seconds> seconds(const std::optional<std::int64_t>& value) {
+  return value ? std::optional(std::chrono::seconds(*value)) : std::nullopt;
+}
+
+// A new directory under outputs/, or the one that is resumed. Ranks agree on rank 0's clock.
+void name_run_directory(Arguments& arguments, const Experiment& experiment, const MpiSession& session) {
+  if (!arguments.run.out.empty()) {
+    return;
+  }
+  if (arguments.run.resume && std::filesystem::exists(*arguments.run.resume / "resolved.json")) {
+    arguments.run.out = *arguments.run.resume;
+    return;
+  }
+  std::time_t now = std::time(nullptr);
+  broadcast_from_first(session, &now, sizeof(now));
+  std::tm local{};
+  localtime_r(&now, &local);
+  arguments.run.out = std::filesystem::path("outputs") /
+                      fmt::format("{:%Y%m%d-%H%M%S}-{}-{}",
+                                  local,
+                                  experiment.training.model.name,
+                                  name(experiment.training.gradient_sync));
+}
+
+// What this device and its collectives cannot do. Throws UserError.
+void check_support(const Experiment& experiment, const Device& device) {
+  std::vector<std::string> problems;
+  const TrainingSpec& training = experiment.training;
+  if (!device.supports(training.precision)) {
+    problems.push_back(fmt::format("{}: {} has no arithmetic for training.precision {}",
+                                   experiment.file.string(),
+                                   device.name(),
+                                   name(training.precision)));
+  }
+  if (!device.supports(training.all_reduce)) {
+    problems.push_back(fmt::format(
+        "{}: training.all_reduce {} can be predicted, but not run on {}; {}",
+        experiment.file.string(),
+        name(training.all_reduce),
+        device.name(),
+        device.torch_device().is_cpu() ? "ring and open-mpi can" : "ring, tree and nccl can"));
+  }
+  if (!experiment.jobs.empty()) {
+    problems.push_back(fmt::format("{}: a file with jobs can be predicted, not trained: give one "
+                                   "file a job",
+                                   experiment.file.string()));
+  }
+  if (!problems.empty()) {
+    throw UserError(problems);
+  }
+}
+
 int run(int argc, const char* const* argv, const MpiSession& session) {
   Arguments arguments;
   Experiment experiment;
@@ -110,11 +181,21 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
     return *exit_now == 0 ? 0 : 2;
   }
   share_cores(session);
-  Watchdog watchdog;
+  name_run_directory(arguments, experiment, session);
+
+  Watchdog watchdog(session, seconds(arguments.hang_timeout_s));
   Communication communication(session, experiment.training.all_reduce, {});
+  watchdog.watch_collectives(communication.worker());
   const auto device = make_cpu_device(communication.cpu());
-  communication.connect(*device, experiment.training.all_reduce);
-  train(experiment, arguments.run, session, communication, *device, watchdog);
+  try {
+    communication.on_every_rank([&] { check_support(experiment, *device); });
+    communication.connect(*device, experiment.training.all_reduce);
+    train(experiment, arguments.run, session, communication, *device, watchdog);
+  } catch (...) {
+    watchdog.leave();  // all ranks agreed to stop
+    throw;
+  }
+  watchdog.leave();
   return 0;
 }
 

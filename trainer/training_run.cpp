@@ -1,19 +1,35 @@
+// One training from its file to its report: a loop of epochs, each a loop of steps. The step itself
+// is step/train_step.cpp.
 #include "trainer/training_run.h"
 
+#include <algorithm>
+#include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
 
 #include "models/epoch.h"
 #include "models/error.h"
+#include "models/resolved.h"
+#include "trainer/banner.h"
+#include "trainer/checkpoint.h"
 #include "trainer/data/loader.h"
+#include "trainer/evaluate.h"
 #include "trainer/loss_scale.h"
+#include "trainer/measured_report.h"
 #include "trainer/model.h"
+#include "trainer/profiler.h"
+#include "trainer/progress_line.h"
 #include "trainer/recorder.h"
 #include "trainer/run_directory.h"
+#include "trainer/run_record.h"
 #include "trainer/schedule.h"
 #include "trainer/step/train_step.h"
 
@@ -21,7 +37,9 @@ namespace vitsim {
 
 namespace {
 
+// The Reducer builds its buckets anew in the second step, and allocators settle by the third.
 constexpr std::int64_t kWarmUpSteps = 3;
+constexpr std::int64_t kProfiledSteps = 3;
 constexpr std::size_t kBroadcastBytes = 250 << 20;
 
 at::ScalarType model_type(Precision precision) {
@@ -35,6 +53,10 @@ at::ScalarType model_type(Precision precision) {
   }
 }
 
+bool needs_loss_scale(Precision precision) {
+  return precision == Precision::kFp16 || precision == Precision::kAmpFp16;
+}
+
 class Run {
  public:
   Run(const Experiment& experiment,
@@ -43,19 +65,27 @@ class Run {
       Communication& communication,
       Device& device,
       Watchdog& watchdog)
-      : training_(experiment.training),
+      : experiment_(experiment),
+        training_(experiment.training),
         options_(options),
         session_(session),
         communication_(communication),
         device_(device),
-        dataset_(open_dataset(training_, Split::kTrain)),
-        plan_(plan_epoch(
-            subset_samples(counted_samples(training_, *dataset_), training_.dataset.fraction),
-            session.size(),
-            training_.micro_batch,
-            training_.accumulation)),
-        model_(training_.model, training_.seed),
-        recorder_(device, watchdog, session.rank()) {
+        watchdog_(watchdog),
+        loader_options_{.workers = options.loader_workers,
+                        .pin_memory = !device.torch_device().is_cpu()},
+        model_(training_.model, training_.seed) {
+    communication_.on_every_rank([&] {
+      dataset_ = open_dataset(training_, Split::kTrain, options.on_unreadable);
+      if (training_.evaluate) {
+        test_set_ = open_dataset(training_, Split::kTest, options.on_unreadable);
+      }
+    });
+    plan_ = plan_epoch(
+        subset_samples(counted_samples(training_, *dataset_), training_.dataset.fraction),
+        session.size(),
+        training_.micro_batch,
+        training_.accumulation);
     model_.convert(device.torch_device(), model_type(training_.precision));
     {
       const at::NoGradGuard no_grad;
@@ -68,98 +98,296 @@ class Run {
                                 reducer_->slices(),
                                 model_.parameters().size(),
                                 [this](at::Tensor& values) { reducer_->sum_over_shards(values); });
-    if (training_.precision == Precision::kFp16 || training_.precision == Precision::kAmpFp16) {
+    if (needs_loss_scale(training_.precision)) {
       loss_scale_.emplace(training_.loss_scale);
     }
+    if (options.resume) {
+      resume(*options.resume);
+    }
+    first_step_ = progress_.steps;
+    total_steps_ = std::min(progress_.steps - progress_.step_in_epoch +
+                                (training_.epochs - progress_.epoch) * plan_.steps,
+                            options.steps.value_or(std::numeric_limits<std::int64_t>::max()));
+    communication_.on_every_rank([&] {
+      if (session_.rank() == 0) {
+        directory_.emplace(options.out);
+        directory_->write_resolved(resolved(experiment_).dump(2) + "\n");
+      }
+    });
+    if (options.kineto) {
+      profiler_.emplace(options.out / "kineto" / fmt::format("rank-{}.json", session.rank()),
+                        session.rank(),
+                        session.size(),
+                        !device.torch_device().is_cpu(),
+                        first_step_ + kWarmUpSteps,
+                        std::min(first_step_ + kWarmUpSteps + kProfiledSteps, total_steps_) - 1);
+    }
+    communication_.barrier();
+    recorder_.emplace(device, watchdog, session.rank());
+    record_.emplace(experiment_, plan_);
     step_.emplace(training_,
                   model_,
                   *reducer_,
                   *optimizer_,
                   loss_scale_ ? &*loss_scale_ : nullptr,
                   device_,
-                  recorder_);
+                  *recorder_);
   }
 
   void run() {
-    for (std::int64_t epoch = 0; epoch < training_.epochs; ++epoch) {
-      train_epoch(epoch);
-      if (session_.rank() == 0) {
-        RunDirectory(options_.out).write_steps(rows_);
-      }
+    if (session_.rank() == 0) {
+      fmt::print("{}\n", banner(resolved(experiment_), facts()));
     }
-    if (options_.check_replicas) {
-      check_replicas();
+    progress_line_.emplace(training_.epochs, total_steps_, output_is_terminal());
+    while (progress_.epoch < training_.epochs && progress_.steps < total_steps_) {
+      train_epoch();
     }
+    watchdog_.enter(progress_.steps, Phase::kOther);
+    finish();
   }
 
  private:
-  void train_epoch(std::int64_t epoch) {
-    const auto loader =
-        start_epoch(*dataset_, training_, plan_, session_.rank(), session_.size(), epoch, 0);
-    std::vector<double> losses;
-    for (std::int64_t step = 0; step < plan_.steps; ++step) {
-      const std::int64_t global = epoch * plan_.steps + step;
-      const bool short_step = step + 1 == plan_.steps && plan_.last_is_short();
-      const auto& shapes = short_step ? plan_.last : plan_.full;
-      std::int64_t joined = 0;
-      for (const StepShape& shape : shapes) {
-        joined += shape.samples();
+  void train_epoch() {
+    const std::int64_t begin_ns = recorder_->now_ns();
+    const double elapsed_before_s = progress_.elapsed_s;
+    const auto loader = start_epoch(*dataset_,
+                                    training_,
+                                    plan_,
+                                    session_.rank(),
+                                    session_.size(),
+                                    progress_.epoch,
+                                    progress_.step_in_epoch,
+                                    loader_options_);
+    while (progress_.step_in_epoch < plan_.steps && progress_.steps < total_steps_) {
+      train_step(*loader);
+      progress_.elapsed_s =
+          elapsed_before_s + static_cast<double>(recorder_->now_ns() - begin_ns) * 1e-9;
+      const bool epoch_ends = progress_.step_in_epoch == plan_.steps;
+      if (training_.checkpoint && training_.checkpoint->every > 0 && !epoch_ends &&
+          progress_.steps % training_.checkpoint->every == 0) {
+        flush_losses();
+        save();
       }
-      recorder_.begin_step(global, global < kWarmUpSteps, !short_step);
-      const double lr = learning_rate(training_.optimizer,
-                                      training_.schedule,
-                                      optimizer_->updates(),
-                                      training_.epochs * plan_.steps);
-      const StepResult result =
-          step_->run(*loader, shapes[static_cast<std::size_t>(session_.rank())], joined, lr);
-      losses.push_back(result.loss);
-      rows_.push_back({.step = global, .epoch = epoch, .lr = lr, .skipped = result.skipped});
     }
-    communication_.sum(losses);
-    for (std::size_t i = 0; i < losses.size(); ++i) {
-      rows_[rows_.size() - losses.size() + i].loss = losses[i];
-    }
-    if (session_.rank() == 0) {
-      fmt::print("epoch {}: loss {:.4f}\n", epoch, losses.back());
+    timed(Phase::kEpochBarrier, [&] { communication_.barrier(); });
+    flush_losses();
+    if (progress_.step_in_epoch == plan_.steps) {
+      end_epoch(elapsed_before_s + static_cast<double>(recorder_->now_ns() - begin_ns) * 1e-9);
+    } else if (training_.checkpoint) {
+      save();  // stopped by --steps
     }
   }
 
-  // Every rank tells a fingerprint of its weights (FNV-1a over their bytes).
-  void check_replicas() {
-    std::uint64_t fingerprint = 0xcbf29ce484222325;
-    for (const at::Tensor& parameter : model_.parameters()) {
-      const at::Tensor bytes = parameter.detach().cpu().contiguous().view(-1).view(at::kByte);
-      for (std::int64_t i = 0; i < bytes.numel(); ++i) {
-        fingerprint = (fingerprint ^ bytes.const_data_ptr<std::uint8_t>()[i]) * 0x100000001b3;
-      }
+  void train_step(EpochLoader& loader) {
+    const bool short_step = progress_.step_in_epoch + 1 == plan_.steps && plan_.last_is_short();
+    const auto& shapes = short_step ? plan_.last : plan_.full;
+    const std::int64_t joined = std::accumulate(
+        shapes.begin(), shapes.end(), std::int64_t{0}, [](std::int64_t sum, const StepShape& shape) {
+          return sum + shape.samples();
+        });
+    const StepShape& mine = shapes[static_cast<std::size_t>(session_.rank())];
+    const double lr = learning_rate(training_.optimizer,
+                                    training_.schedule,
+                                    optimizer_->updates(),
+                                    training_.epochs * plan_.steps);
+    if (profiler_) {
+      profiler_->begin_step(progress_.steps);
     }
-    const std::vector<std::int64_t> mine = {static_cast<std::int64_t>(fingerprint)};
-    const auto all = communication_.gather(mine);
-    for (std::size_t rank = 1; rank < all.size(); ++rank) {
-      if (all[rank] != all[0]) {
-        throw DeviceError(fmt::format("ranks 0 and {} do not hold the same weights", rank));
-      }
+    recorder_->begin_step(
+        progress_.steps, progress_.steps < first_step_ + kWarmUpSteps, !short_step);
+    const StepResult result = step_->run(loader, mine, joined, lr);
+    if (profiler_) {
+      profiler_->end_step(progress_.steps);
     }
-    if (session_.rank() == 0) {
-      fmt::print("replicas are equal\n");
+    rows_.push_back({.step = progress_.steps,
+                     .epoch = progress_.epoch,
+                     .lr = lr,
+                     .skipped = result.skipped});
+    pending_losses_.push_back(result.loss);
+    pending_samples_.push_back(joined);
+    ++progress_.steps;
+    ++progress_.step_in_epoch;
+    progress_.samples_in_epoch += joined;
+    if (session_.rank() == 0 && mine.samples() > 0) {
+      progress_line_->step(progress_.epoch,
+                           progress_.steps,
+                           result.loss * static_cast<double>(joined) /
+                               static_cast<double>(mine.samples()),
+                           joined);
     }
   }
 
+  // Ranks know their own share of each loss; here they add them up.
+  void flush_losses() {
+    communication_.sum(pending_losses_);
+    for (std::size_t i = 0; i < pending_losses_.size(); ++i) {
+      rows_[rows_.size() - pending_losses_.size() + i].loss = pending_losses_[i];
+      progress_.loss_sum += pending_losses_[i] * static_cast<double>(pending_samples_[i]);
+    }
+    pending_losses_.clear();
+    pending_samples_.clear();
+    if (session_.rank() == 0) {
+      directory_->write_steps(rows_);
+    }
+  }
+
+  void end_epoch(double train_s) {
+    EpochRow row{.epoch = progress_.epoch,
+                 .train_s = train_s,
+                 .loss = progress_.loss_sum / static_cast<double>(progress_.samples_in_epoch),
+                 .images_per_s = static_cast<double>(progress_.samples_in_epoch) / train_s};
+    if (test_set_) {
+      const std::int64_t begin_ns = recorder_->now_ns();
+      Evaluation result;
+      timed(Phase::kEvaluate, [&] {
+        result = evaluate(training_,
+                          model_,
+                          *test_set_,
+                          loader_options_,
+                          communication_,
+                          device_,
+                          watchdog_,
+                          progress_.steps);
+      });
+      row.evaluate_s = static_cast<double>(recorder_->now_ns() - begin_ns) * 1e-9;
+      row.top1 = result.top1;
+      row.top5 = result.top5;
+    }
+    record_->gather(communication_, *recorder_, device_);
+    row.peak_memory_bytes = record_->peak_memory_bytes();
+    progress_.epochs.push_back(row);
+    ++progress_.epoch;
+    progress_.step_in_epoch = 0;
+    progress_.samples_in_epoch = 0;
+    progress_.loss_sum = 0;
+    progress_.elapsed_s = 0;
+    if (training_.checkpoint) {
+      save();
+    }
+    if (session_.rank() == 0) {
+      directory_->write_epochs(progress_.epochs);
+      record_->write_timeline(*directory_);
+      std::string line = fmt::format("epoch {}: loss {:.4f}, {:.4g} s, {:.4g} images/s",
+                                     progress_.epoch,
+                                     row.loss,
+                                     row.train_s,
+                                     row.images_per_s);
+      if (row.top1) {
+        line += fmt::format(", top-1 {:.2f} %, top-5 {:.2f} %", 100 * *row.top1, 100 * *row.top5);
+      }
+      progress_line_->note(line);
+      for (const std::string& problem : dataset_->unreadable()) {
+        if (std::ranges::find(told_, problem) == told_.end()) {
+          told_.push_back(problem);
+          progress_line_->note("warning: " + problem);
+        }
+      }
+    }
+  }
+
+  template <typename Work>
+  void timed(Phase phase, const Work& work) {
+    watchdog_.enter(progress_.steps, phase);
+    const std::int64_t begin_ns = recorder_->now_ns();
+    work();
+    recorder_->add(phase, progress_.steps, begin_ns, recorder_->now_ns());
+  }
+
+  [[nodiscard]] std::filesystem::path checkpoint_folder() const {
+    return training_.checkpoint && training_.checkpoint->path ? *training_.checkpoint->path
+                                                              : options_.out / "checkpoint";
+  }
+
+  [[nodiscard]] TrainingState state() {
+    return {training_, model_, *reducer_, *optimizer_};
+  }
+
+  void save() {
+    timed(Phase::kCheckpoint, [&] {
+      progress_.loss_scale = loss_scale_ ? std::optional(loss_scale_->state()) : std::nullopt;
+      save_checkpoint(checkpoint_folder(), state(), progress_, communication_);
+    });
+  }
+
+  void resume(const std::filesystem::path& folder) {
+    communication_.on_every_rank([&] { progress_ = load_checkpoint(folder, state()); });
+    if (loss_scale_ && progress_.loss_scale) {
+      loss_scale_->restore(*progress_.loss_scale);
+    }
+    // Steps may be larger or smaller now: go on at the last whole step that has all samples behind.
+    if (progress_.samples_in_epoch > 0) {
+      const auto per_step = std::accumulate(
+          plan_.full.begin(), plan_.full.end(), std::int64_t{0}, [](std::int64_t sum, const StepShape& s) {
+            return sum + s.samples();
+          });
+      progress_.step_in_epoch =
+          std::min(progress_.samples_in_epoch / per_step, plan_.steps);
+    }
+    if (session_.rank() == 0) {
+      rows_ = read_steps(folder / "steps.csv", progress_.steps);
+    }
+  }
+
+  void finish() {
+    record_->gather(communication_, *recorder_, device_);
+    if (session_.rank() == 0) {
+      const Report report = record_->write(*directory_,
+                                           progress_.epochs,
+                                           static_cast<double>(recorder_->now_ns()) * 1e-9,
+                                           dataset_->unreadable());
+      progress_line_->note(report.bottleneck);
+      progress_line_->note(fmt::format("wrote {}", directory_->path().string()));
+    }
+    if (options_.check_replicas) {
+      vitsim::check_replicas(communication_, model_.parameters());
+      if (session_.rank() == 0) {
+        progress_line_->note("replicas are equal");
+      }
+    }
+    communication_.barrier();
+  }
+
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> facts() const {
+    return {{"run.ranks", std::to_string(session_.size())},
+            {"run.device", device_.name()},
+            {"run.threads_per_rank", std::to_string(at::get_num_threads())},
+            {"run.parameters", std::to_string(parameter_count(training_.model))},
+            {"run.steps_per_epoch", std::to_string(plan_.steps)},
+            {"run.first_step", std::to_string(first_step_)},
+            {"run.directory", options_.out.string()}};
+  }
+
+  const Experiment& experiment_;
   const TrainingSpec& training_;
   const RunOptions& options_;
   const MpiSession& session_;
   Communication& communication_;
   Device& device_;
-  std::unique_ptr<Dataset> dataset_;
+  Watchdog& watchdog_;
   EpochPlan plan_;
+  LoaderOptions loader_options_;
+  std::unique_ptr<Dataset> dataset_;
+  std::unique_ptr<Dataset> test_set_;
   VisionTransformer model_;
-  Recorder recorder_;
   std::unique_ptr<GradientReducer> reducer_;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<LossScale> loss_scale_;
+  std::optional<Recorder> recorder_;
+  std::optional<RunRecord> record_;
   std::optional<TrainStep> step_;
+  std::optional<Profiler> profiler_;
+  std::optional<RunDirectory> directory_;  // rank 0
+  std::optional<ProgressLine> progress_line_;
+  Progress progress_;
+  std::int64_t first_step_ = 0;
+  std::int64_t total_steps_ = 0;
   std::vector<StepRow> rows_;
+  std::vector<double> pending_losses_;  // of steps since the last flush, this rank's shares
+  std::vector<std::int64_t> pending_samples_;
+  std::vector<std::string> told_;
 };
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 }  // namespace
 
@@ -169,7 +397,30 @@ void train(const Experiment& experiment,
            Communication& communication,
            Device& device,
            Watchdog& watchdog) {
-  Run(experiment, options, session, communication, device, watchdog).run();
+  std::optional<Run> run;
+  // A rank that fails alone ends the job from where it stands: to unwind first would wait for work
+  // that other ranks never do.
+  try {
+    run.emplace(experiment, options, session, communication, device, watchdog);
+    run->run();
+  } catch (const OtherRankFailed&) {
+    throw;
+  } catch (const UserError& error) {
+    if (!run) {
+      throw;  // all ranks agreed on it
+    }
+    watchdog.fail(error.what(), 2);
+  } catch (const c10::OutOfMemoryError& error) {
+    watchdog.fail(fmt::format("out of memory: {}", first_line(error.what_without_backtrace())), 3);
+  } catch (const c10::Error& error) {
+    watchdog.fail(first_line(error.what_without_backtrace()), 3);
+  } catch (const std::bad_alloc&) {
+    watchdog.fail("out of memory", 3);
+  } catch (const InternalError& error) {
+    watchdog.fail(fmt::format("internal error: {}; please report it", error.what()), 70);
+  } catch (const std::exception& error) {
+    watchdog.fail(error.what(), 3);
+  }
 }
 
 }  // namespace vitsim

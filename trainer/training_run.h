@@ -6,6 +6,7 @@
 
 #include "models/experiment.h"
 #include "trainer/communication.h"
+#include "trainer/data/dataset.h"
 #include "trainer/device.h"
 #include "trainer/watchdog.h"
 
@@ -17,7 +18,9 @@ struct RunOptions {
   std::optional<std::filesystem::path> resume;  // a run directory or its checkpoint
   std::filesystem::path out;                    // the run directory
   bool kineto = false;
-  bool check_replicas = false;  // at the end: all ranks must hold the same bits
+  std::int64_t loader_workers = 2;
+  OnUnreadable on_unreadable = OnUnreadable::kReplace;
+  bool check_replicas = false;                  // at the end: all ranks must hold the same bits
 };
 
 /// Trains. Every rank calls it with the same arguments. Throws UserError (also where only another

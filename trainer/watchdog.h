@@ -1,32 +1,91 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "models/phase.h"
+#include "trainer/mpi/session.h"
+#include "trainer/mpi/worker.h"
+#include "trainer/rank_status.h"
 
 namespace vitsim {
 
-/// Knows what this rank is doing.
+/// Ends the whole job with one message when a rank dies, hangs or fails.
+///
+/// Every rank has a thread that tells rank 0 several times a second, over a TCP connection of its
+/// own, in which step and phase the rank is. A rank that dies closes its connection, so rank 0 knows
+/// at once; one that is stopped falls silent; one that hangs stays in its phase until all others
+/// wait for it. Rank 0 itself is watched by rank 1.
 class Watchdog {
  public:
-  /// Called by the recorder at the begin of every phase.
+  /// Collective: every rank makes one, before the MpiWorker exists. `hang_after`: how long no rank
+  /// may go on; none: 20 s or ten times the longest stretch seen so far, 5 min at the start.
+  Watchdog(const MpiSession& session, std::optional<std::chrono::seconds> hang_after);
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+  ~Watchdog();
+
+  /// Called at the begin of every phase, by the thread that trains.
   void enter(std::int64_t step, Phase phase) {
     step_.store(step, std::memory_order_relaxed);
-    phase_.store(static_cast<int>(phase), std::memory_order_relaxed);
+    phase_.store(static_cast<std::int64_t>(phase), std::memory_order_relaxed);
     entered_.fetch_add(1, std::memory_order_relaxed);
   }
 
-  [[nodiscard]] std::int64_t step() const { return step_.load(std::memory_order_relaxed); }
+  /// Counts the collectives that this rank has begun; `worker` must live until `leave`.
+  void watch_collectives(const MpiWorker& worker) { worker_.store(&worker); }
 
-  [[nodiscard]] Phase phase() const {
-    return static_cast<Phase>(phase_.load(std::memory_order_relaxed));
-  }
+  /// This rank is done: nobody misses it from now on.
+  void leave();
+
+  /// Tells the user that this rank failed and ends the job with `exit_code`. The first rank's word
+  /// counts; those that fail because of it stay silent.
+  [[noreturn]] void fail(const std::string& what, int exit_code);
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  // What is known of another rank.
+  struct Peer {
+    StatusLink link;
+    RankStatus status;
+    std::string host;
+    Clock::time_point heard;     // last status of any kind
+    Clock::time_point advanced;  // last status that showed progress
+  };
+
+  void exchange_hosts();
+  void loop();
+  void exchange_statuses();
+  void look_for_silence();
+  void look_for_hang();
+  [[nodiscard]] RankStatus own_status() const;
+  [[nodiscard]] std::string place(std::int64_t rank, const RankStatus& status) const;
+  [[noreturn]] void end_job(const std::string& message, int exit_code);
+
+  const MpiSession& session_;
+  std::optional<std::chrono::seconds> hang_after_;
+  std::vector<std::string> hosts_;
+  std::unique_ptr<StatusListener> listener_;  // rank 0
+  std::vector<Peer> peers_;                   // rank 0: all others; else rank 0
+  std::atomic<const MpiWorker*> worker_ = nullptr;
   std::atomic<std::int64_t> step_ = 0;
-  std::atomic<int> phase_ = static_cast<int>(Phase::kOther);
+  std::atomic<std::int64_t> phase_ = static_cast<std::int64_t>(Phase::kOther);
   std::atomic<std::int64_t> entered_ = 0;
+  std::atomic<RankStatus::State> state_ = RankStatus::State::kRunning;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> reported_ = false;
+  Clock::time_point own_advanced_;
+  std::int64_t own_entered_ = 0;
+  Clock::time_point last_progress_;
+  Clock::duration longest_stretch_{};
+  std::thread thread_;
 };
 
 }  // namespace vitsim

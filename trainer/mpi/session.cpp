@@ -53,6 +53,10 @@ void on_every_rank(const MpiSession& session, const std::function<void()>& check
   }
 }
 
+void broadcast_from_first(const MpiSession& /*session*/, void* data, int bytes) {
+  MPI_Bcast(data, bytes, MPI_BYTE, 0, MPI_COMM_WORLD);
+}
+
 void abort_job(int exit_code) {
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   _exit(exit_code);  // MPI_Abort does not return

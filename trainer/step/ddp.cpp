@@ -103,6 +103,8 @@ class Ddp : public GradientReducer {
     return 0;
   }
 
+  void adopt_model() override { weights_.adopt(); }
+
  private:
   ReplicatedWeights weights_;
   std::optional<Mark> done_;

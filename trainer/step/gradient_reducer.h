@@ -46,14 +46,11 @@ class GradientReducer {
   /// has all of it.
   virtual void sum_over_shards(at::Tensor& values) { static_cast<void>(values); }
 
-  /// This rank's part [begin, end) of the flat fp32 weights and optimizer state, elements counted
-  /// in the model's order; none where every rank has all.
-  struct Shard {
-    std::int64_t begin = 0;
-    std::int64_t end = 0;
-  };
+  /// True where each rank updates, and keeps the optimizer's state of, its own part of the weights.
+  [[nodiscard]] virtual bool sharded() const { return false; }
 
-  [[nodiscard]] virtual std::optional<Shard> shard() const { return std::nullopt; }
+  /// Makes this rank's fp32 weights equal to the model's; after the model was loaded.
+  virtual void adopt_model() = 0;
 };
 
 /// `parameters` of the model, already equal on all ranks. All arguments outlive the result.

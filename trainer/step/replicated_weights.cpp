@@ -34,4 +34,11 @@ void ReplicatedWeights::publish() const {
   }
 }
 
+void ReplicatedWeights::adopt() const {
+  if (!master_.empty()) {
+    const at::NoGradGuard no_grad;
+    at::_foreach_copy_(master_, parameters_);
+  }
+}
+
 }  // namespace vitsim

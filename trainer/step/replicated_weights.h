@@ -16,7 +16,9 @@ class ReplicatedWeights {
   /// fp32 weights and gradients, one slice per parameter; a missing gradient counts as zero.
   [[nodiscard]] std::vector<Slice> slices() const;
 
+  /// Gives the model the weights' new values, or takes its values over.
   void publish() const;
+  void adopt() const;
 
  private:
   const std::vector<at::Tensor>& parameters_;

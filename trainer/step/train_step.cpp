@@ -64,11 +64,11 @@ StepResult TrainStep::run(EpochLoader& loader,
     for (const at::Tensor& parameter : model_.parameters()) {
       parameter.mutable_grad().reset();
     }
-    if (!reducer_.shard()) {
+    if (!reducer_.sharded()) {
       reducer_.publish();
     }
   }
-  if (reducer_.shard()) {
+  if (reducer_.sharded()) {
     auto phase = recorder_.phase(Phase::kGradientAllReduce, Stream::kCommunication);
     phase.set_bytes(reducer_.publish());
   }

@@ -46,6 +46,8 @@ class Zero0 : public GradientReducer {
     return 0;
   }
 
+  void adopt_model() override { weights_.adopt(); }
+
  private:
   std::int64_t reduce_buffer(const std::vector<at::Tensor>& gradients) {
     if (gradients.empty()) {

@@ -70,7 +70,8 @@ class Zero1 : public GradientReducer {
       if (from < to) {
         slices.push_back({.weight = master_.narrow(0, from - begin_, to - from),
                           .gradient = master_gradient_.narrow(0, from - begin_, to - from),
-                          .parameter = i});
+                          .parameter = i,
+                          .offset = from - at});
       }
       at += parameters_[i].numel();
     }
@@ -90,8 +91,11 @@ class Zero1 : public GradientReducer {
     group_->allreduce(tensors)->wait();
   }
 
-  [[nodiscard]] std::optional<Shard> shard() const override {
-    return Shard{.begin = std::min(begin_, elements_), .end = std::min(begin_ + shard_, elements_)};
+  [[nodiscard]] bool sharded() const override { return true; }
+
+  void adopt_model() override {
+    const at::NoGradGuard no_grad;
+    master_.copy_(own_part(flat_));
   }
 
  private:

@@ -1,0 +1,96 @@
+"""A run that stopped and went on ends with the bits of one that never stopped, and a checkpoint
+survives kill -9.
+
+For one way to synchronise gradients (argument 1). Stopped by --steps in the middle of an epoch and
+killed at several moments; then the same checkpoint goes on with another number of ranks.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+from training import Workplace, experiment, require
+
+SYNC = sys.argv[1]
+
+
+def content(ranks, **more):
+    return experiment(6, ranks, epochs=3, gradient_sync=SYNC, evaluate=True,
+                      checkpoint={"every": 4}, schedule={"type": "cosine", "warmup_steps": 3}, **more)
+
+
+def weights(place, name):
+    folder = place.path / name / "checkpoint"
+    step = folder / (folder / "latest").read_text().strip()
+    return [(step / file).read_bytes() for file in sorted(os.listdir(step)) if file.endswith(".safetensors")]
+
+
+def epochs(place, name):
+    lines = (place.path / name / "epochs.csv").read_text().splitlines()[1:]
+    # Epoch, loss, top-1, top-5: all but durations and memory.
+    return [[line.split(",")[i] for i in (0, 3, 4, 5)] for line in lines]
+
+
+with Workplace() as place:
+    place.run(content(2), "whole")
+    whole = place.losses("whole")
+    require(len(whole) == 30, f"{len(whole)} steps")  # 3 epochs of 120 / (2 x 6) steps
+
+    # Stopped after 14 steps, in the second epoch.
+    place.run(content(2), "parts", "--steps", "14")
+    require(place.losses("parts") == whole[:14], "the first part already differs")
+    place.run(content(2), "parts", "--resume", str(place.path / "parts"))
+    require(place.losses("parts") == whole, "losses after resuming differ")
+    require(weights(place, "parts") == weights(place, "whole"), "weights or optimizer state differ")
+    require(epochs(place, "parts") == epochs(place, "whole"), "epochs.csv differs")
+
+    # Killed at different moments; each time it goes on from what is there.
+    for attempt, delay in enumerate((0.05, 0.15, 0.3)):
+        arguments = ["--resume", str(place.path / "killed")] if attempt else []
+        process = place.start(content(2), "killed", *arguments)
+        deadline = time.time() + 60
+        latest = place.path / "killed" / "checkpoint" / "latest"
+        before = latest.read_text() if latest.exists() else ""
+        while time.time() < deadline and process.poll() is None and (not latest.exists() or latest.read_text() == before):
+            time.sleep(0.005)
+        time.sleep(delay / 10)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        time.sleep(1)  # the ranks notice that mpirun is gone
+    place.run(content(2), "killed", "--resume", str(place.path / "killed"))
+    require(weights(place, "killed") == weights(place, "whole"), "weights after kill -9 differ")
+
+    # One rank goes on with the checkpoint of two.
+    place.run(content(2), "wider", "--steps", "20")
+    alone = content(1)
+    alone["training"]["micro_batch_per_gpu"] = 12
+    place.run(alone, "wider", "--resume", str(place.path / "wider"))
+    losses = place.losses("wider")
+    require(len(losses) == 30, f"{len(losses)} steps")
+    require(all(abs(a - b) <= 1e-4 for a, b in zip(losses, whole)), "another number of ranks trains something else")
+
+    # Checkpoints that cannot be used.
+    def refused(name, change, words):
+        _, error = place.run(content(2, **change), name, "--resume", str(place.path / "whole"), expect=2)
+        for word in words:
+            require(word in error, f"{name}: {error}")
+        require(error.count("vitsim: error:") == 1, f"{name}: said more than once: {error}")
+
+    refused("other-model", {"classes": 5}, ["its model is", "\"classes\":5"])
+    refused("other-precision", {"precision": "bf16"}, ["its precision is \"fp32\", the run's is \"bf16\""])
+    step = place.path / "whole" / "checkpoint" / (place.path / "whole" / "checkpoint" / "latest").read_text().strip()
+    model = step / "model.safetensors"
+    intact = model.read_bytes()
+    model.write_bytes(intact[:-1])
+    refused("cut", {}, ["model.safetensors: is cut: it has"])
+    model.write_bytes(intact)
+    manifest = json.loads((step / "manifest.json").read_text())
+    manifest["schema"] = "vitsim-checkpoint/2"
+    (step / "manifest.json").write_text(json.dumps(manifest))
+    refused("newer", {}, ["vitsim-checkpoint/2", "newer"])
+    (step / "manifest.json").write_text("{")
+    refused("damaged", {}, ["manifest.json: is cut"])
+    _, error = place.run(content(2), "nothing", "--resume", str(place.path / "absent"), expect=2)
+    require("there is no checkpoint" in error, error)

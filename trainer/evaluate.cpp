@@ -1,0 +1,45 @@
+#include "trainer/evaluate.h"
+
+#include <algorithm>
+#include <array>
+
+#include <ATen/ATen.h>
+
+#include "trainer/step/train_step.h"
+
+namespace vitsim {
+
+Evaluation evaluate(const TrainingSpec& training,
+                    const VisionTransformer& model,
+                    const Dataset& dataset,
+                    const LoaderOptions& options,
+                    Communication& communication,
+                    Device& device,
+                    Watchdog& watchdog,
+                    std::int64_t step) {
+  const at::NoGradGuard no_grad;
+  const int rank = communication.group()->getRank();
+  const std::int64_t batch =
+      training.micro_batch[training.micro_batch.size() == 1 ? 0 : static_cast<std::size_t>(rank)];
+  const auto loader = start_evaluation(
+      dataset, training, batch, rank, communication.group()->getSize(), options);
+  std::array<double, 4> sums{};  // samples, loss, first, among five
+  while (loader->left() > 0) {
+    watchdog.enter(step, Phase::kEvaluate);
+    const Batch loaded = loader->next();
+    const at::Tensor labels = loaded.labels.to(device.torch_device());
+    const at::Tensor scores =
+        logits(model, loaded.images.to(device.torch_device()), training.precision).to(at::kFloat);
+    const std::int64_t choices = std::min<std::int64_t>(5, scores.size(1));
+    const at::Tensor hits =
+        std::get<1>(scores.topk(choices, 1)).eq(labels.unsqueeze(1)).to(at::kDouble);
+    sums[0] += static_cast<double>(labels.numel());
+    sums[1] += at::cross_entropy_loss(scores, labels, {}, at::Reduction::Sum).item<double>();
+    sums[2] += hits.select(1, 0).sum().item<double>();
+    sums[3] += hits.sum().item<double>();
+  }
+  communication.sum(sums);
+  return {.loss = sums[1] / sums[0], .top1 = sums[2] / sums[0], .top5 = sums[3] / sums[0]};
+}
+
+}  // namespace vitsim

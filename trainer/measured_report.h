@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/cluster.h"
+#include "models/epoch.h"
+#include "models/report.h"
+#include "models/timeline.h"
+#include "models/training.h"
+
+namespace vitsim {
+
+/// Begin and end of one step of one rank, on the run's clock.
+struct StepTime {
+  std::int64_t rank = 0;
+  std::int64_t step = 0;
+  std::int64_t begin_ns = 0;
+  std::int64_t end_ns = 0;
+  bool warm_up = false;
+  bool full = true;
+};
+
+/// What was measured of a run, of all ranks.
+struct Measured {
+  std::vector<Span> spans;
+  std::vector<StepTime> steps;
+  std::vector<double> epochs_s;           // as the slowest rank sees them, evaluation excluded
+  double total_s = 0;
+  std::vector<std::int64_t> peak_memory_bytes;  // by rank
+  std::vector<std::int64_t> memory_bytes;       // capacity by rank; 0 where unknown
+  std::vector<std::string> devices;             // names by rank
+};
+
+/// The report of a real run, from its full steps after warm-up.
+///
+/// Waiting: a rank that comes late to an AllReduce spends the least time in it; what the others
+/// spend beyond that, they wait. That needs no common clock. Exposed communication is the time
+/// between the end of backward and the optimizer, and after the optimizer, less waiting.
+Report measured_report(const ClusterSpec& cluster,
+                       const TrainingSpec& training,
+                       const EpochPlan& plan,
+                       const Measured& measured);
+
+}  // namespace vitsim

@@ -1,0 +1,128 @@
+#include "trainer/run_record.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "models/atomic_file.h"
+#include "models/error.h"
+#include "models/resolved.h"
+
+namespace vitsim {
+
+namespace {
+
+// Plain structures travel as whole numbers.
+template <typename T>
+std::vector<std::int64_t> pack(const std::vector<T>& values) {
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) % sizeof(std::int64_t) == 0);
+  std::vector<std::int64_t> packed(values.size() * (sizeof(T) / sizeof(std::int64_t)));
+  std::memcpy(packed.data(), values.data(), packed.size() * sizeof(std::int64_t));
+  return packed;
+}
+
+template <typename T>
+void gather_append(Communication& communication, const std::vector<T>& own, std::vector<T>& all) {
+  for (const auto& packed : communication.gather(pack(own))) {
+    const std::size_t before = all.size();
+    all.resize(before + packed.size() * sizeof(std::int64_t) / sizeof(T));
+    std::memcpy(static_cast<void*>(all.data() + before), packed.data(), packed.size() * sizeof(std::int64_t));
+  }
+}
+
+std::vector<std::string> gather_text(Communication& communication, const std::string& own) {
+  const std::vector<std::int64_t> letters(own.begin(), own.end());
+  std::vector<std::string> result;
+  for (const auto& row : communication.gather(letters)) {
+    result.emplace_back(row.begin(), row.end());
+  }
+  return result;
+}
+
+std::vector<std::int64_t> gather_number(Communication& communication, std::int64_t own) {
+  std::vector<std::int64_t> result;
+  for (const auto& row : communication.gather(std::vector<std::int64_t>{own})) {
+    result.push_back(row.front());
+  }
+  return result;
+}
+
+}  // namespace
+
+RunRecord::RunRecord(const Experiment& experiment, const EpochPlan& plan)
+    : experiment_(experiment), plan_(plan) {}
+
+void RunRecord::gather(Communication& communication, Recorder& recorder, Device& device) {
+  gather_append(communication, recorder.take_spans(), measured_.spans);
+  gather_append(communication, recorder.take_steps(), measured_.steps);
+  measured_.peak_memory_bytes = gather_number(communication, device.peak_memory_bytes());
+  measured_.memory_bytes = gather_number(communication, device.memory_bytes().value_or(0));
+  measured_.devices = gather_text(communication, device.name());
+  if (communication.group()->getRank() != 0) {
+    measured_.spans.clear();
+    measured_.steps.clear();
+  }
+}
+
+std::int64_t RunRecord::peak_memory_bytes() const {
+  return std::ranges::max(measured_.peak_memory_bytes);
+}
+
+Timeline RunRecord::timeline() const {
+  Timeline result{.name = "measured", .spans = measured_.spans};
+  for (const RankPlace& place : rank_places(experiment_.cluster)) {
+    const NodeSpec& node = experiment_.cluster.nodes[place.node];
+    result.rank_names.push_back(node.name + ": " + node.gpus[place.gpu].model);
+  }
+  return result;
+}
+
+void RunRecord::write_timeline(const RunDirectory& directory) {
+  if (measured_.spans.size() >= 2 * written_spans_) {
+    written_spans_ = measured_.spans.size();
+    write_timeline_lines(directory.path() / "timeline.jsonl", timeline());
+  }
+}
+
+Report RunRecord::write(const RunDirectory& directory,
+                        const std::vector<EpochRow>& epochs,
+                        double total_s,
+                        const std::vector<std::string>& warnings) {
+  measured_.total_s = total_s;
+  measured_.epochs_s.clear();
+  for (const EpochRow& epoch : epochs) {
+    measured_.epochs_s.push_back(epoch.train_s);
+  }
+  Report report = measured_report(experiment_.cluster, experiment_.training, plan_, measured_);
+  report.resolved_json = resolved(experiment_).dump();
+  report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());
+  const Timeline all = timeline();
+  write_timeline_lines(directory.path() / "timeline.jsonl", all);
+  write_perfetto(directory.path() / "trace.json", {all});
+  write_file_atomically(directory.path() / "report.json", to_json(report).dump(2) + "\n");
+  return report;
+}
+
+void check_replicas(Communication& communication, const std::vector<at::Tensor>& parameters) {
+  // FNV-1a over all bytes.
+  std::uint64_t fingerprint = 0xcbf29ce484222325;
+  for (const at::Tensor& parameter : parameters) {
+    const at::Tensor values = parameter.detach().cpu().contiguous();
+    const auto* bytes = static_cast<const std::uint8_t*>(values.const_data_ptr());
+    for (std::size_t i = 0; i < values.nbytes(); ++i) {
+      fingerprint = (fingerprint ^ bytes[i]) * 0x100000001b3;
+    }
+  }
+  const auto all = gather_number(communication, static_cast<std::int64_t>(fingerprint));
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] != all[0]) {
+      throw DeviceError(fmt::format("ranks 0 and {} do not hold the same weights", rank));
+    }
+  }
+}
+
+}  // namespace vitsim

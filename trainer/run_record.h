@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/experiment.h"
+#include "trainer/communication.h"
+#include "trainer/measured_report.h"
+#include "trainer/recorder.h"
+#include "trainer/run_directory.h"
+
+namespace vitsim {
+
+/// What all ranks recorded, brought together on rank 0, and the files made of it.
+class RunRecord {
+ public:
+  RunRecord(const Experiment& experiment, const EpochPlan& plan);
+
+  /// Brings what ranks recorded since the last time to rank 0. Collective.
+  void gather(Communication& communication, Recorder& recorder, Device& device);
+
+  /// Most memory in use on each rank, as of the last `gather`.
+  [[nodiscard]] std::int64_t peak_memory_bytes() const;
+
+  /// Writes timeline.jsonl if it has doubled since it was last written: little is lost with a run,
+  /// and little time goes into it. Rank 0.
+  void write_timeline(const RunDirectory& directory);
+
+  /// Writes timeline.jsonl, trace.json and report.json. Rank 0.
+  Report write(const RunDirectory& directory,
+               const std::vector<EpochRow>& epochs,
+               double total_s,
+               const std::vector<std::string>& warnings);
+
+ private:
+  [[nodiscard]] Timeline timeline() const;
+
+  const Experiment& experiment_;
+  const EpochPlan& plan_;
+  Measured measured_;
+  std::size_t written_spans_ = 0;
+};
+
+/// Throws DeviceError unless every rank holds the same weights, bit by bit. Collective.
+void check_replicas(Communication& communication, const std::vector<at::Tensor>& parameters);
+
+}  // namespace vitsim
