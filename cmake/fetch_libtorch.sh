@@ -61,13 +61,16 @@ fi
 # Python's own part goes; headers, CMake files and libraries stay.
 kept=$work/kept
 mkdir -p "$kept/torch/lib"
-mv "$work/unpacked/nvidia" "$kept/nvidia"
 mv "$work/unpacked/torch/include" "$work/unpacked/torch/share" "$kept/torch/"
 cd "$work/unpacked/torch/lib"
 if [ "$kind" = cuda ]; then
   rm -rf libtorch_python.so libshm*
   mv ./* "$kept/torch/lib/"
+  mv "$work/unpacked/nvidia" "$kept/nvidia"
 else
   mv libtorch_cpu.so libc10.so libgomp* "$kept/torch/lib/"
+  mkdir -p "$kept/nvidia/cu13/lib"
+  cd "$work/unpacked/nvidia/cu13/lib"
+  mv libcudart.so.* libcupti.so.* "$kept/nvidia/cu13/lib/"
 fi
 mv "$kept" "$directory"

@@ -4,7 +4,6 @@
 #include <array>
 
 #include <ATen/ATen.h>
-#include <mpi.h>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "models/error.h"
@@ -39,12 +38,21 @@ Communication::~Communication() {
 }
 
 void Communication::connect(Device& device, AllReduceAlgorithm algorithm) {
-  // The device's ranks meet at a store on rank 0's machine.
   std::array<char, 256> host{};
   session_.host().copy(host.data(), host.size() - 1);
-  worker_.run(
-      [&] { MPI_Bcast(host.data(), static_cast<int>(host.size()), MPI_CHAR, 0, MPI_COMM_WORLD); });
-  device_ = device.connect(session_.rank(), session_.size(), algorithm, host.data());
+  const auto tell = [&](void* data, int bytes) {
+    worker_.run([&] { broadcast_from_first(session_, data, bytes); });
+  };
+  tell(host.data(), static_cast<int>(host.size()));
+  device_ = device.connect({.rank = session_.rank(),
+                            .size = session_.size(),
+                            .host = host.data(),
+                            .tell_from_rank_0 =
+                                [&](std::int64_t value) {
+                                  tell(&value, sizeof(value));
+                                  return value;
+                                }},
+                           algorithm);
   if (device_) {
     group_->setBackend(
         device.torch_device().type(), c10d::ProcessGroup::BackendType::NCCL, device_);

@@ -1,4 +1,3 @@
-#include <chrono>
 #include <fstream>
 #include <string>
 
@@ -9,12 +8,6 @@
 #include "trainer/mpi/backend.h"
 
 namespace vitsim {
-
-std::int64_t host_nanoseconds() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 namespace {
 
@@ -46,10 +39,10 @@ class CpuDevice : public Device {
     return algorithm == AllReduceAlgorithm::kRing || algorithm == AllReduceAlgorithm::kOpenMpi;
   }
 
-  c10::intrusive_ptr<c10d::Backend> connect(int /*rank*/,
-                                            int /*size*/,
-                                            AllReduceAlgorithm /*algorithm*/,
-                                            const std::string& /*host*/) override {
+  void prepare(Precision /*precision*/) override {}
+
+  c10::intrusive_ptr<c10d::Backend> connect(const Meeting& /*meeting*/,
+                                            AllReduceAlgorithm /*algorithm*/) override {
     return {};
   }
 

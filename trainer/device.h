@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +22,11 @@ class Work;
 namespace vitsim {
 
 /// This host's steady clock.
-std::int64_t host_nanoseconds();
+inline std::int64_t host_nanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 /// When one AllReduce ran, on the host's steady clock.
 struct CommunicationRecord {
@@ -51,12 +57,21 @@ class Device {
   [[nodiscard]] virtual bool supports(Precision precision) const = 0;
   [[nodiscard]] virtual bool supports(AllReduceAlgorithm algorithm) const = 0;
 
+  /// Makes matrix products use the arithmetic of `precision` where that is a setting of the
+  /// library.
+  virtual void prepare(Precision precision) = 0;
+
+  /// Where ranks find each other: rank 0 is on `host` and tells the others a number.
+  struct Meeting {
+    int rank = 0;
+    int size = 1;
+    std::string host;
+    std::function<std::int64_t(std::int64_t)> tell_from_rank_0;
+  };
+
   /// Collectives between devices of this kind; none where the CPU's serve.
-  /// `port` is that of rank 0's store, which listens on `host`.
-  virtual c10::intrusive_ptr<c10d::Backend> connect(int rank,
-                                                    int size,
-                                                    AllReduceAlgorithm algorithm,
-                                                    const std::string& host) = 0;
+  virtual c10::intrusive_ptr<c10d::Backend> connect(const Meeting& meeting,
+                                                    AllReduceAlgorithm algorithm) = 0;
 
   virtual Mark mark() = 0;
 
@@ -83,5 +98,13 @@ class MpiBackend;
 
 /// This machine's CPU; `backend`'s AllReduces are the tracked ones.
 std::unique_ptr<Device> make_cpu_device(MpiBackend& backend);
+
+/// A GPU of this machine for the local rank, by the CUDA plug-in beside the binary; none where the
+/// plug-in or a GPU is missing. Throws UserError where ranks outnumber GPUs.
+std::unique_ptr<Device> open_cuda_device(int local_rank, int local_size);
+
+/// What the plug-in exports under this name.
+inline constexpr const char* kOpenCudaDevice = "vitsim_open_cuda_device";
+using OpenCudaDevice = Device*(int local_rank, int local_size);
 
 }  // namespace vitsim

@@ -29,6 +29,7 @@ struct Arguments {
   std::vector<Override> overrides;
   RunOptions run;
   std::optional<std::int64_t> hang_timeout_s;
+  std::string device = "auto";
 };
 
 // Throws CLI::ParseError, which also carries --help.
@@ -48,6 +49,9 @@ Arguments parse(int argc, const char* const* argv) {
   app.add_option("--resume", resume, "run directory, or checkpoint, to continue from");
   app.add_option("--out", out, "run directory (default: a new one under outputs/)");
   app.add_flag("--kineto", arguments.run.kineto, "also write PyTorch's own profiler trace");
+  app.add_option("--device", arguments.device, "auto takes a GPU where there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
   app.add_option("--loader-workers",
                  arguments.run.loader_workers,
                  "threads that load and decode images, per rank")
@@ -106,7 +110,9 @@ std::optional<std::chrono::seconds> seconds(const std::optional<std::int64_t>& v
 }
 
 // A new directory under outputs/, or the one that is resumed. Ranks agree on rank 0's clock.
-void name_run_directory(Arguments& arguments, const Experiment& experiment, const MpiSession& session) {
+void name_run_directory(Arguments& arguments,
+                        const Experiment& experiment,
+                        const MpiSession& session) {
   if (!arguments.run.out.empty()) {
     return;
   }
@@ -118,11 +124,27 @@ void name_run_directory(Arguments& arguments, const Experiment& experiment, cons
   broadcast_from_first(session, &now, sizeof(now));
   std::tm local{};
   localtime_r(&now, &local);
-  arguments.run.out = std::filesystem::path("outputs") /
-                      fmt::format("{:%Y%m%d-%H%M%S}-{}-{}",
-                                  local,
-                                  experiment.training.model.name,
-                                  name(experiment.training.gradient_sync));
+  arguments.run.out =
+      std::filesystem::path("outputs") / fmt::format("{:%Y%m%d-%H%M%S}-{}-{}",
+                                                     local,
+                                                     experiment.training.model.name,
+                                                     name(experiment.training.gradient_sync));
+}
+
+std::unique_ptr<Device> choose_device(const std::string& wish,
+                                      const MpiSession& session,
+                                      Communication& communication) {
+  if (wish != "cpu") {
+    if (auto device = open_cuda_device(session.local_rank(), session.local_size())) {
+      return device;
+    }
+    if (wish == "cuda") {
+      throw UserError(fmt::format(
+          "--device cuda: {} has no usable GPU, or vitsim-cuda.so is not beside vitsim-trainer",
+          session.host()));
+    }
+  }
+  return make_cpu_device(communication.cpu());
 }
 
 // What this device and its collectives cannot do. Throws UserError.
@@ -144,9 +166,10 @@ void check_support(const Experiment& experiment, const Device& device) {
         device.torch_device().is_cpu() ? "ring and open-mpi can" : "ring, tree and nccl can"));
   }
   if (!experiment.jobs.empty()) {
-    problems.push_back(fmt::format("{}: a file with jobs can be predicted, not trained: give one "
-                                   "file a job",
-                                   experiment.file.string()));
+    problems.push_back(
+        fmt::format("{}: a file with jobs can be predicted, not trained: give one "
+                    "file a job",
+                    experiment.file.string()));
   }
   if (!problems.empty()) {
     throw UserError(problems);
@@ -186,9 +209,13 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
   Watchdog watchdog(session, seconds(arguments.hang_timeout_s));
   Communication communication(session, experiment.training.all_reduce, {});
   watchdog.watch_collectives(communication.worker());
-  const auto device = make_cpu_device(communication.cpu());
+  std::unique_ptr<Device> device;
   try {
-    communication.on_every_rank([&] { check_support(experiment, *device); });
+    communication.on_every_rank([&] {
+      device = choose_device(arguments.device, session, communication);
+      check_support(experiment, *device);
+    });
+    device->prepare(experiment.training.precision);
     communication.connect(*device, experiment.training.all_reduce);
     train(experiment, arguments.run, session, communication, *device, watchdog);
   } catch (...) {

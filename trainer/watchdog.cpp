@@ -2,17 +2,16 @@
 //
 // - A rank dies (a signal, the kernel's out-of-memory killer): the kernel closes its sockets before
 //   its parent learns of it, so rank 0 reads end-of-file a moment before mpirun begins to end the
-//   others. SIGTERM is therefore held back for a moment (see kGrace), long enough to say who it was.
+//   others. SIGTERM is therefore held back for a moment (see kGrace), long enough to say who it
+//   was.
 // - A rank is stopped (SIGSTOP, a machine that vanished): no status for kSilence.
 // - A rank hangs: statuses arrive, but nobody enters a new phase. All others wait for the one that
 //   began the fewest collectives, which in a synchronous training is the one to blame.
-// - A rank fails by itself (an exception): it reports, marks its status as failing, and ends the job.
+// - A rank fails by itself (an exception): it reports, marks its status as failing, and ends the
+// job.
 //
 // All end in MPI_Abort, so that no process stays behind; its exit code becomes mpirun's.
 #include "trainer/watchdog.h"
-
-#include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -21,6 +20,8 @@
 
 #include <fmt/format.h>
 #include <mpi.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include "models/error.h"
 
@@ -28,7 +29,7 @@ namespace vitsim {
 
 namespace {
 
-constexpr int kBeatMs = 200;
+constexpr int kBeatMs = 100;
 constexpr std::chrono::seconds kSilence{10};
 constexpr std::chrono::milliseconds kGrace{400};
 constexpr std::chrono::seconds kStartUp{300};
@@ -37,7 +38,9 @@ constexpr int kStretches = 10;  // a hang is this many times the longest stretch
 
 std::atomic<bool> terminated = false;
 
-extern "C" void on_terminate(int) { terminated.store(true); }
+extern "C" void on_terminate(int) {
+  terminated.store(true);
+}
 
 }  // namespace
 
@@ -82,7 +85,9 @@ Watchdog::Watchdog(const MpiSession& session, std::optional<std::chrono::seconds
   thread_ = std::thread([this] { loop(); });
 }
 
-Watchdog::~Watchdog() { leave(); }
+Watchdog::~Watchdog() {
+  leave();
+}
 
 void Watchdog::leave() {
   if (!thread_.joinable()) {
@@ -99,8 +104,7 @@ void Watchdog::exchange_hosts() {
   std::vector<char> names(kWidth * static_cast<std::size_t>(session_.size()));
   std::array<char, kWidth> own{};
   session_.host().copy(own.data(), kWidth - 1);
-  MPI_Allgather(
-      own.data(), kWidth, MPI_CHAR, names.data(), kWidth, MPI_CHAR, MPI_COMM_WORLD);
+  MPI_Allgather(own.data(), kWidth, MPI_CHAR, names.data(), kWidth, MPI_CHAR, MPI_COMM_WORLD);
   for (int rank = 0; rank < session_.size(); ++rank) {
     hosts_.emplace_back(names.data() + kWidth * static_cast<std::size_t>(rank));
   }
@@ -246,16 +250,16 @@ void Watchdog::look_for_hang() {
   }
   const auto stretch = Clock::now() - last_progress_;
   const Clock::duration patience =
-      hang_after_ ? Clock::duration(*hang_after_)
-      : own_entered_ < 20
-          ? Clock::duration(kStartUp)
-          : std::max(Clock::duration(kLeastHang), kStretches * longest_stretch_);
+      hang_after_         ? Clock::duration(*hang_after_)
+      : own_entered_ < 20 ? Clock::duration(kStartUp)
+                          : std::max(Clock::duration(kLeastHang), kStretches * longest_stretch_);
   if (stretch <= patience) {
     return;
   }
   RankStatus behind = own_status();
   for (const Peer& peer : peers_) {
-    if (std::pair(peer.status.begun, peer.status.entered) < std::pair(behind.begun, behind.entered)) {
+    if (std::pair(peer.status.begun, peer.status.entered) <
+        std::pair(behind.begun, behind.entered)) {
       behind = peer.status;
     }
   }

@@ -1,23 +1,14 @@
 """A rank that dies, stops, hangs or meets a NaN ends the job within seconds with one message that
 names rank, host, step and phase; exit 3; no process stays behind. Bad input is told once, exit 2."""
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
-from training import TRAINER, Workplace, experiment, require
+from training import Workplace, experiment, ranks_of, require
 
 HOST = socket.gethostname()
-
-
-def ranks_of(mpirun):
-    """Process ids of the ranks that this mpirun started, in the order of their start."""
-    out = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(mpirun)], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in out.splitlines() if TRAINER in line]
 
 
 def alive(pid):
@@ -42,8 +33,9 @@ def long_run(**more):
 
 
 def disturb(place, name, sign, *arguments, seconds):
-    process = place.start(long_run(), name, *arguments)
+    process = place.start(long_run(), name, *arguments, launch=False)
     wait_for_training(place, name, process)
+    time.sleep(0.5)
     pids = ranks_of(process.pid)
     require(len(pids) == 2, f"{name}: ranks {pids}")
     began = time.time()
@@ -70,7 +62,7 @@ with Workplace() as place:
     require("hangs" in message and code == 3, f"{message}, exit code {code}")
 
     # A learning rate beyond reason: the loss is not finite after a step or two.
-    _, error = place.run(experiment(6, 2, epochs=50, optimizer={"type": "sgd", "lr": 1e30}), "nan", expect=3)
+    _, error = place.run(experiment(6, 2, epochs=50, optimizer={"type": "sgd", "lr": 1e6}), "nan", expect=3)
     require(error.count("vitsim: error:") == 1 and "step " in error and f"({HOST})" in error, error)
     require("NaN" in error or "infinite" in error, error)
     require("optimizer" in error or "forward" in error, error)

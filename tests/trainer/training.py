@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 TRAINER = os.environ["VITSIM_TRAINER"]
+VITSIM = os.environ["VITSIM"]
 
 # Containers run as root, and two ranks may have to share one core.
 ENVIRONMENT = dict(
@@ -48,15 +49,18 @@ class Workplace:
     def __exit__(self, *_):
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def command(self, content, name, *arguments, ranks=None):
+    def command(self, content, name, *arguments, ranks=None, launch=True):
         file = self.path / f"{name}.json"
         file.write_text(json.dumps(content))
         ranks = ranks or len(content["cluster"]["nodes"][0]["gpus"])
-        return ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), TRAINER, "train", str(file),
-                "--out", str(self.path / name), *arguments]
+        train = ["train", str(file), "--out", str(self.path / name), *arguments]
+        if not launch:
+            return [VITSIM, *train]
+        return ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), TRAINER, *train]
 
-    def start(self, content, name, *arguments, ranks=None, **environment):
-        return subprocess.Popen(self.command(content, name, *arguments, ranks=ranks), text=True,
+    def start(self, content, name, *arguments, ranks=None, launch=True, **environment):
+        """Under mpirun, or without `launch` by `vitsim train`, which starts mpirun itself."""
+        return subprocess.Popen(self.command(content, name, *arguments, ranks=ranks, launch=launch), text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 env=dict(ENVIRONMENT, **environment))
 
@@ -71,6 +75,19 @@ class Workplace:
     def losses(self, name):
         with open(self.path / name / "steps.csv") as file:
             return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def ranks_of(process):
+    """Process ids of the ranks below this process, in the order of their start."""
+    out = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,comm="], capture_output=True, text=True).stdout
+    table = [line.split(None, 2) for line in out.splitlines()]
+    below, ranks = {str(process)}, []
+    for _ in range(3):  # vitsim, mpirun, rank
+        below |= {pid for pid, parent, _ in table if parent in below}
+    for pid, _, name in table:
+        if pid in below and name.startswith("vitsim-trainer"):
+            ranks.append(int(pid))
+    return sorted(ranks)
 
 
 def require(condition, message):

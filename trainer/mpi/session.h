@@ -39,7 +39,7 @@ class MpiSession {
 /// MpiWorker exists.
 void on_every_rank(const MpiSession& session, const std::function<void()>& check);
 
-/// Gives every rank what rank 0 has. Only before the MpiWorker exists.
+/// Gives every rank what rank 0 has. Once the MpiWorker exists, only there.
 void broadcast_from_first(const MpiSession& session, void* data, int bytes);
 
 /// Thrown where another rank tells the user what is wrong: leave silently with `exit_code`.
