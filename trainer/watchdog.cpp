@@ -31,6 +31,7 @@ namespace {
 
 constexpr int kBeatMs = 100;
 constexpr std::chrono::seconds kSilence{10};
+constexpr std::chrono::seconds kQuiet{1};
 constexpr std::chrono::milliseconds kGrace{400};
 constexpr std::chrono::seconds kStartUp{300};
 constexpr std::chrono::seconds kLeastHang{20};
@@ -256,11 +257,17 @@ void Watchdog::look_for_hang() {
   if (stretch <= patience) {
     return;
   }
+  // One that has fallen silent is stopped; else it is the one that all others wait for.
+  const auto now = Clock::now();
   RankStatus behind = own_status();
+  bool silent = false;
   for (const Peer& peer : peers_) {
-    if (std::pair(peer.status.begun, peer.status.entered) <
-        std::pair(behind.begun, behind.entered)) {
+    const bool peer_silent = now - peer.heard > kQuiet;
+    const bool earlier =
+        std::pair(peer.status.begun, peer.status.entered) < std::pair(behind.begun, behind.entered);
+    if (peer_silent ? !silent || earlier : !silent && earlier) {
       behind = peer.status;
+      silent = peer_silent;
     }
   }
   end_job(fmt::format("{}: hangs: no progress for {} s",
