@@ -34,22 +34,30 @@ constexpr const char* kMaster = "weight";
 using Json = nlohmann::json;
 
 Json describe(const VitSpec& vit) {
-  return {{"layers", vit.layers},
-          {"width", vit.width},
-          {"heads", vit.heads},
-          {"mlp", vit.mlp},
-          {"patch", vit.patch},
-          {"image_size", vit.image_size},
-          {"channels", vit.channels},
-          {"classes", vit.classes}};
+  return {
+      {    "layers",     vit.layers},
+      {     "width",      vit.width},
+      {     "heads",      vit.heads},
+      {       "mlp",        vit.mlp},
+      {     "patch",      vit.patch},
+      {"image_size", vit.image_size},
+      {  "channels",   vit.channels},
+      {   "classes",    vit.classes}
+  };
 }
 
 Json describe(const EpochRow& row) {
   const auto or_null = [](const std::optional<double>& value) {
     return value ? Json(*value) : Json(nullptr);
   };
-  return {row.epoch,          row.train_s,       or_null(row.evaluate_s), row.loss,
-          or_null(row.top1),  or_null(row.top5), row.images_per_s,        row.peak_memory_bytes};
+  return {row.epoch,
+          row.train_s,
+          or_null(row.evaluate_s),
+          row.loss,
+          or_null(row.top1),
+          or_null(row.top5),
+          row.images_per_s,
+          row.peak_memory_bytes};
 }
 
 EpochRow epoch_row(const Json& json) {
@@ -115,8 +123,8 @@ Json read_manifest(const std::filesystem::path& file) {
     throw UserError(fmt::format("{}: is cut or not a checkpoint's manifest", file.string()));
   }
   if (schema != kSchema) {
-    throw UserError(fmt::format("{}: is of {}, which is newer than this program ({})",
-                                file.string(), schema, kSchema));
+    throw UserError(fmt::format(
+        "{}: is of {}, which is newer than this program ({})", file.string(), schema, kSchema));
   }
   return manifest;
 }
@@ -126,8 +134,8 @@ void check(const std::filesystem::path& step, const Json& manifest, const Traini
   std::vector<std::string> problems;
   const auto must_equal = [&](const char* what, const Json& then, const Json& now) {
     if (then != now) {
-      problems.push_back(fmt::format("{}: its {} is {}, the run's is {}", step.string(), what,
-                                     then.dump(), now.dump()));
+      problems.push_back(fmt::format(
+          "{}: its {} is {}, the run's is {}", step.string(), what, then.dump(), now.dump()));
     }
   };
   must_equal("model", manifest.at("model"), describe(training.model));
@@ -139,8 +147,10 @@ void check(const std::filesystem::path& step, const Json& manifest, const Traini
     if (error) {
       problems.push_back(fmt::format("{}: is missing", (step / file).string()));
     } else if (size != bytes.get<std::uintmax_t>()) {
-      problems.push_back(fmt::format("{}: is cut: it has {} bytes, not {}", (step / file).string(),
-                                     size, bytes.get<std::uintmax_t>()));
+      problems.push_back(fmt::format("{}: is cut: it has {} bytes, not {}",
+                                     (step / file).string(),
+                                     size,
+                                     bytes.get<std::uintmax_t>()));
     }
   }
   if (!problems.empty()) {
@@ -156,13 +166,17 @@ class Pieces {
       files_.emplace_back(step / optimizer_file(part, parts));
       for (const std::string& name : files_.back().names()) {
         const std::size_t slash = name.rfind('/');
-        index_[name.substr(0, slash)][std::stoll(name.substr(slash + 1))] = {files_.size() - 1, name};
+        index_[name.substr(0, slash)][std::stoll(name.substr(slash + 1))] = {files_.size() - 1,
+                                                                             name};
       }
     }
   }
 
   // Fills `target` with the elements from `offset` on of parameter `name`'s `state`.
-  void read(const std::string& state, const std::string& name, std::int64_t offset, at::Tensor target) const {
+  void read(const std::string& state,
+            const std::string& name,
+            std::int64_t offset,
+            at::Tensor target) const {
     const auto found = index_.find(state + "/" + name);
     std::int64_t filled = 0;
     at::Tensor flat = target.view(-1);
@@ -239,8 +253,9 @@ void save_checkpoint(const std::filesystem::path& folder,
       std::vector<NamedTensor> pieces;
       for (const auto& [what, tensors] : optimizer_tensors(state, slices)) {
         for (std::size_t i = 0; i < slices.size(); ++i) {
-          pieces.push_back({fmt::format("{}/{}/{}", what, names[slices[i].parameter].name, slices[i].offset),
-                            tensors[i]});
+          pieces.push_back(
+              {fmt::format("{}/{}/{}", what, names[slices[i].parameter].name, slices[i].offset),
+               tensors[i]});
         }
       }
       write_tensors(partial / optimizer_file(sharded ? rank : 0, parts), pieces);
@@ -255,9 +270,11 @@ void save_checkpoint(const std::filesystem::path& folder,
     for (std::int64_t part = 0; part < parts; ++part) {
       const std::string file = optimizer_file(part, parts);
       if (!std::filesystem::exists(partial / file)) {
-        throw DeviceError(fmt::format("{}: rank {} wrote it, rank 0 does not see it: checkpoints of a "
-                                      "sharded optimizer need a file system that all nodes share",
-                                      (partial / file).string(), part));
+        throw DeviceError(
+            fmt::format("{}: rank {} wrote it, rank 0 does not see it: checkpoints of a "
+                        "sharded optimizer need a file system that all nodes share",
+                        (partial / file).string(),
+                        part));
       }
       files[file] = std::filesystem::file_size(partial / file);
     }
@@ -265,27 +282,31 @@ void save_checkpoint(const std::filesystem::path& folder,
     for (const EpochRow& row : progress.epochs) {
       epochs.push_back(describe(row));
     }
-    Json manifest = {{"schema", kSchema},
-                     {"model", describe(state.training.model)},
-                     {"precision", vitsim::name(state.training.precision)},
-                     {"optimizer", vitsim::name(state.training.optimizer.kind)},
-                     {"gradient_sync", vitsim::name(state.training.gradient_sync)},
-                     {"world_size", communication.group()->getSize()},
-                     {"optimizer_parts", parts},
-                     {"updates", state.optimizer.updates()},
-                     {"epoch", progress.epoch},
-                     {"step_in_epoch", progress.step_in_epoch},
-                     {"samples_in_epoch", progress.samples_in_epoch},
-                     {"steps", progress.steps},
-                     {"loss_sum", progress.loss_sum},
-                     {"elapsed_s", progress.elapsed_s},
-                     {"epochs", epochs},
-                     {"files", files}};
+    Json manifest = {
+        {          "schema",                                     kSchema},
+        {           "model",              describe(state.training.model)},
+        {       "precision",      vitsim::name(state.training.precision)},
+        {       "optimizer", vitsim::name(state.training.optimizer.kind)},
+        {   "gradient_sync",  vitsim::name(state.training.gradient_sync)},
+        {      "world_size",            communication.group()->getSize()},
+        { "optimizer_parts",                                       parts},
+        {         "updates",                   state.optimizer.updates()},
+        {           "epoch",                              progress.epoch},
+        {   "step_in_epoch",                      progress.step_in_epoch},
+        {"samples_in_epoch",                   progress.samples_in_epoch},
+        {           "steps",                              progress.steps},
+        {        "loss_sum",                           progress.loss_sum},
+        {       "elapsed_s",                          progress.elapsed_s},
+        {          "epochs",                                      epochs},
+        {           "files",                                       files}
+    };
     if (progress.loss_scale) {
-      manifest["loss_scale"] = {{"scale", progress.loss_scale->scale},
-                                {"hysteresis", progress.loss_scale->hysteresis},
-                                {"iteration", progress.loss_scale->iteration},
-                                {"last_overflow", progress.loss_scale->last_overflow}};
+      manifest["loss_scale"] = {
+          {        "scale",         progress.loss_scale->scale},
+          {   "hysteresis",    progress.loss_scale->hysteresis},
+          {    "iteration",     progress.loss_scale->iteration},
+          {"last_overflow", progress.loss_scale->last_overflow}
+      };
     }
     write_file_atomically(partial / "manifest.json", manifest.dump(2) + "\n");
     std::string final_name = name;
@@ -342,7 +363,8 @@ Progress load_checkpoint(const std::filesystem::path& folder, const TrainingStat
                              .last_overflow = found->at("last_overflow").get<std::int64_t>()};
     }
   } catch (const Json::exception& error) {
-    throw UserError(fmt::format("{}: is damaged: {}", (step / "manifest.json").string(), error.what()));
+    throw UserError(
+        fmt::format("{}: is damaged: {}", (step / "manifest.json").string(), error.what()));
   }
   return progress;
 }

@@ -20,10 +20,10 @@ struct Progress {
   std::int64_t epoch = 0;          // the one that goes on
   std::int64_t step_in_epoch = 0;  // its steps done
   std::int64_t samples_in_epoch = 0;
-  std::int64_t steps = 0;          // done in all
-  double loss_sum = 0;             // over the epoch's samples so far
-  double elapsed_s = 0;            // of the epoch so far
-  std::vector<EpochRow> epochs;    // finished ones
+  std::int64_t steps = 0;        // done in all
+  double loss_sum = 0;           // over the epoch's samples so far
+  double elapsed_s = 0;          // of the epoch so far
+  std::vector<EpochRow> epochs;  // finished ones
   std::optional<LossScale::State> loss_scale;
 };
 
@@ -35,10 +35,11 @@ struct TrainingState {
   Optimizer& optimizer;
 };
 
-/// Writes `folder`/step-N and then points `folder`/latest to it; older ones go after that. Killed at
-/// any moment it leaves the previous checkpoint or the new one. Rank 0 writes weights and, where
-/// every rank has all of it, optimizer state; where it is sharded each rank writes its own. All ranks
-/// must see the same file system. Collective; throws DeviceError on every rank where one fails.
+/// Writes `folder`/step-N and then points `folder`/latest to it; older ones go after that. Killed
+/// at any moment it leaves the previous checkpoint or the new one. Rank 0 writes weights and, where
+/// every rank has all of it, optimizer state; where it is sharded each rank writes its own. All
+/// ranks must see the same file system. Collective; throws DeviceError on every rank where one
+/// fails.
 void save_checkpoint(const std::filesystem::path& folder,
                      const TrainingState& state,
                      const Progress& progress,

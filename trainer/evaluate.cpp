@@ -15,17 +15,17 @@ Evaluation evaluate(const TrainingSpec& training,
                     const LoaderOptions& options,
                     Communication& communication,
                     Device& device,
-                    Watchdog& watchdog,
+                    PhaseBoard& board,
                     std::int64_t step) {
   const at::NoGradGuard no_grad;
   const int rank = communication.group()->getRank();
   const std::int64_t batch =
       training.micro_batch[training.micro_batch.size() == 1 ? 0 : static_cast<std::size_t>(rank)];
-  const auto loader = start_evaluation(
-      dataset, training, batch, rank, communication.group()->getSize(), options);
+  const auto loader =
+      start_evaluation(dataset, training, batch, rank, communication.group()->getSize(), options);
   std::array<double, 4> sums{};  // samples, loss, first, among five
   while (loader->left() > 0) {
-    watchdog.enter(step, Phase::kEvaluate);
+    board.enter(step, Phase::kEvaluate);
     const Batch loaded = loader->next();
     const at::Tensor labels = loaded.labels.to(device.torch_device());
     const at::Tensor scores =

@@ -3,7 +3,7 @@
 #include "trainer/communication.h"
 #include "trainer/data/loader.h"
 #include "trainer/model.h"
-#include "trainer/watchdog.h"
+#include "trainer/phase_board.h"
 
 namespace vitsim {
 
@@ -20,7 +20,7 @@ Evaluation evaluate(const TrainingSpec& training,
                     const LoaderOptions& options,
                     Communication& communication,
                     Device& device,
-                    Watchdog& watchdog,
+                    PhaseBoard& board,
                     std::int64_t step);
 
 }  // namespace vitsim

@@ -20,8 +20,8 @@ constexpr std::size_t kPhases = kPhaseNames.size();
 // One step of one rank, summed up.
 struct StepOfRank {
   double wall_s = 0;
-  std::array<double, kPhases> phase_s{};     // busy or waiting
-  std::vector<double> all_reduces_s;         // in order
+  std::array<double, kPhases> phase_s{};  // busy or waiting
+  std::vector<double> all_reduces_s;      // in order
   std::vector<std::int64_t> all_reduces_begin_ns;
   std::int64_t backward_end_ns = 0;
   std::int64_t optimizer_begin_ns = 0;
@@ -81,7 +81,8 @@ std::map<std::int64_t, Step> collect(const Measured& measured, std::size_t world
   }
   // A step that some rank did not finish says nothing.
   std::erase_if(steps, [](const auto& entry) {
-    return std::ranges::any_of(entry.second, [](const StepOfRank& mine) { return mine.wall_s == 0; });
+    return std::ranges::any_of(entry.second,
+                               [](const StepOfRank& mine) { return mine.wall_s == 0; });
   });
   return steps;
 }
@@ -114,7 +115,8 @@ void find_waiting(Step& step) {
   }
 }
 
-// Time in the last sum of gradients; what an optimizer that is sharded gathers afterwards is not one.
+// Time in the last sum of gradients; what an optimizer that is sharded gathers afterwards is not
+// one.
 double last_all_reduce_s(const StepOfRank& mine) {
   double last = 0;
   for (std::size_t call = 0; call < mine.all_reduces_s.size(); ++call) {
@@ -159,16 +161,24 @@ std::string who_is_to_blame(const Report& report) {
   const bool always_late = slowest->late_share > 1.5 / static_cast<double>(report.ranks.size());
   if (always_late && slowest->gain_s > 0.02 * report.epoch_s.p50) {
     return fmt::format(
-        "Rank {} ({}) holds the others up: last to be ready in {:.0f} % of the steps; as fast as the "
+        "Rank {} ({}) holds the others up: last to be ready in {:.0f} % of the steps; as fast as "
+        "the "
         "median rank it would save {:.3g} s of an epoch of {:.4g} s.",
-        slowest->rank, slowest->gpu, 100 * slowest->late_share, slowest->gain_s, report.epoch_s.p50);
+        slowest->rank,
+        slowest->gpu,
+        100 * slowest->late_share,
+        slowest->gain_s,
+        report.epoch_s.p50);
   }
   if (report.exposed_communication_s > 0.2 * step_s) {
     return fmt::format("Communication: {:.3g} s of a step of {:.4g} s that no compute hides.",
-                       report.exposed_communication_s, step_s);
+                       report.exposed_communication_s,
+                       step_s);
   }
-  return fmt::format("Compute: ranks are even, and communication takes {:.3g} s of a step of {:.4g} s.",
-                     report.exposed_communication_s, step_s);
+  return fmt::format(
+      "Compute: ranks are even, and communication takes {:.3g} s of a step of {:.4g} s.",
+      report.exposed_communication_s,
+      step_s);
 }
 
 }  // namespace
@@ -215,8 +225,8 @@ Report measured_report(const ClusterSpec& cluster,
       wait[rank] += mine.wait_s / count;
       auto without = computes;
       without[rank] = std::min(without[rank], typical);
-      gain[rank] += (slowest - *std::ranges::max_element(without)) / count *
-                    static_cast<double>(plan.steps);
+      gain[rank] +=
+          (slowest - *std::ranges::max_element(without)) / count * static_cast<double>(plan.steps);
       report.phases.data_load_s += mine.phase(Phase::kDataLoad) / shares;
       report.phases.forward_s += mine.phase(Phase::kForward) / shares;
       report.phases.backward_s += mine.phase(Phase::kBackward) / shares;

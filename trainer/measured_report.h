@@ -26,7 +26,7 @@ struct StepTime {
 struct Measured {
   std::vector<Span> spans;
   std::vector<StepTime> steps;
-  std::vector<double> epochs_s;           // as the slowest rank sees them, evaluation excluded
+  std::vector<double> epochs_s;  // as the slowest rank sees them, evaluation excluded
   double total_s = 0;
   std::vector<std::int64_t> peak_memory_bytes;  // by rank
   std::vector<std::int64_t> memory_bytes;       // capacity by rank; 0 where unknown

@@ -51,12 +51,11 @@ void Profiler::begin_step(std::int64_t step) {
     }
     autograd::prepareProfiler(config, activities);
     // Holistic Trace Analysis finds the rank by a pattern with a space after the colon.
-    autograd::addMetadataJson(
-        "distributedInfo",
-        fmt::format(R"({{"backend": "{}", "rank": {}, "world_size": {}}})",
-                    cuda_ ? "nccl" : "mpi",
-                    rank_,
-                    size_));
+    autograd::addMetadataJson("distributedInfo",
+                              fmt::format(R"({{"backend": "{}", "rank": {}, "world_size": {}}})",
+                                          cuda_ ? "nccl" : "mpi",
+                                          rank_,
+                                          size_));
     autograd::enableProfiler(
         config, activities, {at::RecordScope::FUNCTION, at::RecordScope::USER_SCOPE});
     recording_ = std::make_unique<Recording>();

@@ -11,7 +11,12 @@ namespace vitsim {
 class Profiler {
  public:
   /// Records steps `first` to `last`, both included, and writes `file`.
-  Profiler(std::filesystem::path file, int rank, int size, bool cuda, std::int64_t first, std::int64_t last);
+  Profiler(std::filesystem::path file,
+           int rank,
+           int size,
+           bool cuda,
+           std::int64_t first,
+           std::int64_t last);
   Profiler(const Profiler&) = delete;
   Profiler& operator=(const Profiler&) = delete;
   ~Profiler();

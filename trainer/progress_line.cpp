@@ -1,12 +1,11 @@
 #include "trainer/progress_line.h"
 
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdlib>
 #include <string>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace vitsim {
 
@@ -14,9 +13,8 @@ namespace {
 
 std::string clock_text(double seconds) {
   const auto whole = static_cast<std::int64_t>(std::llround(seconds));
-  return whole >= 3600
-             ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
-             : fmt::format("{}:{:02}", whole / 60, whole % 60);
+  return whole >= 3600 ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
+                       : fmt::format("{}:{:02}", whole / 60, whole % 60);
 }
 
 }  // namespace
@@ -39,13 +37,13 @@ void ProgressLine::step(std::int64_t epoch, std::int64_t done, double loss, std:
   }
   last_ = now;
   const double elapsed = std::chrono::duration<double>(now - start_).count();
-  std::string text = fmt::format("epoch {}/{}  step {}/{}  loss {:.4f}", epoch + 1, epochs_, done,
-                                 steps_, loss);
+  std::string text =
+      fmt::format("epoch {}/{}  step {}/{}  loss {:.4f}", epoch + 1, epochs_, done, steps_, loss);
   if (images_ > 0 && elapsed > 0) {
-    const double left = elapsed / static_cast<double>(done - first_step_) *
-                        static_cast<double>(steps_ - done);
-    text += fmt::format("  {:.4g} images/s  {} left", static_cast<double>(images_) / elapsed,
-                        clock_text(left));
+    const double left =
+        elapsed / static_cast<double>(done - first_step_) * static_cast<double>(steps_ - done);
+    text += fmt::format(
+        "  {:.4g} images/s  {} left", static_cast<double>(images_) / elapsed, clock_text(left));
   }
   if (terminal_) {
     fmt::print("\r\033[K{}", text);

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 
-
 namespace vitsim {
 
 /// Tells how far a run is: one line that is rewritten on a terminal, a line now and then elsewhere.

@@ -1,5 +1,10 @@
 #include "trainer/rank_status.h"
 
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -10,11 +15,6 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <utility>
 
 #include "models/error.h"
 
@@ -89,7 +89,9 @@ StatusLink& StatusLink::operator=(StatusLink&& other) noexcept {
   return *this;
 }
 
-StatusLink::~StatusLink() { close(); }
+StatusLink::~StatusLink() {
+  close();
+}
 
 void StatusLink::close() {
   if (descriptor_ >= 0) {
@@ -115,8 +117,7 @@ StatusLink StatusLink::call(const MeetingPoint& point) {
 
 void StatusLink::send(const RankStatus& status) {
   // A full buffer means that the other side does not read: this status is then not worth waiting.
-  static_cast<void>(
-      ::send(descriptor_, &status, sizeof(status), MSG_NOSIGNAL | MSG_DONTWAIT));
+  static_cast<void>(::send(descriptor_, &status, sizeof(status), MSG_NOSIGNAL | MSG_DONTWAIT));
 }
 
 bool StatusLink::receive(RankStatus& newest, bool& closed) {

@@ -21,6 +21,7 @@ struct RankStatus {
   std::int64_t begun = 0;    // collectives begun so far
   State state = State::kRunning;
 };
+
 static_assert(std::is_trivially_copyable_v<RankStatus>);
 
 /// Where rank 0 listens.
@@ -34,7 +35,9 @@ struct MeetingPoint {
 class StatusLink {
  public:
   StatusLink() = default;
+
   explicit StatusLink(int descriptor) : descriptor_(descriptor) {}
+
   StatusLink(StatusLink&& other) noexcept;
   StatusLink& operator=(StatusLink&& other) noexcept;
   ~StatusLink();

@@ -4,12 +4,12 @@
 
 namespace vitsim {
 
-Recorder::Recorder(Device& device, Watchdog& watchdog, std::int64_t rank)
-    : device_(device), watchdog_(watchdog), rank_(rank), origin_ns_(host_nanoseconds()) {}
+Recorder::Recorder(Device& device, PhaseBoard& board, std::int64_t rank)
+    : device_(device), board_(board), rank_(rank), origin_ns_(host_nanoseconds()) {}
 
 Recorder::Scope::Scope(Recorder& recorder, Phase phase, Stream stream)
     : recorder_(recorder), phase_(phase), stream_(stream), begin_(recorder.device_.mark()) {
-  recorder_.watchdog_.enter(recorder_.step_.step, phase);
+  recorder_.board_.enter(recorder_.step_.step, phase);
 }
 
 Recorder::Scope::~Scope() {

@@ -7,7 +7,7 @@
 #include "models/timeline.h"
 #include "trainer/device.h"
 #include "trainer/measured_report.h"
-#include "trainer/watchdog.h"
+#include "trainer/phase_board.h"
 
 namespace vitsim {
 
@@ -16,7 +16,7 @@ namespace vitsim {
 class Recorder {
  public:
   /// Times count from now: construct it right after a barrier.
-  Recorder(Device& device, Watchdog& watchdog, std::int64_t rank);
+  Recorder(Device& device, PhaseBoard& board, std::int64_t rank);
 
   void begin_step(std::int64_t step, bool warm_up, bool full);
   void end_step();
@@ -56,8 +56,6 @@ class Recorder {
 
   [[nodiscard]] std::int64_t now_ns() const { return host_nanoseconds() - origin_ns_; }
 
-  [[nodiscard]] Watchdog& watchdog() { return watchdog_; }
-
  private:
   struct Open {
     Phase phase;
@@ -68,7 +66,7 @@ class Recorder {
   };
 
   Device& device_;
-  Watchdog& watchdog_;
+  PhaseBoard& board_;
   std::int64_t rank_;
   std::int64_t origin_ns_;
   StepTime step_;

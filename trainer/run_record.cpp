@@ -30,7 +30,9 @@ void gather_append(Communication& communication, const std::vector<T>& own, std:
   for (const auto& packed : communication.gather(pack(own))) {
     const std::size_t before = all.size();
     all.resize(before + packed.size() * sizeof(std::int64_t) / sizeof(T));
-    std::memcpy(static_cast<void*>(all.data() + before), packed.data(), packed.size() * sizeof(std::int64_t));
+    std::memcpy(static_cast<void*>(all.data() + before),
+                packed.data(),
+                packed.size() * sizeof(std::int64_t));
   }
 }
 

@@ -16,8 +16,8 @@ struct NamedTensor {
 };
 
 /// Writes tensors in the safetensors format, which Python reads too: the length of a header, a JSON
-/// header with type, shape and place of each tensor, then their bytes. The file appears whole or not
-/// at all. Throws DeviceError with the system's reason.
+/// header with type, shape and place of each tensor, then their bytes. The file appears whole or
+/// not at all. Throws DeviceError with the system's reason.
 void write_tensors(const std::filesystem::path& file, const std::vector<NamedTensor>& tensors);
 
 /// A file that `write_tensors` or Python's safetensors wrote.

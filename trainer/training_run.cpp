@@ -71,7 +71,7 @@ class Run {
         session_(session),
         communication_(communication),
         device_(device),
-        watchdog_(watchdog),
+        board_(watchdog.board()),
         loader_options_{.workers = options.loader_workers,
                         .pin_memory = !device.torch_device().is_cpu()},
         model_(training_.model, training_.seed) {
@@ -123,7 +123,7 @@ class Run {
                         std::min(first_step_ + kWarmUpSteps + kProfiledSteps, total_steps_) - 1);
     }
     communication_.barrier();
-    recorder_.emplace(device, watchdog, session.rank());
+    recorder_.emplace(device, board_, session.rank());
     record_.emplace(experiment_, plan_);
     step_.emplace(training_,
                   model_,
@@ -142,7 +142,7 @@ class Run {
     while (progress_.epoch < training_.epochs && progress_.steps < total_steps_) {
       train_epoch();
     }
-    watchdog_.enter(progress_.steps, Phase::kOther);
+    board_.enter(progress_.steps, Phase::kOther);
     finish();
   }
 
@@ -182,9 +182,10 @@ class Run {
     const bool short_step = progress_.step_in_epoch + 1 == plan_.steps && plan_.last_is_short();
     const auto& shapes = short_step ? plan_.last : plan_.full;
     const std::int64_t joined = std::accumulate(
-        shapes.begin(), shapes.end(), std::int64_t{0}, [](std::int64_t sum, const StepShape& shape) {
-          return sum + shape.samples();
-        });
+        shapes.begin(),
+        shapes.end(),
+        std::int64_t{0},
+        [](std::int64_t sum, const StepShape& shape) { return sum + shape.samples(); });
     const StepShape& mine = shapes[static_cast<std::size_t>(session_.rank())];
     const double lr = learning_rate(training_.optimizer,
                                     training_.schedule,
@@ -199,21 +200,19 @@ class Run {
     if (profiler_) {
       profiler_->end_step(progress_.steps);
     }
-    rows_.push_back({.step = progress_.steps,
-                     .epoch = progress_.epoch,
-                     .lr = lr,
-                     .skipped = result.skipped});
+    rows_.push_back(
+        {.step = progress_.steps, .epoch = progress_.epoch, .lr = lr, .skipped = result.skipped});
     pending_losses_.push_back(result.loss);
     pending_samples_.push_back(joined);
     ++progress_.steps;
     ++progress_.step_in_epoch;
     progress_.samples_in_epoch += joined;
     if (session_.rank() == 0 && mine.samples() > 0) {
-      progress_line_->step(progress_.epoch,
-                           progress_.steps,
-                           result.loss * static_cast<double>(joined) /
-                               static_cast<double>(mine.samples()),
-                           joined);
+      progress_line_->step(
+          progress_.epoch,
+          progress_.steps,
+          result.loss * static_cast<double>(joined) / static_cast<double>(mine.samples()),
+          joined);
     }
   }
 
@@ -246,7 +245,7 @@ class Run {
                           loader_options_,
                           communication_,
                           device_,
-                          watchdog_,
+                          board_,
                           progress_.steps);
       });
       row.evaluate_s = static_cast<double>(recorder_->now_ns() - begin_ns) * 1e-9;
@@ -287,7 +286,7 @@ class Run {
 
   template <typename Work>
   void timed(Phase phase, const Work& work) {
-    watchdog_.enter(progress_.steps, phase);
+    board_.enter(progress_.steps, phase);
     const std::int64_t begin_ns = recorder_->now_ns();
     work();
     recorder_->add(phase, progress_.steps, begin_ns, recorder_->now_ns());
@@ -298,9 +297,7 @@ class Run {
                                                               : options_.out / "checkpoint";
   }
 
-  [[nodiscard]] TrainingState state() {
-    return {training_, model_, *reducer_, *optimizer_};
-  }
+  [[nodiscard]] TrainingState state() { return {training_, model_, *reducer_, *optimizer_}; }
 
   void save() {
     timed(Phase::kCheckpoint, [&] {
@@ -316,12 +313,12 @@ class Run {
     }
     // Steps may be larger or smaller now: go on at the last whole step that has all samples behind.
     if (progress_.samples_in_epoch > 0) {
-      const auto per_step = std::accumulate(
-          plan_.full.begin(), plan_.full.end(), std::int64_t{0}, [](std::int64_t sum, const StepShape& s) {
-            return sum + s.samples();
-          });
-      progress_.step_in_epoch =
-          std::min(progress_.samples_in_epoch / per_step, plan_.steps);
+      const auto per_step =
+          std::accumulate(plan_.full.begin(),
+                          plan_.full.end(),
+                          std::int64_t{0},
+                          [](std::int64_t sum, const StepShape& s) { return sum + s.samples(); });
+      progress_.step_in_epoch = std::min(progress_.samples_in_epoch / per_step, plan_.steps);
     }
     if (session_.rank() == 0) {
       rows_ = read_steps(folder / "steps.csv", progress_.steps);
@@ -348,13 +345,15 @@ class Run {
   }
 
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> facts() const {
-    return {{"run.ranks", std::to_string(session_.size())},
-            {"run.device", device_.name()},
-            {"run.threads_per_rank", std::to_string(at::get_num_threads())},
-            {"run.parameters", std::to_string(parameter_count(training_.model))},
-            {"run.steps_per_epoch", std::to_string(plan_.steps)},
-            {"run.first_step", std::to_string(first_step_)},
-            {"run.directory", options_.out.string()}};
+    return {
+        {           "run.ranks",                  std::to_string(session_.size())},
+        {          "run.device",                                   device_.name()},
+        {"run.threads_per_rank",            std::to_string(at::get_num_threads())},
+        {      "run.parameters", std::to_string(parameter_count(training_.model))},
+        { "run.steps_per_epoch",                      std::to_string(plan_.steps)},
+        {      "run.first_step",                      std::to_string(first_step_)},
+        {       "run.directory",                            options_.out.string()}
+    };
   }
 
   const Experiment& experiment_;
@@ -363,7 +362,7 @@ class Run {
   const MpiSession& session_;
   Communication& communication_;
   Device& device_;
-  Watchdog& watchdog_;
+  PhaseBoard& board_;
   EpochPlan plan_;
   LoaderOptions loader_options_;
   std::unique_ptr<Dataset> dataset_;
@@ -387,7 +386,9 @@ class Run {
   std::vector<std::string> told_;
 };
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
 
 }  // namespace
 

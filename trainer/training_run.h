@@ -20,7 +20,7 @@ struct RunOptions {
   bool kineto = false;
   std::int64_t loader_workers = 2;
   OnUnreadable on_unreadable = OnUnreadable::kReplace;
-  bool check_replicas = false;                  // at the end: all ranks must hold the same bits
+  bool check_replicas = false;  // at the end: all ranks must hold the same bits
 };
 
 /// Trains. Every rank calls it with the same arguments. Throws UserError (also where only another

@@ -114,9 +114,9 @@ void Watchdog::exchange_hosts() {
 RankStatus Watchdog::own_status() const {
   const MpiWorker* worker = worker_.load();
   return {.rank = session_.rank(),
-          .step = step_.load(std::memory_order_relaxed),
-          .phase = phase_.load(std::memory_order_relaxed),
-          .entered = entered_.load(std::memory_order_relaxed),
+          .step = board_.step(),
+          .phase = static_cast<std::int64_t>(board_.phase()),
+          .entered = board_.entered(),
           .begun = worker == nullptr ? 0 : worker->begun(),
           .state = state_.load()};
 }

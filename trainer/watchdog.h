@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
-#include "models/phase.h"
 #include "trainer/mpi/session.h"
 #include "trainer/mpi/worker.h"
+#include "trainer/phase_board.h"
 #include "trainer/rank_status.h"
 
 namespace vitsim {
@@ -19,9 +19,9 @@ namespace vitsim {
 /// Ends the whole job with one message when a rank dies, hangs or fails.
 ///
 /// Every rank has a thread that tells rank 0 several times a second, over a TCP connection of its
-/// own, in which step and phase the rank is. A rank that dies closes its connection, so rank 0 knows
-/// at once; one that is stopped falls silent; one that hangs stays in its phase until all others
-/// wait for it. Rank 0 itself is watched by rank 1.
+/// own, in which step and phase the rank is. A rank that dies closes its connection, so rank 0
+/// knows at once; one that is stopped falls silent; one that hangs stays in its phase until all
+/// others wait for it. Rank 0 itself is watched by rank 1.
 class Watchdog {
  public:
   /// Collective: every rank makes one, before the MpiWorker exists. `hang_after`: how long no rank
@@ -31,12 +31,8 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
   ~Watchdog();
 
-  /// Called at the begin of every phase, by the thread that trains.
-  void enter(std::int64_t step, Phase phase) {
-    step_.store(step, std::memory_order_relaxed);
-    phase_.store(static_cast<std::int64_t>(phase), std::memory_order_relaxed);
-    entered_.fetch_add(1, std::memory_order_relaxed);
-  }
+  /// Where this rank writes what it does.
+  [[nodiscard]] PhaseBoard& board() { return board_; }
 
   /// Counts the collectives that this rank has begun; `worker` must live until `leave`.
   void watch_collectives(const MpiWorker& worker) { worker_.store(&worker); }
@@ -75,9 +71,7 @@ class Watchdog {
   std::unique_ptr<StatusListener> listener_;  // rank 0
   std::vector<Peer> peers_;                   // rank 0: all others; else rank 0
   std::atomic<const MpiWorker*> worker_ = nullptr;
-  std::atomic<std::int64_t> step_ = 0;
-  std::atomic<std::int64_t> phase_ = static_cast<std::int64_t>(Phase::kOther);
-  std::atomic<std::int64_t> entered_ = 0;
+  PhaseBoard board_;
   std::atomic<RankStatus::State> state_ = RankStatus::State::kRunning;
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> reported_ = false;
