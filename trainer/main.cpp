@@ -24,6 +24,9 @@ int run_command(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run_command(argc, argv);
+  } catch (const vitsim::DeviceError& error) {
+    fmt::print(stderr, "vitsim: error: {}\n", error.what());
+    return 3;
   } catch (const std::exception& error) {
     fmt::print(stderr, "vitsim-trainer: internal error: {}\n", error.what());
     return 70;

@@ -32,7 +32,12 @@ struct Arguments {
   std::string device = "auto";
 };
 
-// Throws CLI::ParseError, which also carries --help.
+// `--help` was asked for: the text to print.
+struct Help {
+  std::string text;
+};
+
+// Throws UserError, or Help.
 Arguments parse(int argc, const char* const* argv) {
   Arguments arguments;
   CLI::App app("Trains a ViT for real, one rank per process", "vitsim train");
@@ -68,7 +73,13 @@ Arguments parse(int argc, const char* const* argv) {
   app.add_flag("--check-replicas",
                arguments.run.check_replicas,
                "at the end, fail unless all ranks hold the same bits");
-  app.parse(argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    throw Help{app.help()};
+  } catch (const CLI::ParseError& error) {
+    throw UserError(error.what());
+  }
 
   if (stop_on_unreadable) {
     arguments.run.on_unreadable = OnUnreadable::kStop;
@@ -179,15 +190,8 @@ void check_support(const Experiment& experiment, const Device& device) {
 int run(int argc, const char* const* argv, const MpiSession& session) {
   Arguments arguments;
   Experiment experiment;
-  std::optional<int> exit_now;
   on_every_rank(session, [&] {
-    try {
-      arguments = parse(argc, argv);
-    } catch (const CLI::ParseError& end) {
-      const CLI::App app("", "vitsim train");
-      exit_now = session.rank() == 0 ? app.exit(end) : end.get_exit_code();
-      return;
-    }
+    arguments = parse(argc, argv);
     experiment = read_experiment(arguments.file, arguments.overrides);
     const std::int64_t world = experiment.cluster.world_size();
     if (world != session.size()) {
@@ -200,9 +204,6 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
                       world));
     }
   });
-  if (exit_now) {
-    return *exit_now == 0 ? 0 : 2;
-  }
   share_cores(session);
   name_run_directory(arguments, experiment, session);
 
@@ -230,18 +231,29 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
 
 int run_train_command(int argc, const char* const* argv) {
   const MpiSession session;
+  const auto fail = [&](const std::string& what, int exit_code) {
+    // Start-up: nobody watches yet.
+    fmt::print(stderr, "vitsim: error: rank {} ({}): {}\n", session.rank(), session.host(), what);
+    abort_job(exit_code);
+  };
   try {
     return run(argc, argv, session);
+  } catch (const Help& help) {
+    if (session.rank() == 0) {
+      fmt::print("{}", help.text);
+    }
+    return 0;
   } catch (const OtherRankFailed& other) {
     return other.exit_code;
   } catch (const UserError& error) {
     print_mistake(error);
     return 2;
-  } catch (const DeviceError& error) {
-    fmt::print(
-        stderr, "vitsim: error: rank {} ({}): {}\n", session.rank(), session.host(), error.what());
-    abort_job(3);
+  } catch (const InternalError& error) {
+    fail(fmt::format("internal error: {}; please report it", error.what()), 70);
+  } catch (const std::exception& error) {
+    fail(error.what(), 3);
   }
+  return 70;  // not reached: `fail` ends the process
 }
 
 }  // namespace vitsim

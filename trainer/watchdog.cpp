@@ -29,7 +29,9 @@ namespace vitsim {
 
 namespace {
 
-constexpr int kBeatMs = 100;
+constexpr std::chrono::milliseconds kBeat{100};
+constexpr std::chrono::milliseconds kTurn{150};
+constexpr int kTurns = 20;
 constexpr std::chrono::seconds kSilence{10};
 constexpr std::chrono::seconds kQuiet{1};
 constexpr std::chrono::milliseconds kGrace{400};
@@ -146,7 +148,11 @@ void Watchdog::end_job(const std::string& message, int exit_code) {
 
 void Watchdog::fail(const std::string& what, int exit_code) {
   // If another rank died, this one may fail just because of it: leave the watchdog time to notice.
-  std::this_thread::sleep_for(std::chrono::milliseconds(kBeatMs));
+  // If all fail at once, the lowest speaks first, and its word ends the others before they speak.
+  std::this_thread::sleep_for(kBeat + kTurn * std::min(session_.rank(), kTurns));
+  if (terminated) {
+    reported_ = true;
+  }
   end_job(fmt::format("{}: {}", place(session_.rank(), own_status()), what), exit_code);
 }
 
@@ -162,7 +168,7 @@ void Watchdog::loop() {
         entries.push_back({.fd = peer.link.descriptor(), .events = POLLIN, .revents = 0});
       }
     }
-    poll(entries.data(), entries.size(), terminated_at ? 10 : kBeatMs);
+    poll(entries.data(), entries.size(), terminated_at ? 10 : static_cast<int>(kBeat.count()));
     if (listener_) {
       StatusLink caller = listener_->accept();
       if (caller.open()) {

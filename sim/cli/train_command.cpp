@@ -1,9 +1,6 @@
 // `vitsim train` is done by vitsim-trainer, which alone links LibTorch and MPI. Started by an MPI
-// launcher, this process becomes the trainer at once. Started by a person, it starts mpirun with one
-// rank per GPU of the file, here or on the nodes' hosts, and waits.
-#include <sys/wait.h>
-#include <unistd.h>
-
+// launcher, this process becomes the trainer at once. Started by a person, it starts mpirun with
+// one rank per GPU of the file, here or on the nodes' hosts, and waits.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -13,6 +10,8 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "models/error.h"
 #include "sim/cli/command.h"
@@ -38,7 +37,8 @@ std::filesystem::path find_trainer() {
   const auto beside = self.parent_path() / "vitsim-trainer";
   if (error || access(beside.c_str(), X_OK) != 0) {
     throw UserError(
-        "vitsim-trainer is not beside vitsim: build it with -DVITSIM_TRAINER=ON (make test does), or "
+        "vitsim-trainer is not beside vitsim: build it with -DVITSIM_TRAINER=ON (make test does), "
+        "or "
         "name it in VITSIM_TRAINER");
   }
   return beside;
@@ -46,8 +46,7 @@ std::filesystem::path find_trainer() {
 
 // Open MPI, MPICH and its kin, and srun tell a process of its rank.
 bool started_by_launcher() {
-  constexpr std::array<const char*, 4> kTold = {
-      "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_STEP_ID"};
+  constexpr std::array<const char*, 3> kTold = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
   return std::ranges::any_of(kTold, [](const char* name) { return std::getenv(name) != nullptr; });
 }
 
@@ -78,7 +77,8 @@ std::string host_list(const ClusterSpec& cluster) {
   return list;
 }
 
-std::vector<std::string> launch_command(const TrainArguments& arguments, const ClusterSpec& cluster) {
+std::vector<std::string> launch_command(const TrainArguments& arguments,
+                                        const ClusterSpec& cluster) {
   if (!arguments.launcher.empty()) {
     return words(arguments.launcher);
   }
@@ -109,12 +109,14 @@ std::vector<std::string> launch_command(const TrainArguments& arguments, const C
   }
   words_of.push_back(nullptr);
   execvp(words_of.front(), words_of.data());
-  throw DeviceError(fmt::format("{} cannot be started: {}{}", command.front(), std::strerror(errno),
+  throw DeviceError(fmt::format("{} cannot be started: {}{}",
+                                command.front(),
+                                std::strerror(errno),
                                 command.front() == "mpirun" ? " (install openmpi-bin)" : ""));
 }
 
-// mpirun ends with the code of the first rank that failed, or tells of a signal, which is a device's
-// failure too.
+// mpirun ends with the code of the first rank that failed, or tells of a signal, which is a
+// device's failure too.
 int exit_code(int status) {
   if (!WIFEXITED(status)) {
     return 3;
@@ -125,7 +127,9 @@ int exit_code(int status) {
 
 pid_t launched = 0;
 
-extern "C" void pass_on(int sign) { kill(launched, sign); }
+extern "C" void pass_on(int sign) {
+  kill(launched, sign);
+}
 
 int launch(const std::vector<std::string>& command) {
   launched = fork();
