@@ -79,15 +79,17 @@ class Workplace:
 
 def ranks_of(process):
     """Process ids of the ranks below this process, in the order of their start."""
-    out = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,comm="], capture_output=True, text=True).stdout
-    table = [line.split(None, 2) for line in out.splitlines()]
-    below, ranks = {str(process)}, []
+    parents, names = {}, {}
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            name, rest = (folder / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        except OSError:
+            continue  # it has just ended
+        parents[int(folder.name)], names[int(folder.name)] = int(rest.split()[1]), name
+    below = {process}
     for _ in range(3):  # vitsim, mpirun, rank
-        below |= {pid for pid, parent, _ in table if parent in below}
-    for pid, _, name in table:
-        if pid in below and name.startswith("vitsim-trainer"):
-            ranks.append(int(pid))
-    return sorted(ranks)
+        below |= {pid for pid, parent in parents.items() if parent in below}
+    return sorted(pid for pid in below if names.get(pid, "").startswith("vitsim-trainer"))
 
 
 def require(condition, message):
