@@ -77,12 +77,13 @@ with Workplace() as place:
         _, error = place.run(content, name, *arguments, ranks=ranks, expect=2)
         for word in words:
             require(word in error, f"{name}: {error}")
-        require(error.count("vitsim: error:") == 1, f"{name}: said more than once: {error}")
+        messages = [line for line in error.splitlines() if "vitsim: error:" in line]
+        require(messages and len(set(messages)) == len(messages), f"{name}: said more than once: {error}")
         require(not (place.path / name).exists(), f"{name}: a run directory was made")
 
     refused("ranks", experiment(6, 3), "the cluster has 3 ranks, but 2 processes were started")
     refused("list", experiment([6, 6, 6], 2), "micro_batch_per_gpu")
-    refused("key", experiment(6, 2, micro_batch=6), "micro_batch")
+    refused("key", experiment(6, 2, batch=6), "batch")
     refused("data", experiment(6, 2, dataset={"name": "cifar10", "path": str(place.path)}), "cifar")
     refused("word", experiment(6, 2, dataset={"name": "spam", "samples": 10}), "spam")
     refused("tf32", experiment(6, 2, precision="tf32"), "tf32")
