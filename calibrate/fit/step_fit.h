@@ -21,6 +21,7 @@ struct CurveKey {
   Precision precision = Precision::kFp32;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes what the compiler writes for a 0.
   auto operator<=>(const CurveKey&) const = default;
 };
 

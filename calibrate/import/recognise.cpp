@@ -27,7 +27,7 @@ struct TableMark {
 };
 
 const std::vector<TableMark>& table_marks() {
-  static const std::vector<TableMark> marks = {
+  static const std::vector<TableMark> kMarks = {
       {       FileKind::kRunTable, {"run", "world_size", "epoch_seconds"}},
       {      FileKind::kStepTable,  {"rank", "forward_ms", "backward_ms"}},
       {     FileKind::kEpochTable,  {"Rank", "Epoch", "Computation_Time"}},
@@ -37,7 +37,7 @@ const std::vector<TableMark>& table_marks() {
       {   FileKind::kRunDirectory,   {"epoch", "train_s", "images_per_s"}},
       {   FileKind::kRunDirectory,   {"step", "epoch", "loss", "skipped"}},
   };
-  return marks;
+  return kMarks;
 }
 
 std::optional<FileKind> table_kind(const std::vector<std::string>& header) {

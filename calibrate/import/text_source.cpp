@@ -10,6 +10,10 @@ namespace vitsim {
 struct FileBuffer::Handle {
   gzFile file = nullptr;
 
+  Handle() = default;
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+
   ~Handle() {
     if (file != nullptr) {
       gzclose(file);
