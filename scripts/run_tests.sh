@@ -51,8 +51,8 @@ run_fuzz() {
 }
 
 run_sanitizers() {
-  build asan --target vitsim_unit_tests vitsim_property_tests || return
-  ctest --test-dir build/asan -j "$jobs" -L 'unit|property' --no-tests=error \
+  build asan --target vitsim_unit_tests vitsim_property_tests vitsim_cli_tests || return
+  ctest --test-dir build/asan -j "$jobs" -L '^(unit|property|cli)$' --no-tests=error \
     --output-on-failure > "$log/asan.log" 2>&1 || {
     local status=$?
     grep -v -e ' Passed ' -e '^ *Start ' "$log/asan.log"

@@ -109,8 +109,8 @@ void add_completion_command(CLI::App& app, Action& action) {
   auto shell = std::make_shared<std::string>();
   command->add_option("SHELL", *shell, "The shell")->required()->check(CLI::IsMember({"bash"}));
   command->footer("Example: source <(vitsim completion bash)");
-  command->callback([&app, &action] {
-    action = [&app] {
+  command->callback([&app, &action, shell] {
+    action = [&app, shell] {
       fmt::print("{}", bash_completion(app));
       return 0;
     };

@@ -26,8 +26,7 @@ TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
   const std::vector<Mistake> mistakes = {
       {                                                     {},                                       "see vitsim --help"},
       {                                    {"predcit", kTesla}, "unknown command \"predcit\" (did you mean \"predict\"?)"},
-      {                                          {"calibrate"},                             "see vitsim calibrate --help"},
-      {                                  {"calibrate", "fitt"},        "unknown command \"fitt\" (did you mean \"fit\"?)"},
+      {                                {"calibrate", "import"},   "FILES is required; see vitsim calibrate import --help"},
       {                                            {"predict"},             "FILE is required; see vitsim predict --help"},
       {                            {"predict", kTesla, "more"},                            "unexpected argument \"more\""},
       {                {"predict", kTesla, "--replicate", "3"},                        "(did you mean \"--replicates\"?)"},

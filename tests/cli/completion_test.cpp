@@ -29,7 +29,7 @@ TEST(Completion, OffersCommands) {
   EXPECT_EQ(offered("vitsim pred"), "predict");
   EXPECT_EQ(offered("vitsim sca"), "scale");
   EXPECT_EQ(offered("vitsim calibrate f"), "fit");
-  EXPECT_EQ(offered("vitsim calibrate ''"), "import fit check");
+  EXPECT_THAT(offered("vitsim calibrate ''"), ::testing::HasSubstr("import fit check"));
 }
 
 TEST(Completion, OffersTheOptionsOfTheCommand) {
