@@ -87,7 +87,7 @@ Network::Network(const NetworkData& data) {
   }
   gpu_base_.push_back(0);
   for (const NodeData& node : data.nodes) {
-    collect(problems, [&] { add_node(node, names); });
+    collect(problems, [&] { add_node(node, names, switches.front()); });
     gpu_base_.push_back(gpu_base_.back() + std::max<std::int64_t>(node.gpus, 0));
   }
   for (const TrunkData& trunk : data.trunks) {
@@ -106,7 +106,7 @@ Network::Network(const NetworkData& data) {
   }
 }
 
-void Network::add_node(const NodeData& node, const Names& names) {
+void Network::add_node(const NodeData& node, const Names& names, const std::string& first_switch) {
   if (node.gpus < 0) {
     throw UserError(fmt::format("node \"{}\": {} GPUs", node.name, node.gpus));
   }
@@ -125,6 +125,9 @@ void Network::add_node(const NodeData& node, const Names& names) {
     const LinkId out = links_.add(*node.nic, name);
     const LinkId in = links_.add(*node.nic, name);
     built.switches.push_back({.to = at, .out = out, .in = in});
+    cables_.push_back({.a = node.name,
+                       .b = node.switch_name.empty() ? first_switch : node.switch_name,
+                       .first = out});
   }
   built.first_port = static_cast<LinkId>(links_.size());
   if (node.gpus > 1) {
@@ -161,7 +164,7 @@ void Network::add_trunk(const TrunkData& trunk, const Names& names) {
   const std::string name = fmt::format("link \"{}\" to \"{}\"", trunk.a, trunk.b);
   const LinkId forth = links_.add(trunk.link, name);
   const LinkId back = links_.add(trunk.link, name);
-  trunks_.push_back({.a = trunk.a, .b = trunk.b, .first = forth});
+  cables_.push_back({.a = trunk.a, .b = trunk.b, .first = forth});
   // A switch's own list leads to switches alone: nodes do not forward.
   const auto join = [&](Vertex from, Vertex to, LinkId out, LinkId in) {
     const Edge edge{.to = to.index, .out = out, .in = in};
@@ -310,7 +313,7 @@ std::vector<LinkId> Network::nic_links(const std::string& node) const {
 
 std::vector<LinkId> Network::trunk_links(const std::string& a, const std::string& b) const {
   std::vector<LinkId> found;
-  for (const NamedTrunk& trunk : trunks_) {
+  for (const Cable& trunk : cables_) {
     if ((trunk.a == a && trunk.b == b) || (trunk.a == b && trunk.b == a)) {
       found.push_back(trunk.first);
       found.push_back(trunk.first + 1);

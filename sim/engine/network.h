@@ -108,7 +108,8 @@ class Network {
   /// name is unknown or the node has no link.
   [[nodiscard]] std::vector<LinkId> nic_links(const std::string& node) const;
 
-  /// Both directions of every trunk between two ends; throws UserError where there is none.
+  /// Both directions of every trunk, or NIC, between two ends; throws UserError where there is
+  /// none.
   [[nodiscard]] std::vector<LinkId> trunk_links(const std::string& a, const std::string& b) const;
 
   /// From now on; throws UserError where it is not positive and finite.
@@ -128,7 +129,7 @@ class Network {
     LinkId first_port = 0;         // of GPU 0: out, in, then GPU 1
   };
 
-  struct NamedTrunk {
+  struct Cable {
     std::string a;
     std::string b;
     LinkId first = 0;
@@ -142,7 +143,7 @@ class Network {
 
   using Names = std::unordered_map<std::string, Vertex>;
 
-  void add_node(const NodeData& node, const Names& names);
+  void add_node(const NodeData& node, const Names& names, const std::string& first_switch);
   void add_trunk(const TrunkData& trunk, const Names& names);
   void check_connected(std::vector<std::string>& problems) const;
 
@@ -152,7 +153,7 @@ class Network {
   LinkTable links_;
   std::vector<Node> nodes_;
   std::vector<std::vector<Edge>> switch_edges_;
-  std::vector<NamedTrunk> trunks_;
+  std::vector<Cable> cables_;           // NICs and trunks; the way back is `first` + 1
   std::vector<std::int64_t> gpu_base_;  // first rank of every node, then the world size
 };
 

@@ -100,6 +100,8 @@ TEST(Network, TrunksMayNameNodes) {
   EXPECT_EQ(path, (std::vector<LinkId>{0, 2, 5}));
   EXPECT_EQ(network.nic_links("y"), (std::vector<LinkId>{4, 5}));
   EXPECT_EQ(network.trunk_links("B", "A"), (std::vector<LinkId>{2, 3}));
+  EXPECT_EQ(network.trunk_links("A", "x"), (std::vector<LinkId>{0, 1}));
+  EXPECT_THROW(static_cast<void>(network.trunk_links("x", "y")), UserError);
 }
 
 TEST(Network, SaysEveryMistake) {
