@@ -46,10 +46,6 @@ StreamId FlowEngine::add_stream(std::span<const LinkId> path) {
   return id;
 }
 
-std::uint64_t FlowEngine::pack(Kind kind, std::uint32_t index, std::uint32_t extra) {
-  return static_cast<std::uint64_t>(kind) << 62U | static_cast<std::uint64_t>(index) << 32U | extra;
-}
-
 void FlowEngine::send(StreamId id, std::int64_t bytes, HandlerId handler, std::uint32_t tag) {
   Stream& stream = streams_[id];
   if (stream.state == State::kIdle) {
@@ -71,7 +67,8 @@ void FlowEngine::send(StreamId id, std::int64_t bytes, HandlerId handler, std::u
 }
 
 void FlowEngine::at(Tick time, HandlerId handler, std::uint32_t tag) {
-  queue_.push(time, pack(Kind::kTimer, handler, tag));
+  VITSIM_CHECK(time, >=, now());
+  schedule(time, Kind::kTimer, handler, tag);
 }
 
 void FlowEngine::begin(StreamId id, std::int64_t bytes, HandlerId handler, std::uint32_t tag) {
@@ -83,7 +80,7 @@ void FlowEngine::begin(StreamId id, std::int64_t bytes, HandlerId handler, std::
   if (stream.figured_bytes != bytes || stream.figured_version != table_version_) {
     refresh_figures(stream);
   }
-  queue_.push(now() + stream.latency, pack(Kind::kLatencyPaid, id, 0));
+  schedule(now() + stream.latency, Kind::kLatencyPaid, id, 0);
 }
 
 void FlowEngine::refresh_figures(Stream& stream) {
@@ -142,7 +139,7 @@ void FlowEngine::start_flowing(StreamId id) {
   stream.rate = 0;
   ++stream.generation;
   if (stream.bytes == 0) {
-    queue_.push(now(), pack(Kind::kDelivered, id, stream.generation));
+    schedule(now(), Kind::kDelivered, id, stream.generation);
     return;
   }
   bool alone = stream.figured_version == table_version_;
@@ -346,7 +343,7 @@ void FlowEngine::apply_rate(StreamId id, double rate) {
   }
   stream.rate = rate;
   stream.updated = now();
-  queue_.push(now() + left, pack(Kind::kDelivered, id, stream.generation));
+  schedule(now() + left, Kind::kDelivered, id, stream.generation);
 }
 
 void FlowEngine::reset(Tick now) {

@@ -128,7 +128,14 @@ class FlowEngine {
     bool is_cap = false;
   };
 
-  static std::uint64_t pack(Kind kind, std::uint32_t index, std::uint32_t extra);
+  /// Throws UserError where `time` is beyond the clock.
+  void schedule(Tick time, Kind kind, std::uint32_t index, std::uint32_t extra) {
+    check_clock(time);
+    queue_.push(
+        time,
+        static_cast<std::uint64_t>(kind) << 62U | static_cast<std::uint64_t>(index) << 32U | extra);
+  }
+
   void handle(std::uint64_t what);
   void begin(StreamId id, std::int64_t bytes, HandlerId handler, std::uint32_t tag);
   void refresh_figures(Stream& stream);

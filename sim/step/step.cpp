@@ -73,6 +73,7 @@ void StepSimulator::run_until_last_backward(std::span<const RankWork> work,
       if (m + 1 < batches.size()) {
         run_backward(stream, batches[m]);
       }
+      check_clock(stream.now);
     }
     cursor_[i] = stream.now;
   }

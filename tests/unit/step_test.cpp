@@ -129,6 +129,16 @@ TEST(Step, DeepspeedReducesHalfABillionElementsAtATime) {
   EXPECT_EQ(plan.buckets[2].bytes, 800'000'000);
 }
 
+TEST(Step, RefusesTimesBeyondTheClock) {
+  const Network network = two_machines();
+  StepSimulator step(network, {0, 1}, {});
+  const Tick month = 30 * 86'400 * kTicksPerSecond / 2;
+  const std::vector<MicroBatchWork> batches(5, {.forward = month});
+  const std::vector<RankWork> work(2, {.micro_batches = batches});
+  EXPECT_THROW(step.run(work, kZero), UserError);
+  EXPECT_THROW(step.run_events(work, kZero), UserError);
+}
+
 TEST(Step, RefusesImpossiblePlans) {
   const Network network = two_machines();
   EXPECT_THROW(StepSimulator(network, {0, 0}, {}), UserError);
