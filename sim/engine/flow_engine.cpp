@@ -326,21 +326,23 @@ void FlowEngine::fix_rate(StreamId id, double rate) {
 
 void FlowEngine::apply_rate(StreamId id, double rate) {
   Stream& stream = streams_[id];
-  Tick left = 0;
+  const auto bytes = static_cast<double>(stream.bytes);
   if (!stream.rated) {
     stream.rated = true;
-    stream.remaining = static_cast<double>(stream.bytes);
-    left = rate == stream.alone_rate ? stream.alone_transfer
-                                     : transfer_ticks(stream.bytes, BytesPerSecond(rate));
+    stream.remaining = bytes;
+  } else if (rate == stream.rate) {
+    return;
   } else {
-    if (rate == stream.rate) {
-      return;
-    }
     const double sent = stream.rate * to_seconds(now() - stream.updated).value();
     stream.remaining = std::max(0.0, stream.remaining - sent);
-    left = to_ticks(Seconds(stream.remaining / rate));
     ++stream.generation;
   }
+  // Until a byte has moved the exact rounding holds, also for a flow that shares from its first
+  // instant but was the first to come in it.
+  const Tick left = stream.remaining != bytes ? to_ticks(Seconds(stream.remaining / rate))
+                    : rate == stream.alone_rate
+                        ? stream.alone_transfer
+                        : transfer_ticks(stream.bytes, BytesPerSecond(rate));
   stream.rate = rate;
   stream.updated = now();
   schedule(now() + left, Kind::kDelivered, id, stream.generation);
