@@ -304,6 +304,11 @@ constexpr DocumentOptions kOptions = {.bytes = 1'000'000'000, .values = 100'000'
 
 }  // namespace
 
+std::string link_name(const RecordedRun& run) {
+  const std::string_view end = run.one_node ? "-node" : "-ethernet";
+  return run.cluster.ends_with(end) ? run.cluster : run.cluster + std::string(end);
+}
+
 const RecordedRun* Measurement::find_run(std::string_view name) const {
   const auto found = std::ranges::find(runs, name, &RecordedRun::name);
   return found == runs.end() ? nullptr : &*found;

@@ -33,6 +33,10 @@ struct RecordedRun {
   bool wall_clock_breakdown = true;  // DeepSpeed's timers synchronise the GPU at every phase
 };
 
+/// Name of the link profile of a recorded run's cluster: `tesla-ethernet`, `vector-t4-node`. A
+/// cluster that is called like a link already keeps its name.
+std::string link_name(const RecordedRun& run);
+
 /// Raw seconds of one thing, never averaged. `what` is one of
 ///   "epoch"                 the slowest rank's wall time of each epoch (run)
 ///   a Phase's name          of every step or micro-step, in order (run, rank)

@@ -141,6 +141,20 @@ void check_memory(const Measurement& measurement,
   }
 }
 
+bool gpus_known(const RecordedRun& run) {
+  return std::ranges::count(run.gpus, "unknown") == 0;
+}
+
+// GPUs without a name may differ: as one kind they would spoil every spread.
+Measurement without_unknown_gpus(const Measurement& measurement) {
+  Measurement known = measurement;
+  std::erase_if(known.runs, [](const RecordedRun& run) { return !gpus_known(run); });
+  std::erase_if(known.samples, [&](const Sample& sample) {
+    return !sample.run.empty() && known.find_run(sample.run) == nullptr;
+  });
+  return known;
+}
+
 }  // namespace
 
 double RunCheck::half_width() const {
@@ -180,7 +194,8 @@ Experiment experiment_of(const RecordedRun& run) {
   return experiment;
 }
 
-CalibrationCheck check_calibration(const Measurement& measurement, const FitOptions& options) {
+CalibrationCheck check_calibration(const Measurement& all, const FitOptions& options) {
+  const Measurement measurement = without_unknown_gpus(all);
   const std::vector<RunSummary> summaries = summarise(measurement);
   std::vector<RunCheck> runs(summaries.size());
   std::vector<std::vector<ComponentCheck>> components(summaries.size());
@@ -211,6 +226,12 @@ CalibrationCheck check_calibration(const Measurement& measurement, const FitOpti
   });
   CalibrationCheck result{
       .runs = std::move(runs), .components = {}, .models = leave_models_out(measurement, options)};
+  for (const RecordedRun& run : all.runs) {
+    if (!gpus_known(run)) {
+      result.runs.push_back(
+          {.run = run.name, .group = group_of(run), .unpredictable = "no file tells its GPUs"});
+    }
+  }
   for (const auto& some : components) {
     result.components.insert(result.components.end(), some.begin(), some.end());
   }

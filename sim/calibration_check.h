@@ -49,7 +49,8 @@ struct CalibrationCheck {
 
 /// Refits without each run and predicts it as `vitsim predict` would. Runs whose parts no other run
 /// shows are listed as unpredictable: a GPU that occurs once, or a step whose phases do not add up.
-CalibrationCheck check_calibration(const Measurement& measurement, const FitOptions& options);
+/// So are runs whose GPUs no file names; the fits do without them.
+CalibrationCheck check_calibration(const Measurement& all, const FitOptions& options);
 
 /// The recorded run as a cluster file would describe it.
 Experiment experiment_of(const RecordedRun& run);

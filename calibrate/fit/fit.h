@@ -23,9 +23,6 @@ struct FitOptions {
   bool with_spread = true;  // refit without each run to learn how far a new run falls
 };
 
-/// Name of the link profile of a recorded run's cluster: `tesla-ethernet`, `vector-t4-node`.
-std::string link_name(const RecordedRun& run);
-
 /// Profiles by robust maximum likelihood on the logarithms of times. The unknowns are the compute
 /// of every (GPU, model, precision, micro-batch) that occurs, latency and bandwidth of every
 /// network and a correction for each message size, all at once: an epoch of a run without phases,

@@ -194,9 +194,41 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
   return result;
 }
 
+// Who comes last to an AllReduce waits for nobody: of each call the shortest time of all ranks is
+// the wire's. Only where every rank was logged.
+void find_wire(const Measurement& measurement, RunSummary& summary) {
+  const RecordedRun& run = *summary.run;
+  if (run.gpus.size() < 2 || summary.ranks.size() != run.gpus.size()) {
+    return;
+  }
+  std::vector<double> shortest;
+  std::size_t warm_up = 0;
+  for (const RankSummary& rank : summary.ranks) {
+    const Series series = find_series(measurement, run.name, rank.rank, "gradient_all_reduce");
+    const std::vector<double> own =
+        boundaries(series.values, static_cast<std::size_t>(run.accumulation));
+    if (shortest.empty()) {
+      shortest = own;
+    }
+    if (own.empty() || own.size() != shortest.size()) {
+      return;
+    }
+    std::ranges::transform(
+        own, shortest, shortest.begin(), [](double a, double b) { return std::min(a, b); });
+    warm_up = static_cast<std::size_t>(series.warm_up / run.accumulation);
+  }
+  const double wire = median(std::span(shortest).subspan(std::min(warm_up, shortest.size() - 1)));
+  for (RankSummary& rank : summary.ranks) {
+    rank.wire_s = wire;
+  }
+}
+
 }  // namespace
 
 double RankSummary::pure_all_reduce_s() const {
+  if (wire_s) {
+    return *wire_s;
+  }
   if (!last || full.compute_s() <= 0) {
     return full.all_reduce_s;
   }
@@ -259,6 +291,7 @@ std::vector<RunSummary> summarise(const Measurement& measurement) {
         summary.ranks.push_back(*phases);
       }
     }
+    find_wire(measurement, summary);
     summaries.push_back(std::move(summary));
   }
   return summaries;

@@ -30,6 +30,7 @@ struct RankSummary {
   std::int64_t last_micro_batch = 0;
   double step_sigma = 0;              // of the logarithm of compute, from step to step
   std::int64_t steps = 0;             // measured
+  std::optional<double> wire_s;       // AllReduce of the last rank to come, where all were logged
   std::optional<double> rest_s;       // per epoch: its wall time less all phases
   std::optional<double> wall_step_s;  // median of a whole step on the rank's own clock
   std::optional<double> data_load_s;  // per micro-batch, where it was logged

@@ -81,11 +81,17 @@ std::vector<AloneReduce> lone_reduces(const Measurement& measurement, const FitO
     const auto settled =
         std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up), sample.seconds.size() - 1);
     const auto one_node = sample.number.find("one_node");
+    const RecordedRun* run = measurement.find_run(sample.run);
+    if (run != nullptr && run->wall_clock_breakdown) {
+      continue;  // its phases hold the same AllReduces, with the copies around them
+    }
     std::vector<double> logarithms;
     for (const double seconds : std::span(sample.seconds).subspan(settled)) {
       logarithms.push_back(std::log(seconds));
     }
-    all.push_back({.link = link == sample.text.end() ? "network" : link->second,
+    all.push_back({.link = link != sample.text.end() ? link->second
+                           : run != nullptr          ? link_name(*run)
+                                                     : "network",
                    .one_node = one_node != sample.number.end() && one_node->second > 0,
                    .bytes = sample.number.at("bytes"),
                    .ranks = sample.number.at("ranks"),
@@ -368,10 +374,6 @@ void run_residuals(const StepFit& fit, const RunSummary& summary, std::vector<do
 }
 
 }  // namespace
-
-std::string link_name(const RecordedRun& run) {
-  return run.cluster + (run.one_node ? "-node" : "-ethernet");
-}
 
 CurveKey curve_key(const RecordedRun& run, std::size_t rank) {
   return {.gpu = run.gpus[rank],

@@ -82,6 +82,16 @@ void add_environment(Measurement& measurement, const std::map<std::string, std::
   }
 }
 
+/// AllReduces measured alone belong to the network that the user names.
+void name_links(Piece& piece, const ImportHints& hints) {
+  for (Sample& sample : piece.samples) {
+    if (sample.what == "all_reduce" && hints.cluster && !sample.text.contains("link")) {
+      sample.text["link"] =
+          link_name({.cluster = *hints.cluster, .one_node = hints.one_node.value_or(false)});
+    }
+  }
+}
+
 /// One run being put together from its pieces.
 class RunJoiner {
  public:
@@ -255,6 +265,7 @@ Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
         measurement.warnings.end(), piece.warnings.begin(), piece.warnings.end());
     add_environment(measurement, piece.environment);
     if (piece.run.empty()) {
+      name_links(piece, hints);
       std::ranges::move(piece.samples, std::back_inserter(measurement.samples));
       continue;
     }
