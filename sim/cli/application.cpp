@@ -76,9 +76,11 @@ int run_application(int argc, const char* const* argv) {
   add_scale_command(app, action);
   add_sweep_command(app, action);
   add_collective_command(app, action);
+  add_compare_command(app, action);
   add_calibrate_command(app, action);
   add_train_command(app, action);
   add_completion_command(app, action);
+  add_validate_command(app, action);
   try {
     app.parse(argc, argv);
     const int code = action ? action() : 0;

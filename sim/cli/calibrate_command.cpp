@@ -13,11 +13,13 @@
 #include "calibrate/import/import.h"
 #include "calibrate/library.h"
 #include "models/error.h"
+#include "models/experiment.h"
 #include "models/quantity_text.h"
 #include "models/words.h"
 #include "sim/calibration_check.h"
 #include "sim/cli/command.h"
 #include "sim/cli/report_text.h"
+#include "sim/validation_history.h"
 
 namespace vitsim {
 
@@ -33,10 +35,20 @@ struct ImportArguments {
   std::int64_t samples = 0;
   std::int64_t ranks = 0;
   bool one_node = false;
+  std::filesystem::path like;  // cluster file that the runs followed
 };
 
 ImportHints hints_of(const ImportArguments& arguments) {
   ImportHints hints{.gpus = arguments.gpus, .micro_batch = arguments.micro_batch};
+  if (!arguments.like.empty()) {
+    const Experiment experiment = read_experiment(arguments.like, {{"profiles", "[]"}});
+    const TrainingSpec& training = experiment.training;
+    hints.model = training.model;
+    hints.precision = training.precision;
+    if (hints.micro_batch.empty() && training.micro_batch.size() == 1) {
+      hints.micro_batch = training.micro_batch;
+    }
+  }
   if (!arguments.cluster.empty()) {
     hints.cluster = arguments.cluster;
   }
@@ -91,6 +103,12 @@ void add_import_arguments(CLI::App& command, ImportArguments& arguments) {
   whole_number(*command.add_option("--samples", arguments.samples, "Samples per epoch"), 1, kMost);
   whole_number(
       *command.add_option("--ranks", arguments.ranks, "Ranks of an AllReduce table"), 1, kMost);
+  command
+      .add_option("--like",
+                  arguments.like,
+                  "Cluster file whose training section tells what the logs do not: any model, "
+                  "precision, micro-batch")
+      ->type_name("FILE");
   command.add_flag("--one-node", arguments.one_node, "All GPUs are inside one machine");
 }
 
@@ -345,7 +363,18 @@ nlohmann::json check_json(const CalibrationCheck& check) {
   return json;
 }
 
-int run_check(const ImportArguments& arguments, const std::string& json) {
+int run_check(const ImportArguments& arguments,
+              const std::string& json,
+              const std::filesystem::path& history) {
+  if (!history.empty()) {
+    fmt::print("{}", history_text(read_history(history)));
+  }
+  if (arguments.files.empty()) {
+    if (history.empty()) {
+      throw UserError("give recorded runs to refit, or --history with validations");
+    }
+    return 0;
+  }
   const Measurement measurement = read(arguments);
   const CalibrationCheck check = check_calibration(measurement, fit_options(measurement));
   if (!json.empty()) {
@@ -391,11 +420,20 @@ void add_calibrate_command(CLI::App& app, Action& action) {
       "check", "Refit without each run in turn and print how far its prediction falls");
   auto check_arguments = std::make_shared<ImportArguments>();
   auto check_json = std::make_shared<std::string>();
+  auto check_history = std::make_shared<std::filesystem::path>();
   add_import_arguments(*check, *check_arguments);
+  check->get_option("FILES")->required(false);
+  check
+      ->add_option("--history",
+                   *check_history,
+                   "Print how the error of validations moved, e.g. outputs/validation_history.jsonl")
+      ->type_name("FILE");
   check->add_option("--json", *check_json, "Write the errors as JSON; - for standard output");
   check->footer("Example: vitsim calibrate check lab.json");
-  check->callback([check_arguments, check_json, &action] {
-    action = [check_arguments, check_json] { return run_check(*check_arguments, *check_json); };
+  check->callback([check_arguments, check_json, check_history, &action] {
+    action = [check_arguments, check_json, check_history] {
+      return run_check(*check_arguments, *check_json, *check_history);
+    };
   });
 }
 

@@ -1,0 +1,383 @@
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "calibrate/import/import.h"
+#include "calibrate/library.h"
+#include "models/error.h"
+#include "sim/cli/command.h"
+#include "sim/cli/comparison_text.h"
+#include "sim/cli/prediction.h"
+#include "sim/cli/trainer_process.h"
+#include "sim/validation.h"
+
+namespace vitsim {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ValidateArguments {
+  PredictionInput input;
+  std::vector<fs::path> runs;
+  std::vector<fs::path> profiles;
+  std::optional<std::int64_t> epochs;
+  std::optional<std::int64_t> steps;
+  std::string tolerance = "10%";
+  std::string most_foreign_load = "10%";
+  std::int64_t repeats = 3;
+  fs::path out;
+  fs::path history = "outputs/validation_history.jsonl";
+  fs::path trace;
+  std::int64_t trace_steps = 10;
+  std::string json;
+  std::string budget = "2min";
+  LaunchOptions launch;
+};
+
+std::vector<std::string> training_command(const ValidateArguments& arguments, const fs::path& out) {
+  std::vector<std::string> command = {
+      trainer_binary().string(), "train", arguments.input.file.string(), "--out", out.string()};
+  for (const std::string& setting : arguments.input.settings) {
+    command.insert(command.end(), {"--set", setting});
+  }
+  if (arguments.epochs) {
+    command.insert(command.end(), {"--epochs", std::to_string(*arguments.epochs)});
+  }
+  if (arguments.steps) {
+    command.insert(command.end(), {"--steps", std::to_string(*arguments.steps)});
+  }
+  return command;
+}
+
+// What the cluster names and no profile holds: it has to be measured before it can be predicted.
+std::vector<std::string> uncalibrated(const ClusterSpec& cluster, const ProfileLibrary& library) {
+  std::vector<std::string> missing;
+  const auto need = [&](const std::string& name, bool known) {
+    if (!known && std::ranges::find(missing, name) == missing.end()) {
+      missing.push_back(name);
+    }
+  };
+  const auto need_link = [&](const std::optional<LinkSpec>& link) {
+    if (link && link->profile) {
+      need(*link->profile, library.link(*link->profile).has_value());
+    }
+  };
+  need_link(cluster.network);
+  need_link(cluster.intra_node);
+  for (const NodeSpec& node : cluster.nodes) {
+    need_link(node.nic);
+    need_link(node.intra_node);
+    for (const GpuSpec& gpu : node.gpus) {
+      need(gpu.model, library.gpu(gpu.model).has_value());
+    }
+  }
+  return missing;
+}
+
+// Measures the cluster at hand where no profile fits; the profiles stay for the next time.
+ResolvedExperiment resolve_or_calibrate(const ValidateArguments& arguments,
+                                        const PredictionInput& input) {
+  Experiment experiment = read_experiment(input.file, input.overrides());
+  const fs::path own = fs::path("outputs") / fmt::format("profiles-{}", input.file.stem().string());
+  experiment.profiles.insert(
+      experiment.profiles.begin(), arguments.profiles.begin(), arguments.profiles.end());
+  if (fs::exists(own)) {
+    experiment.profiles.push_back(own);
+  }
+  const auto missing = uncalibrated(experiment.cluster, ProfileLibrary(experiment.profiles));
+  if (!missing.empty()) {
+    fmt::print("No profile of {}: calibrating first.\n", fmt::join(missing, ", "));
+    std::vector<std::string> command = {fs::read_symlink("/proc/self/exe").string(),
+                                        "calibrate",
+                                        input.file.string(),
+                                        "--budget",
+                                        arguments.budget,
+                                        "--out",
+                                        own.string(),
+                                        "--measurement",
+                                        own.string() + "-measurement.json"};
+    for (const std::string& setting : input.settings) {
+      command.insert(command.end(), {"--set", setting});
+    }
+    fs::create_directories(own);
+    const int code = run_to_end(command);
+    if (code != 0) {
+      throw DeviceError(fmt::format("the calibration ended with exit code {}", code));
+    }
+    experiment.profiles.push_back(own);
+  }
+  return resolve_with_library(experiment);
+}
+
+// Real runs until one was not disturbed by other load.
+struct RealRun {
+  fs::path folder;
+  std::int64_t runs = 0;
+  std::int64_t disturbed = 0;
+};
+
+RealRun train_undisturbed(const ValidateArguments& arguments,
+                          const Experiment& experiment,
+                          double most_cores) {
+  const fs::path base =
+      arguments.out.empty()
+          ? fs::path("outputs") /
+                fmt::format("validate-{}-{}", arguments.input.file.stem().string(), timestamp())
+          : arguments.out;
+  RealRun real;
+  while (real.runs <= arguments.repeats) {
+    real.folder = real.runs == 0 ? base : fs::path(fmt::format("{}-{}", base.string(), real.runs));
+    const LoadMeter meter;
+    const int code = run_to_end(launch_command(arguments.launch,
+                                               &experiment.cluster,
+                                               experiment.cluster.world_size(),
+                                               training_command(arguments, real.folder)));
+    const ForeignLoad load = meter.since_start();
+    ++real.runs;
+    if (code != 0) {
+      throw DeviceError(fmt::format("the training ended with exit code {}", code));
+    }
+    if (!load.disturbs(most_cores)) {
+      return real;
+    }
+    ++real.disturbed;
+    fmt::print(
+        stderr,
+        "vitsim: run {} was disturbed: others used {:.2f} cores, the hypervisor took {:.2f}; "
+        "it is not judged\n",
+        real.runs,
+        load.busy_cores,
+        load.stolen_cores);
+  }
+  throw DeviceError(fmt::format(
+      "all {} runs were disturbed by other load: none is judged. Try on a quiet machine, or with "
+      "--repeats or --foreign-load",
+      real.runs));
+}
+
+nlohmann::json run_json(const ValidatedRun& run, double tolerance) {
+  nlohmann::json json = {
+      {"name", run.name}
+  };
+  if (!run.unpredictable.empty()) {
+    json["unpredictable"] = run.unpredictable;
+    return json;
+  }
+  json["comparison"] = to_json(run.comparison, tolerance);
+  json["predicted"] = to_json(run.predicted);
+  json["measured"] = to_json(run.measured);
+  return json;
+}
+
+int validate_file(const ValidateArguments& arguments) {
+  const double tolerance = parse_share("--tolerance", arguments.tolerance);
+  const double most_foreign = parse_share("--foreign-load", arguments.most_foreign_load);
+  PredictionInput input = arguments.input;
+  if (arguments.epochs) {
+    input.settings.push_back(fmt::format("training.epochs={}", *arguments.epochs));
+  }
+  const ResolvedExperiment resolved = resolve_or_calibrate(arguments, input);
+  if (resolved.jobs.size() > 1) {
+    throw UserError(fmt::format("{}: validate runs one job; this file has {}",
+                                arguments.input.file.string(),
+                                resolved.jobs.size()));
+  }
+  const Report predicted =
+      predict_jobs(resolved, {.replicates = input.replicates, .seed = input.seed}).front();
+  fmt::print("Predicted: a step of {:.4g} s, an epoch of {:.4g} s. Now for real.\n",
+             predicted.step_s.p50,
+             predicted.epoch_s.p50);
+  const RealRun real = train_undisturbed(arguments, resolved.experiment, most_foreign);
+  const Report measured = read_report(real.folder / "report.json");
+  const bool stopped =
+      arguments.steps.has_value() &&
+      *arguments.steps < predicted.steps_per_epoch * resolved.experiment.training.epochs;
+  const ValidatedRun run =
+      validate(arguments.input.file.stem().string(), predicted, measured, stopped);
+  if (run.judged() == nullptr) {
+    throw UserError("the run was too short: no full step after its warm-up");
+  }
+  append_history(arguments.history, {record_of(run, "run", real.runs, real.disturbed)});
+  if (!arguments.trace.empty()) {
+    Timeline foreseen = trace(resolved, arguments.trace_steps);
+    foreseen.name = "predicted";
+    Timeline seen =
+        settled_part(read_timeline_lines(real.folder / "timeline.jsonl"), arguments.trace_steps);
+    seen.rank_names = foreseen.rank_names;
+    write_perfetto(arguments.trace, {foreseen, seen});
+  }
+  if (!arguments.json.empty()) {
+    nlohmann::json json = run_json(run, tolerance);
+    json["schema"] = "vitsim-validation/1";
+    json["runs"] = real.runs;
+    json["disturbed"] = real.disturbed;
+    json["run_directory"] = real.folder.string();
+    write_output(arguments.json, json.dump(2) + "\n");
+  }
+  if (arguments.json != "-") {
+    fmt::print("{}{} run{}, {} disturbed and repeated; the one compared is {}\n",
+               comparison_text(run.comparison, "predicted", "measured", tolerance),
+               real.runs,
+               real.runs == 1 ? "" : "s",
+               real.disturbed,
+               real.folder.string());
+  }
+  return run.comparison.beyond(tolerance).empty() ? 0 : 1;
+}
+
+// All folders under the given ones that hold a report.
+std::vector<fs::path> run_directories(const std::vector<fs::path>& places) {
+  std::vector<fs::path> found;
+  for (const fs::path& place : places) {
+    if (!fs::is_directory(place)) {
+      continue;
+    }
+    if (fs::exists(place / "report.json")) {
+      found.push_back(place);
+    }
+    for (const auto& entry : fs::recursive_directory_iterator(place)) {
+      if (entry.is_directory() && fs::exists(entry.path() / "report.json")) {
+        found.push_back(entry.path());
+      }
+    }
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+int validate_runs(const ValidateArguments& arguments) {
+  const double tolerance = parse_share("--tolerance", arguments.tolerance);
+  const Measurement measurement = import_files(arguments.runs);
+  const std::vector<ValidatedRun> runs = validate_recorded(
+      measurement,
+      run_directories(arguments.runs),
+      ProfileLibrary(arguments.profiles),
+      {.replicates = arguments.input.replicates, .seed = arguments.input.seed, .gains = false});
+  std::vector<ValidationRecord> records;
+  std::string text = fmt::format("{:<42}{:<7}{:>12}{:>12}{:>10}  {}\n",
+                                 "run",
+                                 "figure",
+                                 "predicted",
+                                 "measured",
+                                 "error",
+                                 "90 % interval");
+  nlohmann::json json = {
+      {"schema",   "vitsim-validation/1"},
+      {  "runs", nlohmann::json::array()}
+  };
+  int beyond = 0;
+  double sum = 0;
+  int inside = 0;
+  for (const ValidatedRun& run : runs) {
+    json["runs"].push_back(run_json(run, tolerance));
+    if (!run.unpredictable.empty()) {
+      text += fmt::format("{:<42}not predictable: {}\n", run.name, run.unpredictable);
+      continue;
+    }
+    const ValidationRecord& record = records.emplace_back(record_of(run, "recorded"));
+    sum += std::abs(record.error());
+    inside += record.inside.value_or(false) ? 1 : 0;
+    const bool out = std::abs(record.error()) > tolerance;
+    beyond += out ? 1 : 0;
+    text += fmt::format("{:<42}{:<7}{:>10.4g} s{:>10.4g} s{:>+8.2f} %  {}{}\n",
+                        run.name,
+                        record.figure,
+                        record.predicted_s,
+                        record.measured_s,
+                        100 * record.error(),
+                        !record.inside   ? "-"
+                        : *record.inside ? "inside"
+                                         : "outside",
+                        out ? ", out of tolerance" : "");
+  }
+  if (records.empty()) {
+    throw UserError("no recorded run can be predicted with the profiles at hand:\n" + text);
+  }
+  append_history(arguments.history, records);
+  const auto count = static_cast<double>(records.size());
+  text += fmt::format(
+      "\n{} runs, mean absolute error {:.2f} %, {} inside the interval, {} out of tolerance "
+      "({:.4g} %)\n",
+      records.size(),
+      100 * sum / count,
+      inside,
+      beyond,
+      100 * tolerance);
+  json["mean_abs_error"] = sum / count;
+  if (!arguments.json.empty()) {
+    write_output(arguments.json, json.dump(2) + "\n");
+  }
+  if (arguments.json != "-") {
+    fmt::print("{}", text);
+  }
+  return beyond == 0 ? 0 : 1;
+}
+
+int run_validate(const ValidateArguments& arguments) {
+  const ThreadLimit limit(arguments.input.threads);
+  if (arguments.input.file.empty() == arguments.runs.empty()) {
+    throw UserError("give a FILE to train for real, or --runs with recorded runs");
+  }
+  return arguments.runs.empty() ? validate_file(arguments) : validate_runs(arguments);
+}
+
+}  // namespace
+
+void add_validate_command(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand(
+      "validate", "Predict a training, run it for real, and print how wrong the prediction was");
+  auto arguments = std::make_shared<ValidateArguments>();
+  add_prediction_input(*command, arguments->input);
+  command->get_option("FILE")->required(false);
+  command->add_option("--runs", arguments->runs, "Recorded runs to predict instead of a FILE")
+      ->type_name("DIR");
+  command->add_option("--budget", arguments->budget, "Time to calibrate in, where no profile fits")
+      ->capture_default_str();
+  command->add_option("--profiles", arguments->profiles, "Profiles to search first")
+      ->type_name("DIR");
+  command->add_option("--epochs", arguments->epochs, "Overrides training.epochs")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--steps", arguments->steps, "Stop the real run after so many updates")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--tolerance",
+                   arguments->tolerance,
+                   "Exit 1 where a figure differs by more; parts of a step count by the step")
+      ->type_name("SHARE")
+      ->capture_default_str();
+  command
+      ->add_option("--foreign-load",
+                   arguments->most_foreign_load,
+                   "A run is repeated when others use more of a core meanwhile")
+      ->type_name("SHARE")
+      ->capture_default_str();
+  command->add_option("--repeats", arguments->repeats, "Times that a disturbed run is repeated")
+      ->check(CLI::Range(0, 100))
+      ->capture_default_str();
+  command->add_option("--out", arguments->out, "Run directory (default: a new one under outputs/)");
+  command->add_option("--history", arguments->history, "File that every validation adds a line to")
+      ->capture_default_str();
+  command->add_option("--trace",
+                      arguments->trace,
+                      "Write predicted and measured timeline side by side for ui.perfetto.dev");
+  command->add_option("--trace-steps", arguments->trace_steps, "Steps in the timeline")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  command->add_option("--json", arguments->json, "Write the result as JSON; - for standard output")
+      ->type_name("FILE");
+  command->add_option("--hostfile", arguments->launch.hostfile, "Machines to train on");
+  command->add_option("--launcher",
+                      arguments->launch.launcher,
+                      "Command to start ranks with in place of mpirun, e.g. \"srun -n {n}\"");
+  command->footer("Example: vitsim validate lab.json --epochs 1 --steps 50 --tolerance 10%");
+  command->callback(
+      [arguments, &action] { action = [arguments] { return run_validate(*arguments); }; });
+}
+
+}  // namespace vitsim
