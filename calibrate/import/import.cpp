@@ -220,6 +220,9 @@ void Importer::read(FileKind kind, const fs::path& file) {
       take(read_nccl_tests(stream, origin, name.run));
       break;
     case FileKind::kKinetoTrace: {
+      if (fs::exists(file.parent_path() / "report.json")) {
+        break;  // a run directory's own timeline once more, for people to look at
+      }
       KinetoTrace trace = read_kineto_trace(stream, origin);
       trace.rank = trace.rank ? trace.rank : name.rank;
       // The profiler names its files by host and process: the folder tells which belong together.
