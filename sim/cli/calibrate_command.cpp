@@ -41,7 +41,10 @@ struct ImportArguments {
 ImportHints hints_of(const ImportArguments& arguments) {
   ImportHints hints{.gpus = arguments.gpus, .micro_batch = arguments.micro_batch};
   if (!arguments.like.empty()) {
-    const Experiment experiment = read_experiment(arguments.like, {{"profiles", "[]"}});
+    const Experiment experiment = read_experiment(arguments.like,
+                                                  {
+                                                      {"profiles", "[]"}
+    });
     const TrainingSpec& training = experiment.training;
     hints.model = training.model;
     hints.precision = training.precision;
@@ -424,9 +427,10 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   add_import_arguments(*check, *check_arguments);
   check->get_option("FILES")->required(false);
   check
-      ->add_option("--history",
-                   *check_history,
-                   "Print how the error of validations moved, e.g. outputs/validation_history.jsonl")
+      ->add_option(
+          "--history",
+          *check_history,
+          "Print how the error of validations moved, e.g. outputs/validation_history.jsonl")
       ->type_name("FILE");
   check->add_option("--json", *check_json, "Write the errors as JSON; - for standard output");
   check->footer("Example: vitsim calibrate check lab.json");
