@@ -118,7 +118,10 @@ void fit_point_to_point(const Measurement& measurement,
         reduced ? std::min(1.0, whole->second.bandwidth.value() / slowest) : 1;
     const auto latency = latencies(pairs, machines);
     for (const std::string& machine : machines) {
-      LinkProfile profile{.name = link + "-" + machine,
+      std::string profile_name = link;
+      profile_name += "-";
+      profile_name += machine;
+      LinkProfile profile{.name = std::move(profile_name),
                           .latency = Seconds(latency.at(machine)),
                           .bandwidth = BytesPerSecond(bandwidth.at(machine) * efficiency)};
       profile.provenance = {.sources = {"messages between pairs of " + link},

@@ -24,6 +24,7 @@ constexpr int kDeviceFailed = 3;
 
 std::vector<char*> as_arguments(const std::vector<std::string>& command) {
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& word : command) {
     arguments.push_back(const_cast<char*>(word.c_str()));  // exec does not write to them
   }
@@ -69,7 +70,7 @@ std::filesystem::path trainer_binary() {
   }
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::filesystem::path beside = self.parent_path() / "vitsim-trainer";
+  std::filesystem::path beside = self.parent_path() / "vitsim-trainer";
   if (error || access(beside.c_str(), X_OK) != 0) {
     throw UserError(
         fmt::format("{} is missing: build it with `make test`, or name one in $VITSIM_TRAINER",

@@ -53,7 +53,7 @@ class FlowEngine {
 
   /// Sends now, or as soon as the stream's earlier messages are delivered. `handler` hears `tag`
   /// at delivery.
-  void send(StreamId stream, std::int64_t bytes, HandlerId handler, std::uint32_t tag);
+  void send(StreamId id, std::int64_t bytes, HandlerId handler, std::uint32_t tag);
 
   /// `handler` hears `tag` at `time`, which must not lie in the past.
   void at(Tick time, HandlerId handler, std::uint32_t tag);
