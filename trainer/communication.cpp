@@ -84,6 +84,30 @@ std::vector<std::vector<std::int64_t>> Communication::gather(std::span<const std
   return result;
 }
 
+std::vector<std::string> Communication::gather_text(const std::string& text) {
+  const auto size = static_cast<std::size_t>(session_.size());
+  const std::vector<std::int64_t> mine = {static_cast<std::int64_t>(text.size())};
+  const auto lengths = gather(mine);
+  std::size_t longest = 0;
+  for (const auto& length : lengths) {
+    longest = std::max(longest, static_cast<std::size_t>(length.front()));
+  }
+  std::string rows(size * longest, ' ');
+  std::ranges::copy(text,
+                    rows.begin() + static_cast<std::ptrdiff_t>(
+                                       static_cast<std::size_t>(session_.rank()) * longest));
+  worker_.run([&] { ring_.all_gather(rows.data(), rows.size(), 1); });
+  std::vector<std::string> result;
+  for (std::size_t rank = 0; rank < size; ++rank) {
+    result.push_back(rows.substr(rank * longest, static_cast<std::size_t>(lengths[rank].front())));
+  }
+  return result;
+}
+
+void Communication::ping_pong(void* buffer, std::size_t bytes, int other, bool first) {
+  worker_.run([&] { ring_.ping_pong(buffer, bytes, other, first); });
+}
+
 void Communication::on_every_rank(const std::function<void()>& check) {
   std::exception_ptr error;
   int code = 0;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
@@ -37,6 +38,12 @@ class Communication {
 
   /// The numbers of all ranks, by rank.
   [[nodiscard]] std::vector<std::vector<std::int64_t>> gather(std::span<const std::int64_t> values);
+
+  /// The texts of all ranks, by rank.
+  [[nodiscard]] std::vector<std::string> gather_text(const std::string& text);
+
+  /// A message of `bytes` to rank `other` and one back; both call it, one of them `first`.
+  void ping_pong(void* buffer, std::size_t bytes, int other, bool first);
 
   /// Runs `check` everywhere. If it throws anywhere, the lowest such rank throws that on and the
   /// others throw OtherRankFailed with its exit code.

@@ -1,6 +1,7 @@
 #include <fstream>
 #include <string>
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -60,6 +61,12 @@ class CpuDevice : public Device {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+  }
+
+  // Writing 5 there makes the kernel forget the peak of the resident set (proc(5), clear_refs).
+  void reset_peak_memory() override {
+    malloc_trim(0);
+    std::ofstream("/proc/self/clear_refs") << "5";
   }
 
   [[nodiscard]] std::optional<std::int64_t> memory_bytes() const override {

@@ -90,6 +90,9 @@ class Device {
   /// Most memory in use so far: the resident set of a process, or what the CUDA allocator gave out.
   [[nodiscard]] virtual std::int64_t peak_memory_bytes() const = 0;
 
+  /// From now on `peak_memory_bytes` is the most since this call, where the device can tell.
+  virtual void reset_peak_memory() {}
+
   /// How much there is to use.
   [[nodiscard]] virtual std::optional<std::int64_t> memory_bytes() const = 0;
 };

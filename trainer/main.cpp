@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include "models/error.h"
+#include "trainer/measure/measure_command.h"
 #include "trainer/mpi/session.h"
 #include "trainer/train_command.h"
 
@@ -15,7 +16,10 @@ int run_command(int argc, char** argv) {
   if (command == "train") {
     return vitsim::run_train_command(argc - 1, argv + 1);
   }
-  fmt::print(stderr, "usage: vitsim-trainer train FILE [options]\n");
+  if (command == "measure") {
+    return vitsim::run_measure_command(argc - 1, argv + 1);
+  }
+  fmt::print(stderr, "usage: vitsim-trainer train FILE | measure [FILE] [options]\n");
   return 2;
 }
 

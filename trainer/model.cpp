@@ -83,6 +83,17 @@ class Initializer {
 
 }  // namespace
 
+at::ScalarType model_type(Precision precision) {
+  switch (precision) {
+    case Precision::kFp16:
+      return at::kHalf;
+    case Precision::kBf16:
+      return at::kBFloat16;
+    default:
+      return at::kFloat;
+  }
+}
+
 VisionTransformer::VisionTransformer(const VitSpec& spec, std::uint64_t seed) : spec_(spec) {
   const at::NoGradGuard no_grad;
   for (const ParameterTensor& tensor : vitsim::parameters(spec)) {

@@ -5,9 +5,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "models/precision.h"
 #include "models/vit.h"
 
 namespace vitsim {
+
+/// The type of a model's weights: 16 bits where the whole model is in them, fp32 else.
+at::ScalarType model_type(Precision precision);
 
 /// torchvision's VisionTransformer: the same tensors under the same names, the same arithmetic, and
 /// from the same seed the same first values.

@@ -1,21 +1,18 @@
 #include "trainer/train_command.h"
 
-#include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <ctime>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include <ATen/Parallel.h>
 #include <CLI/CLI.hpp>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "models/error.h"
 #include "models/experiment.h"
+#include "trainer/choose_device.h"
 #include "trainer/communication.h"
 #include "trainer/mpi/session.h"
 #include "trainer/training_run.h"
@@ -108,14 +105,6 @@ void print_mistake(const UserError& error) {
   }
 }
 
-// Ranks of one machine share its cores.
-void share_cores(const MpiSession& session) {
-  if (std::getenv("OMP_NUM_THREADS") == nullptr) {
-    const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    at::set_num_threads(std::max(1, cores / session.local_size()));
-  }
-}
-
 std::optional<std::chrono::seconds> seconds(const std::optional<std::int64_t>& value) {
   return value ? std::optional(std::chrono::seconds(*value)) : std::nullopt;
 }
@@ -140,22 +129,6 @@ void name_run_directory(Arguments& arguments,
                                                      local,
                                                      experiment.training.model.name,
                                                      name(experiment.training.gradient_sync));
-}
-
-std::unique_ptr<Device> choose_device(const std::string& wish,
-                                      const MpiSession& session,
-                                      Communication& communication) {
-  if (wish != "cpu") {
-    if (auto device = open_cuda_device(session.local_rank(), session.local_size())) {
-      return device;
-    }
-    if (wish == "cuda") {
-      throw UserError(fmt::format(
-          "--device cuda: {} has no usable GPU, or vitsim-cuda.so is not beside vitsim-trainer",
-          session.host()));
-    }
-  }
-  return make_cpu_device(communication.cpu());
 }
 
 // What this device and its collectives cannot do. Throws UserError.

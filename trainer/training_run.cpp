@@ -42,17 +42,6 @@ constexpr std::int64_t kWarmUpSteps = 3;
 constexpr std::int64_t kProfiledSteps = 3;
 constexpr std::size_t kBroadcastBytes = 250 << 20;
 
-at::ScalarType model_type(Precision precision) {
-  switch (precision) {
-    case Precision::kFp16:
-      return at::kHalf;
-    case Precision::kBf16:
-      return at::kBFloat16;
-    default:
-      return at::kFloat;
-  }
-}
-
 bool needs_loss_scale(Precision precision) {
   return precision == Precision::kFp16 || precision == Precision::kAmpFp16;
 }

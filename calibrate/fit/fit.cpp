@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 
 #include "calibrate/fit/memory_fit.h"
+#include "calibrate/fit/overlap_fit.h"
+#include "calibrate/fit/point_to_point_fit.h"
 #include "calibrate/fit/spread.h"
 #include "calibrate/fit/step_fit.h"
 #include "calibrate/fit/throughput_fit.h"
@@ -215,13 +217,23 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
       if (!used(options, summary)) {
         continue;
       }
-      one_node[link_name(*summary.run)] = summary.run->one_node;
+      if (summary.run->gpus.size() > 1) {
+        one_node[link_name(*summary.run)] = summary.run->one_node;
+      }
       for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
         models[curve_key(*summary.run, rank)] = summary.run->model;
         sources[summary.run->gpus[rank]].insert(summary.run->name);
       }
       if (summary.run->gpus.size() > 1) {
         sources[link_name(*summary.run)].insert(summary.run->name);
+      }
+    }
+    for (const Sample& sample : measurement.samples) {
+      const auto link = sample.text.find("link");
+      const auto inside = sample.number.find("one_node");
+      if (sample.what == "all_reduce" && link != sample.text.end()) {
+        one_node.try_emplace(link->second, inside != sample.number.end() && inside->second > 0);
+        sources[link->second].insert("AllReduce samples");
       }
     }
     for (const auto& [key, points] : steps.compute_s) {
@@ -260,9 +272,19 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
         calibration.links[name].fit = quality_of(own);
       }
     }
+    if (options.with_spread) {
+      for (const auto& [name, sigma] : lone_reduce_sigmas(steps, measurement, options)) {
+        Spread& spread = calibration.links[name].spread;
+        if (!spread.run_sigma) {
+          spread.run_sigma = sigma;
+        }
+      }
+    }
     fit_memory(measurement, summaries, options, calibration);
   }
+  fit_overlap(measurement, calibration);
   fit_throughput(measurement, options, calibration);
+  fit_point_to_point(measurement, options, calibration);
   if (calibration.gpus.empty() && calibration.links.empty()) {
     throw UserError("the measurement holds nothing to fit");
   }
@@ -273,6 +295,8 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
     if (sheet != options.sheets.end()) {
       profile.device_name = sheet->second.device_name;
       profile.memory = sheet->second.memory;
+    } else {
+      profile.memory = recorded_capacity(measurement, name);
     }
     profile.provenance.tool = "vitsim calibrate fit";
     profile.provenance.created = options.created;
@@ -280,11 +304,10 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
         profile.provenance.sources.end(), sources[name].begin(), sources[name].end());
   }
   for (auto& [name, profile] : calibration.links) {
-    profile.provenance = {
-        .sources = {sources[name].begin(), sources[name].end()},
-        .tool = "vitsim calibrate fit",
-        .created = options.created
-    };
+    profile.provenance.tool = "vitsim calibrate fit";
+    profile.provenance.created = options.created;
+    profile.provenance.sources.insert(
+        profile.provenance.sources.end(), sources[name].begin(), sources[name].end());
   }
   return calibration;
 }

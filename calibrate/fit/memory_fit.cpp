@@ -13,12 +13,15 @@ namespace vitsim {
 
 namespace {
 
+constexpr double kEnoughBytes = 64 << 20;
+
 struct Reading {
   std::string gpu;
   std::int64_t world_size = 1;
   std::int64_t micro_batch = 1;
   TrainingSpec training;
   double bytes = 0;
+  bool measured_here = false;  // by `calibrate measure`: the peak of these very steps
 };
 
 std::vector<Reading> clean_readings(const Measurement& measurement,
@@ -31,6 +34,7 @@ std::vector<Reading> clean_readings(const Measurement& measurement,
       continue;
     }
     std::map<std::pair<std::string, std::int64_t>, double> smallest;
+    bool measured_here = false;
     for (const Sample& sample : measurement.samples) {
       if (sample.what != "memory" || sample.run != run.name || sample.seconds.empty() ||
           !sample.number.contains("rank")) {
@@ -39,6 +43,7 @@ std::vector<Reading> clean_readings(const Measurement& measurement,
       const auto rank = static_cast<std::size_t>(sample.number.at("rank"));
       const auto key = std::pair(run.gpus.at(rank), summary.micro_batch(rank));
       const double bytes = median(sample.seconds);
+      measured_here |= sample.number.contains("capacity_bytes");
       const auto [entry, fresh] = smallest.try_emplace(key, bytes);
       entry->second = std::min(entry->second, bytes);
     }
@@ -50,7 +55,8 @@ std::vector<Reading> clean_readings(const Measurement& measurement,
                           .world_size = summary.world_size(),
                           .micro_batch = key.second,
                           .training = training,
-                          .bytes = bytes});
+                          .bytes = bytes,
+                          .measured_here = measured_here});
     }
   }
   return readings;
@@ -85,8 +91,11 @@ void fit_memory(const Measurement& measurement,
         const bool pair = small->training.precision == large->training.precision &&
                           small->training.model == large->training.model &&
                           (small->world_size > 1) == (large->world_size > 1) &&
-                          large->micro_batch >= 2 * small->micro_batch && small->micro_batch >= 8;
-        if (pair) {
+                          large->micro_batch >= 2 * small->micro_batch;
+        // The allocator's granularity and a stranger's megabytes must not count as activations.
+        const bool enough = small->micro_batch >= 8 ||
+                            (small->world_size == 1 && large->bytes - small->bytes > kEnoughBytes);
+        if (pair && enough) {
           const double per_sample =
               activation_bytes_per_sample(small->training.model, small->training.precision).value();
           slopes.push_back(
@@ -119,6 +128,22 @@ void fit_memory(const Measurement& measurement,
     profile->second.memory_alone =
         Bytes(together.empty() || alone.empty() ? 0 : std::max(0.0, median(alone) - constant));
   }
+}
+
+std::optional<Bytes> recorded_capacity(const Measurement& measurement, const std::string& gpu) {
+  std::optional<Bytes> least;
+  for (const Sample& sample : measurement.samples) {
+    const auto capacity = sample.number.find("capacity_bytes");
+    if (sample.what != "memory" || capacity == sample.number.end()) {
+      continue;
+    }
+    const RecordedRun* run = measurement.find_run(sample.run);
+    const auto rank = static_cast<std::size_t>(sample.number.at("rank"));
+    if (run != nullptr && rank < run->gpus.size() && run->gpus[rank] == gpu) {
+      least = std::min(least.value_or(Bytes(capacity->second)), Bytes(capacity->second));
+    }
+  }
+  return least;
 }
 
 }  // namespace vitsim

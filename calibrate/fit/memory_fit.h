@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "calibrate/fit/fit.h"
@@ -13,5 +15,8 @@ void fit_memory(const Measurement& measurement,
                 const std::vector<RunSummary>& summaries,
                 const FitOptions& options,
                 Calibration& calibration);
+
+/// How much memory the runs' "memory" samples say that such a device has; none where they do not.
+std::optional<Bytes> recorded_capacity(const Measurement& measurement, const std::string& gpu);
 
 }  // namespace vitsim

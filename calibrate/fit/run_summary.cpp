@@ -20,20 +20,28 @@ double mean(std::span<const double> values) {
 struct Series {
   std::span<const double> values;
   std::int64_t warm_up = 0;
+  std::string unit;
 };
 
+// An undisturbed series where there is one; else the disturbed one is better than none.
 Series find_series(const Measurement& measurement,
                    const std::string& run,
                    std::int64_t rank,
                    std::string_view what) {
+  const Sample* best = nullptr;
   for (const Sample& sample : measurement.samples) {
     const auto found = sample.number.find("rank");
-    if (sample.run == run && sample.what == what && !sample.disturbed &&
-        found != sample.number.end() && static_cast<std::int64_t>(found->second) == rank) {
-      return {sample.seconds, sample.warm_up};
+    if (sample.run == run && sample.what == what && found != sample.number.end() &&
+        static_cast<std::int64_t>(found->second) == rank &&
+        (best == nullptr || (best->disturbed && !sample.disturbed))) {
+      best = &sample;
     }
   }
-  return {};
+  if (best == nullptr) {
+    return {};
+  }
+  const auto unit = best->text.find("unit");
+  return {best->seconds, best->warm_up, unit == best->text.end() ? "" : unit->second};
 }
 
 std::vector<std::int64_t> logged_ranks(const Measurement& measurement, const std::string& run) {
@@ -115,6 +123,7 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
     return std::nullopt;
   }
   RankSummary result{.rank = rank};
+  result.unit = forward.unit;
   const auto accumulation = static_cast<std::size_t>(run.accumulation);
 
   // Whole epochs only where the log holds them and micro-steps are steps.
@@ -177,6 +186,10 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
   const Series wall = find_series(measurement, run.name, rank, "step");
   if (!wall.values.empty()) {
     result.wall_step_s = median(wall.values.subspan(std::min(warm_up, wall.values.size() - 1)));
+  }
+  const Series load = find_series(measurement, run.name, rank, "data_load");
+  if (!load.values.empty()) {
+    result.data_load_s = median(load.values.subspan(std::min(warm_up, load.values.size() - 1)));
   }
   return result;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "calibrate/measurement.h"
@@ -31,6 +32,8 @@ struct RankSummary {
   std::int64_t steps = 0;             // measured
   std::optional<double> rest_s;       // per epoch: its wall time less all phases
   std::optional<double> wall_step_s;  // median of a whole step on the rank's own clock
+  std::optional<double> data_load_s;  // per micro-batch, where it was logged
+  std::string unit;                   // which of several equal devices, where it was noted
 
   /// AllReduce without the wait for slower ranks. In the short last step the wait shrinks with the
   /// compute and the AllReduce does not: two equations, two unknowns.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include "models/distribution.h"
 
 namespace vitsim {
@@ -77,6 +79,45 @@ std::map<std::string, double> unit_sigmas(const std::vector<RunSummary>& summari
   return sigmas;
 }
 
+// The variance between units' means of the logarithm of compute, over configurations that several
+// units of one kind ran alone. The noise of the means is in it: too wide rather than too narrow.
+void add_units_seen_alone(const std::vector<RunSummary>& summaries,
+                          std::map<std::string, double>& sigmas) {
+  std::map<std::string, std::map<std::string, std::map<std::string, std::vector<double>>>> seen;
+  for (const RunSummary& summary : summaries) {
+    const RecordedRun& run = *summary.run;
+    if (run.gpus.size() != 1 || summary.ranks.empty() || summary.ranks.front().unit.empty()) {
+      continue;
+    }
+    const std::string configuration = fmt::format("{}/{}/{}/{}",
+                                                  run.model.name,
+                                                  run.model.image_size,
+                                                  static_cast<int>(run.precision),
+                                                  run.micro_batch.front());
+    const RankSummary& rank = summary.ranks.front();
+    seen[run.gpus.front()][configuration][rank.unit].push_back(std::log(rank.full.compute_s()));
+  }
+  for (const auto& [gpu, configurations] : seen) {
+    double squares = 0;
+    double freedom = 0;
+    for (const auto& [configuration, units] : configurations) {
+      double mean = 0;
+      std::vector<double> middles;
+      for (const auto& [unit, logarithms] : units) {
+        middles.push_back(median(logarithms));
+        mean += middles.back() / static_cast<double>(units.size());
+      }
+      for (const double middle : middles) {
+        squares += squared(middle - mean);
+      }
+      freedom += static_cast<double>(units.size()) - 1;
+    }
+    if (freedom > 0) {
+      sigmas.try_emplace(gpu, std::sqrt(squares / freedom));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
@@ -143,7 +184,8 @@ Spreads estimate_spreads(const std::vector<LeftOutRun>& errors,
           rank.step_sigma);
     }
   }
-  const auto units = unit_sigmas(summaries);
+  auto units = unit_sigmas(summaries);
+  add_units_seen_alone(summaries, units);
   for (auto& [gpu, spread] : spreads.gpus) {
     const std::vector<double>& values = compute[gpu];
     if (typical_compute > 0) {

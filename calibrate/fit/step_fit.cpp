@@ -26,6 +26,7 @@
 #include <cmath>
 #include <optional>
 #include <set>
+#include <span>
 
 #include "calibrate/fit/least_squares.h"
 #include "models/distribution.h"
@@ -55,27 +56,41 @@ double bandwidth_of(const FitOptions& options, const std::string& gpu) {
 
 struct AloneReduce {
   std::string link;
+  bool one_node = false;
   double bytes = 0;
   double ranks = 0;
   double seconds = 0;
+  double sigma = 0;  // of the logarithm, from call to call
 };
 
 std::vector<AloneReduce> lone_reduces(const Measurement& measurement, const FitOptions& options) {
   std::vector<AloneReduce> all;
+  // On a machine that is never idle, disturbed figures are better than none.
+  const bool all_disturbed = std::ranges::none_of(measurement.samples, [](const Sample& sample) {
+    return sample.what == "all_reduce" && !sample.disturbed;
+  });
   for (const Sample& sample : measurement.samples) {
     const bool left_out =
         std::ranges::count(options.leave_out, sample.run) > 0 && !sample.run.empty();
-    if (sample.what != "all_reduce" || sample.seconds.empty() || sample.disturbed || left_out ||
-        !sample.number.contains("bytes") || !sample.number.contains("ranks")) {
+    if (sample.what != "all_reduce" || sample.seconds.empty() || left_out ||
+        (sample.disturbed && !all_disturbed) || !sample.number.contains("bytes") ||
+        !sample.number.contains("ranks")) {
       continue;
     }
     const auto link = sample.text.find("link");
     const auto settled =
         std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up), sample.seconds.size() - 1);
+    const auto one_node = sample.number.find("one_node");
+    std::vector<double> logarithms;
+    for (const double seconds : std::span(sample.seconds).subspan(settled)) {
+      logarithms.push_back(std::log(seconds));
+    }
     all.push_back({.link = link == sample.text.end() ? "network" : link->second,
+                   .one_node = one_node != sample.number.end() && one_node->second > 0,
                    .bytes = sample.number.at("bytes"),
                    .ranks = sample.number.at("ranks"),
-                   .seconds = median(std::span(sample.seconds).subspan(settled))});
+                   .seconds = median(std::span(sample.seconds).subspan(settled)),
+                   .sigma = robust_sigma(logarithms)});
   }
   return all;
 }
@@ -86,6 +101,7 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
   std::map<CurveKey, std::vector<double>> optimizer;
   std::map<CurveKey, std::vector<double>> copy;
   std::map<std::string, std::vector<std::pair<double, double>>> rests;  // samples, seconds: by GPU
+  std::map<CurveKey, std::vector<double>> loads;                        // logged, per sample
   std::map<CurveKey, double> gradients;                                 // bytes
   for (const RunSummary* summary : used) {
     for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
@@ -99,7 +115,10 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
       }
       const auto batch = static_cast<double>(
           summary->micro_batch(static_cast<std::size_t>(rank.rank)) * summary->run->accumulation);
-      if (rank.rest_s && summary->plan) {
+      if (rank.data_load_s) {
+        loads[key].push_back(*rank.data_load_s / static_cast<double>(summary->micro_batch(
+                                                     static_cast<std::size_t>(rank.rank))));
+      } else if (rank.rest_s && summary->plan) {
         rests[key.gpu].emplace_back(batch * summary->full_steps(), *rank.rest_s);
       } else if (rank.wall_step_s) {
         const double phases =
@@ -141,6 +160,10 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
     result.copy_s = copy.contains(key) ? median(copy.at(key))
                     : bandwidth > 0    ? copy_traffic * bytes / bandwidth
                                        : 0;
+    if (const auto load = loads.find(key); load != loads.end()) {
+      result.data_load_per_sample_s = median(load->second);
+      continue;
+    }
     const auto rest = rests.find(key.gpu);
     if (rest == rests.end()) {
       continue;
@@ -194,7 +217,7 @@ class Unknowns {
     }
     for (const AloneReduce& reduce : alone) {
       const double message = std::ceil(reduce.bytes / reduce.ranks);
-      add_link(reduce.link, false, message, 1e9);
+      add_link(reduce.link, reduce.one_node, message, 1e9);
       overheads_.try_emplace(reduce.link, -1);
     }
     for (auto& [link, index] : overheads_) {
@@ -482,6 +505,34 @@ StepFit fit_steps(const std::vector<RunSummary>& summaries,
                   const FitOptions& options) {
   const Solved solved = solve(summaries, measurement, options);
   return solved.unknowns.unpack(solved.result.x, solved.constants);
+}
+
+std::map<std::string, double> lone_reduce_sigmas(const StepFit& fit,
+                                                 const Measurement& measurement,
+                                                 const FitOptions& options) {
+  constexpr double kFillsTheWire = 1e6;
+  std::map<std::string, double> largest;
+  const std::vector<AloneReduce> alone = lone_reduces(measurement, options);
+  for (const AloneReduce& reduce : alone) {
+    largest[reduce.link] = std::max(largest[reduce.link], reduce.bytes);
+  }
+  std::map<std::string, std::vector<double>> squares;
+  for (const AloneReduce& reduce : alone) {
+    if (reduce.bytes >= std::min(kFillsTheWire, largest[reduce.link])) {
+      const LinkUnknowns& link = fit.links.at(reduce.link);
+      const double off = std::log(reduce.seconds / ring_seconds(link, reduce.bytes, reduce.ranks));
+      squares[reduce.link].push_back(off * off + reduce.sigma * reduce.sigma);
+    }
+  }
+  std::map<std::string, double> sigmas;
+  for (const auto& [name, values] : squares) {
+    double sum = 0;
+    for (const double value : values) {
+      sum += value;
+    }
+    sigmas[name] = std::sqrt(sum / static_cast<double>(values.size()));
+  }
+  return sigmas;
 }
 
 std::optional<LeftOutFit> fit_without(const RunSummary& left_out,

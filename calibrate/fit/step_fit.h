@@ -63,6 +63,12 @@ StepFit fit_steps(const std::vector<RunSummary>& summaries,
                   const Measurement& measurement,
                   const FitOptions& options);
 
+/// Spread of networks whose AllReduces were measured alone: how far the fit is from each size's
+/// median together with how far single calls are from it, for sizes that fill the wire.
+std::map<std::string, double> lone_reduce_sigmas(const StepFit& fit,
+                                                 const Measurement& measurement,
+                                                 const FitOptions& options);
+
 /// The fit's own closed-form step of a run in seconds: the slowest rank's compute, then the ring.
 /// None where the fit has not seen a part of it.
 struct StepParts {

@@ -16,6 +16,7 @@
 #include <set>
 
 #include "calibrate/fit/least_squares.h"
+#include "calibrate/fit/run_summary.h"
 #include "models/distribution.h"
 
 namespace vitsim {
@@ -132,6 +133,29 @@ std::map<std::string, Observations> throughput_samples(const Measurement& measur
         {*pass, sgd ? OptimizerKind::kSgd : OptimizerKind::kAdamW});
   }
   return by_gpu;
+}
+
+// Steps that one device made alone, as `calibrate measure` records them, tell of its passes too.
+void add_measured_passes(const Measurement& measurement,
+                         const std::string& without_model,
+                         std::map<std::string, Observations>& by_gpu) {
+  for (const RunSummary& summary : summarise(measurement)) {
+    const RecordedRun& run = *summary.run;
+    if (run.gpus.size() != 1 || summary.ranks.empty() || summary.ranks.front().unit.empty() ||
+        model_identity(run.model) == without_model) {
+      continue;
+    }
+    const PhaseTimes& times = summary.ranks.front().full;
+    const auto pass = [&](double seconds) {
+      return PassObservation{.model = run.model,
+                             .precision = run.precision,
+                             .batch = summary.micro_batch(0),
+                             .seconds = seconds};
+    };
+    Observations& seen = by_gpu[run.gpus.front()];
+    seen.forward[run.precision].push_back(pass(times.forward_s));
+    seen.backward[run.precision].push_back(pass(times.backward_s));
+  }
 }
 
 double prior_bandwidth(const FitOptions& options, const std::string& gpu) {
@@ -376,7 +400,8 @@ std::vector<LeftOutModel> leave_models_out(const Measurement& measurement,
                                            const FitOptions& options) {
   std::vector<LeftOutModel> errors;
   std::set<std::string> identities;
-  const auto everything = throughput_samples(measurement);
+  auto everything = throughput_samples(measurement);
+  add_measured_passes(measurement, {}, everything);
   for (const auto& [gpu, seen] : everything) {
     for (const auto& [precision, passes] : seen.forward) {
       for (const PassObservation& pass : passes) {
@@ -390,7 +415,8 @@ std::vector<LeftOutModel> leave_models_out(const Measurement& measurement,
     }
   }
   for (const std::string& identity : identities) {
-    const auto rest = throughput_samples(measurement, identity);
+    auto rest = throughput_samples(measurement, identity);
+    add_measured_passes(measurement, identity, rest);
     for (const auto& [gpu, seen] : everything) {
       const auto others = rest.find(gpu);
       if (others == rest.end()) {
@@ -410,6 +436,14 @@ std::vector<LeftOutModel> leave_models_out(const Measurement& measurement,
         for (const PassObservation& pass : passes) {
           if (model_identity(pass.model) == identity && forward != nullptr) {
             report("forward_pass", pass, pass_seconds(*forward, pass.model, pass.batch, 1));
+          }
+        }
+      }
+      for (const auto& [precision, passes] : seen.backward) {
+        const OperatorCurve* backward = find(curves, "backward", precision);
+        for (const PassObservation& pass : passes) {
+          if (model_identity(pass.model) == identity && backward != nullptr) {
+            report("backward_pass", pass, pass_seconds(*backward, pass.model, pass.batch, 2));
           }
         }
       }

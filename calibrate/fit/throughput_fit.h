@@ -31,7 +31,7 @@ double optimizer_seconds(const OperatorCurve& curve, const VitSpec& model, Optim
 /// Error of predicting one model from the others of the same GPU.
 struct LeftOutModel {
   std::string gpu;
-  std::string what;   // "forward_pass" or "train_step"
+  std::string what;   // "forward_pass", "backward_pass" or "train_step"
   std::string model;  // deit_* and vit_* of one size are one model
   std::int64_t batch = 0;
   double log_error = 0;  // ln(predicted / measured)

@@ -145,8 +145,9 @@ std::string sigma_text(const std::optional<double>& sigma) {
   return sigma ? fmt::format("{:.2f} %", 100 * *sigma) : "-";
 }
 
-int run_fit(const ImportArguments& arguments, const std::filesystem::path& out) {
-  const Measurement measurement = read(arguments);
+}  // namespace
+
+void fit_and_write(const Measurement& measurement, const std::filesystem::path& out) {
   const Calibration calibration = fit(measurement, fit_options(measurement));
   std::filesystem::create_directories(out);
   fmt::print("{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
@@ -190,6 +191,12 @@ int run_fit(const ImportArguments& arguments, const std::filesystem::path& out) 
       "between runs.\nErrors: each run predicted by a fit without it. Profiles are in {}; "
       "name them in a cluster file's \"profiles\".\n",
       out.string());
+}
+
+namespace {
+
+int run_fit(const ImportArguments& arguments, const std::filesystem::path& out) {
+  fit_and_write(read(arguments), out);
   return 0;
 }
 
@@ -353,8 +360,10 @@ int run_check(const ImportArguments& arguments, const std::string& json) {
 }  // namespace
 
 void add_calibrate_command(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("calibrate", "Turn measurements into profiles");
-  command->require_subcommand(1);
+  auto* command = app.add_subcommand(
+      "calibrate", "Measure this machine, or turn other measurements into profiles");
+  command->require_subcommand(0, 1);
+  add_calibrate_measure_command(*command, action);
 
   // Not called `import`: clang-format 14 takes that for a module.
   auto* importing = command->add_subcommand("import", "Read logs into one measurement file");

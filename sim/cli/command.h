@@ -18,6 +18,8 @@ class Option;
 
 namespace vitsim {
 
+struct Measurement;
+
 /// What the chosen subcommand does; returns the exit code.
 using Action = std::function<int()>;
 
@@ -34,6 +36,12 @@ void add_completion_command(CLI::App& app, Action& action);
 
 /// Lets the option, or each of its values, be a whole number from `least` to `most` only.
 void whole_number(CLI::Option& option, std::int64_t least, std::int64_t most);
+
+/// Adds `measure` to `calibrate`, and what `calibrate` by itself does: measure, then fit.
+void add_calibrate_measure_command(CLI::App& calibrate, Action& action);
+
+/// Fits profiles, writes them to the folder `out` and prints what they hold.
+void fit_and_write(const Measurement& measurement, const std::filesystem::path& out);
 
 /// Options that every predicting command has.
 struct PredictionInput {

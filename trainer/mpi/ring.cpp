@@ -271,6 +271,24 @@ void Ring::broadcast(void* data, std::size_t bytes, int root) {
   });
 }
 
+void Ring::ping_pong(void* buffer, std::size_t bytes, int other, bool first) {
+  const int count = static_cast<int>(bytes);
+  const auto send = [&] {
+    check(MPI_Send(buffer, count, MPI_BYTE, other, kTag, MPI_COMM_WORLD), "MPI_Send");
+  };
+  const auto receive = [&] {
+    check(MPI_Recv(buffer, count, MPI_BYTE, other, kTag, MPI_COMM_WORLD, MPI_STATUS_IGNORE),
+          "MPI_Recv");
+  };
+  if (first) {
+    send();
+    receive();
+  } else {
+    receive();
+    send();
+  }
+}
+
 void Ring::barrier() {
   MPI_Request request = MPI_REQUEST_NULL;
   check(MPI_Ibarrier(MPI_COMM_WORLD, &request), "MPI_Ibarrier");

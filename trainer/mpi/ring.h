@@ -47,6 +47,8 @@ class Ring {
   void all_gather(void* data, std::size_t count, std::size_t element_bytes);
   void broadcast(void* data, std::size_t bytes, int root);
   void barrier();
+  /// A message of `bytes` to rank `other` and one back; both call it, one of them `first`.
+  void ping_pong(void* buffer, std::size_t bytes, int other, bool first);
 
   [[nodiscard]] int rank() const { return rank_; }
 

@@ -1,0 +1,171 @@
+#include "sim/cli/trainer_process.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+constexpr int kDeviceFailed = 3;
+
+std::vector<char*> as_arguments(const std::vector<std::string>& command) {
+  std::vector<char*> arguments;
+  for (const std::string& word : command) {
+    arguments.push_back(const_cast<char*>(word.c_str()));  // exec does not write to them
+  }
+  arguments.push_back(nullptr);
+  return arguments;
+}
+
+std::atomic<pid_t> running_child = 0;
+
+void pass_on(int signal) {
+  const pid_t child = running_child.load();
+  if (child > 0) {
+    kill(child, signal);
+  }
+}
+
+// "a:2,b:1" in file order: slots are filled host by host, as ranks are numbered.
+std::string hosts_of(const ClusterSpec& cluster) {
+  std::string hosts;
+  std::string without;
+  for (const NodeSpec& node : cluster.nodes) {
+    if (node.host) {
+      hosts += fmt::format("{}{}:{}", hosts.empty() ? "" : ",", *node.host, node.gpus.size());
+    } else if (without.empty()) {
+      without = node.name;
+    }
+  }
+  if (!hosts.empty() && !without.empty()) {
+    throw UserError(fmt::format(
+        "node \"{}\" has no \"host\", but others have: give every node one, or none", without));
+  }
+  return hosts;
+}
+
+}  // namespace
+
+std::filesystem::path trainer_binary() {
+  if (const char* named = std::getenv("VITSIM_TRAINER"); named != nullptr && *named != '\0') {
+    if (access(named, X_OK) != 0) {
+      throw UserError(fmt::format("$VITSIM_TRAINER: {}: {}", named, std::strerror(errno)));
+    }
+    return named;
+  }
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path beside = self.parent_path() / "vitsim-trainer";
+  if (error || access(beside.c_str(), X_OK) != 0) {
+    throw UserError(
+        fmt::format("{} is missing: build it with `make test`, or name one in $VITSIM_TRAINER",
+                    beside.string()));
+  }
+  return beside;
+}
+
+bool under_launcher() {
+  // Open MPI, MPICH and its kin, and srun by way of PMI.
+  constexpr std::array<const char*, 5> kTold = {
+      "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_SIZE", "PMI_RANK"};
+  return std::ranges::any_of(kTold, [](const char* name) { return std::getenv(name) != nullptr; });
+}
+
+std::vector<std::string> launch_command(const LaunchOptions& options,
+                                        const ClusterSpec* cluster,
+                                        std::int64_t world,
+                                        const std::vector<std::string>& command) {
+  std::vector<std::string> words;
+  if (!options.launcher.empty()) {
+    std::istringstream text(options.launcher);
+    for (std::string word; text >> word;) {
+      if (const auto mark = word.find("{n}"); mark != std::string::npos) {
+        word.replace(mark, 3, std::to_string(world));
+      }
+      words.push_back(word);
+    }
+  } else {
+    // Ranks that share a machine share its cores: none is pinned to a core of its own.
+    words = {"mpirun", "--quiet", "-np", std::to_string(world), "--bind-to", "none"};
+    if (geteuid() == 0) {
+      words.emplace_back("--allow-run-as-root");
+    }
+    const std::string hosts = cluster == nullptr ? "" : hosts_of(*cluster);
+    if (options.hostfile) {
+      words.insert(words.end(), {"--hostfile", options.hostfile->string()});
+    } else if (!hosts.empty()) {
+      words.insert(words.end(), {"--host", hosts});
+    } else {
+      words.emplace_back("--oversubscribe");
+    }
+    words.insert(words.end(), {"-x", "VITSIM_TERMINAL"});
+  }
+  words.insert(words.end(), command.begin(), command.end());
+  return words;
+}
+
+void become(const std::vector<std::string>& command) {
+  std::fflush(nullptr);
+  std::vector<char*> arguments = as_arguments(command);
+  execvp(arguments.front(), arguments.data());
+  throw DeviceError(fmt::format("{} cannot be started: {}{}",
+                                command.front(),
+                                std::strerror(errno),
+                                command.front() == "mpirun" ? " (install openmpi-bin)" : ""));
+}
+
+int run_to_end(const std::vector<std::string>& command) {
+  std::fflush(nullptr);
+  // mpirun gives ranks a terminal of their own, whether there is one here or not.
+  setenv("VITSIM_TERMINAL", isatty(STDOUT_FILENO) == 1 ? "1" : "0", 1);
+  const pid_t child = fork();
+  if (child < 0) {
+    throw DeviceError(fmt::format("fork: {}", std::strerror(errno)));
+  }
+  if (child == 0) {
+    try {
+      become(command);
+    } catch (const DeviceError& error) {
+      fmt::print(stderr, "vitsim: error: {}\n", error.what());
+      _exit(kDeviceFailed);
+    }
+  }
+  running_child = child;
+
+  struct sigaction action {};
+
+  action.sa_handler = pass_on;
+
+  struct sigaction interrupt {};
+
+  struct sigaction terminate {};
+
+  sigaction(SIGINT, &action, &interrupt);
+  sigaction(SIGTERM, &action, &terminate);
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  running_child = 0;
+  sigaction(SIGINT, &interrupt, nullptr);
+  sigaction(SIGTERM, &terminate, nullptr);
+  // mpirun ends with the code of the first rank that failed, or tells of a signal by one of its
+  // own.
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : kDeviceFailed;
+  return code == 0 || code == 2 || code == 70 ? code : kDeviceFailed;
+}
+
+}  // namespace vitsim

@@ -1,0 +1,165 @@
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "calibrate/fit/fit.h"
+#include "models/error.h"
+
+namespace vitsim {
+namespace {
+
+// A rank's own steps as `calibrate measure` records them: forward f, backward 2 f for each sample.
+void add_steps(Measurement& measurement,
+               const std::string& name,
+               std::int64_t micro_batch,
+               double forward_s,
+               const std::string& unit = "a:0",
+               bool disturbed = false) {
+  RecordedRun run{.name = name,
+                  .one_node = true,
+                  .gpus = {"cpu-a"},
+                  .model = *vit_variant("vit-ti-16"),
+                  .gradient_sync = GradientSync::kDeepspeedZero0,
+                  .micro_batch = {micro_batch},
+                  .epochs = 1};
+  const auto add = [&](const char* what, double seconds) {
+    measurement.samples.push_back({.what = what,
+                                   .run = name,
+                                   .text = {{"unit", unit}},
+                                   .number = {{"rank", 0}},
+                                   .seconds = std::vector<double>(10, seconds),
+                                   .warm_up = 2,
+                                   .disturbed = disturbed});
+  };
+  const double batch = static_cast<double>(micro_batch);
+  add("data_load", 0.001 * batch);
+  add("forward", forward_s * batch);
+  add("backward", 2 * forward_s * batch);
+  add("gradient_all_reduce", 0.004);
+  add("optimizer", 0.02);
+  add("step", 0.001 * batch + 3 * forward_s * batch + 0.024);
+  measurement.runs.push_back(run);
+}
+
+void add_all_reduce(Measurement& measurement, double bytes, double seconds, bool one_node) {
+  measurement.samples.push_back({
+      .what = "all_reduce",
+      .text = { {"link", "net"}                   },
+      .number = { {"bytes", bytes}, {"ranks", 2}, {"one_node", one_node ? 1.0 : 0.0}},
+      .seconds = std::vector<double>(8, seconds)
+  });
+}
+
+void add_pair(Measurement& measurement,
+              const std::string& from,
+              const std::string& to,
+              double latency_s,
+              double bytes_per_s) {
+  for (const double bytes : {64.0, 16.0 * 1024 * 1024}) {
+    measurement.samples.push_back({
+        .what = "point_to_point",
+        .text = { {"link", "net"},  {"from", from}, {"to", to}},
+        .number = {{"bytes", bytes}, {"one_node", 0}           },
+        .seconds = std::vector<double>(8, latency_s + (bytes - 64) / bytes_per_s)
+    });
+  }
+}
+
+TEST(MeasuredFit, PhasesGoIntoTheProfileAsTheyWereMeasured) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "two", 2, 0.1);
+  add_steps(measurement, "four", 4, 0.1);
+  const Calibration calibration = fit(measurement, {});
+  const GpuProfile& profile = calibration.gpus.at("cpu-a");
+  ASSERT_EQ(profile.steps.size(), 1);
+  ASSERT_EQ(profile.steps[0].points.size(), 2);
+  const StepPoint& four = profile.steps[0].points[1];
+  EXPECT_EQ(four.micro_batch, 4);
+  EXPECT_NEAR(four.forward.value(), 0.4, 1e-6);
+  EXPECT_NEAR(four.backward.value(), 0.8, 1e-6);
+  EXPECT_NEAR(four.optimizer.value(), 0.02, 1e-9);
+  EXPECT_NEAR(four.other.value(), 0.004, 1e-9);
+  EXPECT_NEAR(four.data_load.value(), 0.004, 1e-9);
+  // What loading takes per step is not a price of an epoch's start.
+  EXPECT_EQ(profile.epoch_start.value(), 0);
+}
+
+TEST(MeasuredFit, TwoVisitsThatDifferAreTheSpreadOfARun) {
+  Measurement measurement{.device = "cpu-a"};
+  for (const std::int64_t batch : {1, 2, 4, 8}) {
+    add_steps(measurement, "first " + std::to_string(batch), batch, 0.10);
+    add_steps(measurement, "second " + std::to_string(batch), batch, 0.104);
+  }
+  const Calibration calibration = fit(measurement, {});
+  // One visit predicted by the other is off by ln(1.04) = 3.9 % of compute.
+  EXPECT_NEAR(calibration.gpus.at("cpu-a").spread.run_sigma.value(), 0.039, 0.008);
+}
+
+TEST(MeasuredFit, EqualDevicesThatDifferAreTheSpreadOfUnits) {
+  Measurement measurement{.device = "cpu-a"};
+  for (const std::int64_t batch : {1, 2, 4}) {
+    add_steps(measurement, "slow " + std::to_string(batch), batch, 0.11, "a:0");
+    add_steps(measurement, "fast " + std::to_string(batch), batch, 0.10, "b:1");
+  }
+  const Calibration calibration = fit(measurement, {});
+  // Two units that differ by ln(1.1): a standard deviation of ln(1.1) / sqrt(2) = 6.7 %.
+  EXPECT_NEAR(
+      calibration.gpus.at("cpu-a").spread.unit_sigma.value(), std::log(1.1) / std::sqrt(2.0), 1e-6);
+}
+
+TEST(MeasuredFit, DisturbedStepsCountOnlyWhereThereAreNoOthers) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "busy", 2, 0.2, "a:0", true);
+  EXPECT_NEAR(fit(measurement, {}).gpus.at("cpu-a").steps[0].points[0].forward.value(), 0.4, 1e-6);
+}
+
+TEST(MeasuredFit, BackwardBesideCommunicationBackwardAlone) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "two", 2, 0.1);
+  for (const auto& [state, seconds] : {std::pair("alone", 0.2), std::pair("beside", 0.25)}) {
+    measurement.samples.push_back({
+        .what = "overlap",
+        .text = {{"gpu", "cpu-a"}, {"state", state}},
+        .number = { {"rank", 0},     {"ranks", 2}               },
+        .seconds = { seconds,          seconds,                         seconds}
+    });
+  }
+  EXPECT_NEAR(fit(measurement, {}).gpus.at("cpu-a").overlap_slowdown, 1.25, 1e-12);
+}
+
+TEST(MeasuredFit, ALinkInsideAMachineIsOneHop) {
+  // Two ranks, two ring steps of half the bytes: 2 (latency + bytes / 2 / bandwidth) with 1 ms and
+  // 100 MB/s. Inside a machine the path is one link; between machines two, each with half of the
+  // latency.
+  for (const bool one_node : {true, false}) {
+    Measurement measurement{.device = "cpu-a"};
+    for (double bytes = 4096; bytes < 1e8; bytes *= 4) {
+      add_all_reduce(measurement, bytes, 2 * (1e-3 + bytes / 2 / 100e6), one_node);
+    }
+    const LinkProfile link = fit(measurement, {}).links.at("net");
+    EXPECT_NEAR(link.bandwidth.value(), 100e6, 5e6);
+    // Two ranks cannot tell a call's overhead from latency; what a small AllReduce takes is sure.
+    const double hops = one_node ? 1 : 2;
+    EXPECT_NEAR(link.collective_overhead.value() + 2 * hops * link.at(Bytes(2048)).latency.value(),
+                2e-3,
+                1e-4);
+    EXPECT_TRUE(link.spread.run_sigma.has_value());
+  }
+}
+
+TEST(MeasuredFit, PairsTellWhichNicIsSlow) {
+  Measurement measurement{.device = "a, b, c"};
+  // a and b have 100 MB/s and 50 us, c has 25 MB/s and 250 us.
+  add_pair(measurement, "a", "b", 100e-6, 100e6);
+  add_pair(measurement, "a", "c", 300e-6, 25e6);
+  add_pair(measurement, "b", "c", 300e-6, 25e6);
+  const Calibration calibration = fit(measurement, {});
+  EXPECT_NEAR(calibration.links.at("net-a").bandwidth.value(), 100e6, 1e3);
+  EXPECT_NEAR(calibration.links.at("net-b").bandwidth.value(), 100e6, 1e3);
+  EXPECT_NEAR(calibration.links.at("net-c").bandwidth.value(), 25e6, 1e3);
+  EXPECT_NEAR(calibration.links.at("net-a").latency.value(), 50e-6, 1e-9);
+  EXPECT_NEAR(calibration.links.at("net-c").latency.value(), 250e-6, 1e-9);
+}
+
+}  // namespace
+}  // namespace vitsim
