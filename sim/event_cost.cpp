@@ -72,7 +72,7 @@ RunEvent run_event(const EventSpec& spec, const Network& network) {
 }
 
 std::string describe(const EventSpec& spec) {
-  const std::string when = fmt::format("from {} to {}", human(spec.from), human(spec.to));
+  std::string when = fmt::format("from {} to {}", human(spec.from), human(spec.to));
   switch (spec.what) {
     case EventSpec::What::kSlowdown:
       return fmt::format("rank {} {:g} times slower {}", spec.rank, spec.factor, when);
@@ -126,12 +126,14 @@ std::vector<EventEffect> event_effects(const ResolvedExperiment& resolved, const
     most_epochs = std::max(most_epochs, scenario.training.epochs);
   }
   std::vector<JobPlan> plans;
+  plans.reserve(jobs.size());
   const std::int64_t epochs = shared ? affordable_epochs(jobs, most_epochs) : most_epochs;
   for (const auto& job : jobs) {
     plans.push_back(job->plan);
     plans.back().epochs = std::min(plans.back().epochs, epochs);
   }
   std::vector<RunEvent> events;
+  events.reserve(specs.size());
   for (const EventSpec& spec : specs) {
     events.push_back(run_event(spec, network));
   }

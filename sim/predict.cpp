@@ -58,7 +58,7 @@ double evaluation_seconds(const Scenario& scenario, std::vector<std::string>& wa
   const bool cifar = name == "cifar10" || name == "cifar100";
   const std::int64_t samples = cifar ? 10'000 : scenario.training.dataset.samples / 10;
   if (!cifar) {
-    warnings.push_back("evaluation is charged for a test set of a tenth of the samples");
+    warnings.emplace_back("evaluation is charged for a test set of a tenth of the samples");
   }
   const auto world = static_cast<std::int64_t>(scenario.ranks.size());
   const std::int64_t per_rank = (samples + world - 1) / world;

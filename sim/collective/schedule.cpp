@@ -80,6 +80,7 @@ class Folding {
   std::uint32_t aside_;
 };
 
+// NOLINTNEXTLINE(bugprone-implicit-widening-of-multiplication-result): far below 2^31.
 constexpr std::int64_t kTreeChunk = 512 * 1024;
 constexpr std::int64_t kMostChunks = 256;
 

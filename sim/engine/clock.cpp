@@ -11,6 +11,7 @@ namespace vitsim {
 
 namespace {
 
+// NOLINTNEXTLINE(bugprone-integer-division): a bound, whole on purpose.
 constexpr long double kMaxTicks = static_cast<long double>(std::numeric_limits<Tick>::max() / 4);
 
 Tick checked(long double ticks) {
