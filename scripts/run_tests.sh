@@ -2,8 +2,7 @@
 # What `make test` and CI run: build everything, every test, then the checks of the code itself.
 # A failed part does not stop the others; the summary comes last.
 #
-# Times are for two cores. VITSIM_TIDY_SECONDS and VITSIM_FUZZ_SECONDS (per target) bound the parts
-# that could go on for ever.
+# VITSIM_FUZZ_SECONDS bounds each fuzz target, which could go on for ever.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 jobs=${JOBS:-$(nproc)}
@@ -71,7 +70,7 @@ fi
 part tests run_ctest
 part fuzz run_fuzz
 part sanitizers run_sanitizers
-part clang-tidy scripts/tidy.sh build/test "${VITSIM_TIDY_SECONDS:-240}"
+part clang-tidy scripts/tidy.sh build/test
 
 echo
 if [ -e "$log/ctest.log" ]; then
