@@ -32,13 +32,13 @@ bool same_architecture(const VitSpec& a, const VitSpec& b) {
 }
 
 std::span<const VitSpec> vit_variants() {
-  static const std::array<VitSpec, 6> variants = {variant("vit-ti-16", 12, 192, 3, 16),
-                                                  variant("vit-s-16", 12, 384, 6, 16),
-                                                  variant("vit-b-16", 12, 768, 12, 16),
-                                                  variant("vit-b-32", 12, 768, 12, 32),
-                                                  variant("vit-l-16", 24, 1024, 16, 16),
-                                                  variant("vit-h-14", 32, 1280, 16, 14)};
-  return variants;
+  static const std::array<VitSpec, 6> kVariants = {variant("vit-ti-16", 12, 192, 3, 16),
+                                                   variant("vit-s-16", 12, 384, 6, 16),
+                                                   variant("vit-b-16", 12, 768, 12, 16),
+                                                   variant("vit-b-32", 12, 768, 12, 32),
+                                                   variant("vit-l-16", 24, 1024, 16, 16),
+                                                   variant("vit-h-14", 32, 1280, 16, 14)};
+  return kVariants;
 }
 
 std::optional<VitSpec> vit_variant(std::string_view name) {

@@ -16,6 +16,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <numbers>
 
@@ -98,7 +99,7 @@ SlowestOf slowest_of(std::span<const RankLoad> loads, bool with_shares) {
   const auto mu_of = [](const RankLoad& load) {
     return std::log(load.seconds) - load.sigma * load.sigma / 2;
   };
-  double low = -INFINITY;
+  double low = -std::numeric_limits<double>::infinity();
   for (const RankLoad& load : loads) {
     if (load.seconds > 0) {
       low = std::max(low, mu_of(load) - kFar * load.sigma);

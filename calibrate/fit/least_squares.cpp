@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <Eigen/Cholesky>
 
@@ -60,7 +61,8 @@ LeastSquaresResult robust_least_squares(
     const Eigen::VectorXd step = damped.ldlt().solve(-gradient);
     const Eigen::VectorXd trial = result.x + step;
     evaluate(trial, moved);
-    const double trial_cost = moved.allFinite() ? cost(moved, robust, scale) : INFINITY;
+    const double trial_cost =
+        moved.allFinite() ? cost(moved, robust, scale) : std::numeric_limits<double>::infinity();
     if (trial_cost < best) {
       const bool settled = best - trial_cost < 1e-12 * (1 + best);
       result.x = trial;

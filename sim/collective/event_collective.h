@@ -14,10 +14,9 @@ namespace vitsim {
 /// Hears when a position of a group has done its part of a collective.
 class CollectiveListener {
  public:
-  virtual void collective_done(std::uint32_t collective, std::uint32_t position) = 0;
+  virtual ~CollectiveListener() = default;
 
- protected:
-  ~CollectiveListener() = default;
+  virtual void collective_done(std::uint32_t collective, std::uint32_t position) = 0;
 };
 
 /// The streams of one communicator: one per channel, source and destination, so that all messages
@@ -44,8 +43,6 @@ class StreamSet {
 /// receiver need not have started.
 class EventCollective : public EventHandler {
  public:
-  virtual ~EventCollective() = default;
-
   /// Position `position` joins now.
   virtual void start(std::uint32_t position) = 0;
 

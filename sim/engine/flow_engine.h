@@ -13,10 +13,9 @@ namespace vitsim {
 /// Who hears of a delivered message or a timer.
 class EventHandler {
  public:
-  virtual void on_event(std::uint32_t tag) = 0;
+  virtual ~EventHandler() = default;
 
- protected:
-  ~EventHandler() = default;
+  virtual void on_event(std::uint32_t tag) = 0;
 };
 
 using HandlerId = std::uint32_t;

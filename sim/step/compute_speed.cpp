@@ -20,7 +20,7 @@ Tick after(Tick at, double duration) {
 
 }  // namespace
 
-ComputeSpeed::ComputeSpeed(std::vector<SlowInterval> intervals) {
+ComputeSpeed::ComputeSpeed(const std::vector<SlowInterval>& intervals) {
   std::vector<Tick> edges;
   for (const SlowInterval& interval : intervals) {
     if (!(interval.factor > 0) || interval.to < interval.from) {

@@ -16,7 +16,7 @@ class ComputeSpeed {
 
   /// Overlapping intervals multiply. Throws UserError where a factor is not positive or an interval
   /// ends before it begins.
-  explicit ComputeSpeed(std::vector<SlowInterval> intervals);
+  explicit ComputeSpeed(const std::vector<SlowInterval>& intervals);
 
   [[nodiscard]] bool is_constant() const { return intervals_.empty(); }
 

@@ -16,14 +16,13 @@ namespace vitsim {
 /// Where the steps of a job come from and go to, at event level.
 class StepFeed {
  public:
+  virtual ~StepFeed() = default;
+
   /// Work of one position's step, or nullptr where the job is over for it.
   virtual const RankWork* next_step(std::uint32_t position, std::int64_t step) = 0;
 
   /// The position has ended its step; `end` is now.
   virtual void step_ended(std::uint32_t position, std::int64_t step, Tick end) = 0;
-
- protected:
-  ~StepFeed() = default;
 };
 
 /// When things happened in one position's step.

@@ -39,8 +39,8 @@ StepSimulator::StepSimulator(const Network& network, std::vector<std::int64_t> r
   outcome_.resize(size());
 }
 
-void StepSimulator::set_speed(std::uint32_t position, std::vector<SlowInterval> intervals) {
-  speeds_[position] = ComputeSpeed(std::move(intervals));
+void StepSimulator::set_speed(std::uint32_t position, const std::vector<SlowInterval>& intervals) {
+  speeds_[position] = ComputeSpeed(intervals);
 }
 
 const StepOutcome& StepSimulator::run(std::span<const RankWork> work,

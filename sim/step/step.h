@@ -31,7 +31,7 @@ class StepSimulator {
   [[nodiscard]] bool by_arrays() const { return arrays_.has_value(); }
 
   /// Slowdowns and pauses of one rank, on the clock of `starts`.
-  void set_speed(std::uint32_t position, std::vector<SlowInterval> intervals);
+  void set_speed(std::uint32_t position, const std::vector<SlowInterval>& intervals);
 
   /// One step from each position's start. The result stays valid until the next call. `spans`, if
   /// given, receives what a timeline shows.

@@ -70,7 +70,7 @@ void add_slowdowns(RandomCluster& random, StepSimulator& step) {
       intervals.push_back(
           {.from = from, .to = from + random.between(0, 9'000'000'000), .factor = factor});
     }
-    step.set_speed(i, std::move(intervals));
+    step.set_speed(i, intervals);
   }
 }
 
