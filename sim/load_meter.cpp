@@ -42,11 +42,17 @@ LoadMeter::Reading LoadMeter::read() {
         stolen)) {
     throw DeviceError("/proc/stat cannot be read: other load would go unseen");
   }
+  double cpus = 0;
+  std::string line;
+  while (std::getline(file, line)) {
+    cpus += line.starts_with("cpu") ? 1 : 0;
+  }
   const auto tick_s = 1.0 / static_cast<double>(sysconf(_SC_CLK_TCK));
   return {
       .clock_s = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
                      .count(),
-      .busy_s = (user + nice + system) * tick_s,
+      .cpus = cpus,
+      .not_busy_s = (idle + wait + interrupts + soft_interrupts + stolen) * tick_s,
       .stolen_s = stolen * tick_s,
       .own_s = cpu_seconds(RUSAGE_SELF) + cpu_seconds(RUSAGE_CHILDREN)};
 }
@@ -54,7 +60,8 @@ LoadMeter::Reading LoadMeter::read() {
 ForeignLoad LoadMeter::since_start() const {
   const Reading now = read();
   const double seconds = std::max(now.clock_s - start_.clock_s, 1e-9);
-  const double foreign = (now.busy_s - start_.busy_s) - (now.own_s - start_.own_s);
+  const double busy = now.cpus * seconds - (now.not_busy_s - start_.not_busy_s);
+  const double foreign = busy - (now.own_s - start_.own_s);
   return {.seconds = seconds,
           .busy_cores = std::max(0.0, foreign / seconds),
           .stolen_cores = std::max(0.0, (now.stolen_s - start_.stolen_s) / seconds)};

@@ -18,6 +18,10 @@ struct ForeignLoad {
 /// Reads /proc/stat and this process's own use at both ends of a stretch of time. Child processes
 /// count as own once they have ended and were waited for. Time in interrupts is nobody's: packets
 /// of our own links cause it.
+///
+/// Busy is what is not idle. The kernel clocks a CPU's idle time, but samples user and system time
+/// at its ticks: a process under a CPU quota, which stops at a tick, would seem to run up to half
+/// a tick longer in every period of the quota.
 class LoadMeter {
  public:
   /// Starts the stretch. Throws DeviceError where /proc/stat cannot be read.
@@ -28,7 +32,8 @@ class LoadMeter {
  private:
   struct Reading {
     double clock_s = 0;
-    double busy_s = 0;  // all processes
+    double cpus = 0;
+    double not_busy_s = 0;  // idle, in interrupts, stolen; summed over CPUs
     double stolen_s = 0;
     double own_s = 0;  // this process and its dead children
   };

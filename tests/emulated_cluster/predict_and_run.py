@@ -84,22 +84,26 @@ def experiment(hosts, batch, sync):
     }
 
 
-def busy_seconds():
-    """CPU seconds of everybody on this machine, the hypervisor's theft included, and of ourselves."""
+def unused_seconds():
+    """CPU seconds that no process had (idle, interrupts), and those of ourselves.
+
+    The kernel clocks idle time, but samples busy time at its ticks, at which quotas end: what is not
+    idle is busy.
+    """
     with open("/proc/stat", encoding="ascii") as file:
         fields = [int(word) for word in file.readline().split()[1:9]]
-    user, nice, system, stolen = fields[0], fields[1], fields[2], fields[7]
-    everybody = (user + nice + system + stolen) / os.sysconf("SC_CLK_TCK")
-    return everybody, sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    unused = sum(fields[3:7]) / os.sysconf("SC_CLK_TCK")
+    return unused, sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def foreign_cores(work):
-    """Cores that others used while `work` was done."""
+    """Cores that others used while `work` was done, the hypervisor's theft included."""
     begin = time.monotonic()
-    everybody, own = busy_seconds()
+    unused, own = unused_seconds()
     work()
-    everybody_then, own_then = busy_seconds()
-    return max(0.0, (everybody_then - everybody) - (own_then - own)) / (time.monotonic() - begin)
+    unused_then, own_then = unused_seconds()
+    seconds = time.monotonic() - begin
+    return max(0.0, os.cpu_count() - (unused_then - unused + own_then - own) / seconds)
 
 
 def step_seconds(folder):
