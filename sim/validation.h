@@ -11,7 +11,6 @@
 #include "models/report.h"
 #include "models/timeline.h"
 #include "sim/compare.h"
-#include "sim/load_meter.h"
 #include "sim/predict.h"
 #include "sim/validation_history.h"
 

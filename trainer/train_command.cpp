@@ -14,7 +14,7 @@
 #include "models/experiment.h"
 #include "trainer/choose_device.h"
 #include "trainer/communication.h"
-#include "trainer/mpi/session.h"
+#include "trainer/rank_command.h"
 #include "trainer/training_run.h"
 
 namespace vitsim {
@@ -29,12 +29,6 @@ struct Arguments {
   std::string device = "auto";
 };
 
-// `--help` was asked for: the text to print.
-struct Help {
-  std::string text;
-};
-
-// Throws UserError, or Help.
 Arguments parse(int argc, const char* const* argv) {
   Arguments arguments;
   CLI::App app("Trains a ViT for real, one rank per process", "vitsim train");
@@ -70,13 +64,7 @@ Arguments parse(int argc, const char* const* argv) {
   app.add_flag("--check-replicas",
                arguments.run.check_replicas,
                "at the end, fail unless all ranks hold the same bits");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    throw Help{app.help()};
-  } catch (const CLI::ParseError& error) {
-    throw UserError(error.what());
-  }
+  parse_command_line(app, argc, argv);
 
   if (stop_on_unreadable) {
     arguments.run.on_unreadable = OnUnreadable::kStop;
@@ -97,12 +85,6 @@ Arguments parse(int argc, const char* const* argv) {
   }
   arguments.run.out = out;
   return arguments;
-}
-
-void print_mistake(const UserError& error) {
-  for (const std::string& problem : error.problems()) {
-    fmt::print(stderr, "vitsim: error: {}\n", problem);
-  }
 }
 
 std::optional<std::chrono::seconds> seconds(const std::optional<std::int64_t>& value) {
@@ -203,30 +185,7 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
 }  // namespace
 
 int run_train_command(int argc, const char* const* argv) {
-  const MpiSession session;
-  const auto fail = [&](const std::string& what, int exit_code) {
-    // Start-up: nobody watches yet.
-    fmt::print(stderr, "vitsim: error: rank {} ({}): {}\n", session.rank(), session.host(), what);
-    abort_job(exit_code);
-  };
-  try {
-    return run(argc, argv, session);
-  } catch (const Help& help) {
-    if (session.rank() == 0) {
-      fmt::print("{}", help.text);
-    }
-    return 0;
-  } catch (const OtherRankFailed& other) {
-    return other.exit_code;
-  } catch (const UserError& error) {
-    print_mistake(error);
-    return 2;
-  } catch (const InternalError& error) {
-    fail(fmt::format("internal error: {}; please report it", error.what()), 70);
-  } catch (const std::exception& error) {
-    fail(error.what(), 3);
-  }
-  return 70;  // not reached: `fail` ends the process
+  return run_rank_command([&](const MpiSession& session) { return run(argc, argv, session); });
 }
 
 }  // namespace vitsim

@@ -9,6 +9,7 @@
 
 #include "calibrate/import/import.h"
 #include "calibrate/library.h"
+#include "calibrate/load_meter.h"
 #include "models/error.h"
 #include "sim/cli/command.h"
 #include "sim/cli/comparison_text.h"

@@ -13,6 +13,13 @@
 
 namespace vitsim {
 
+namespace {
+
+// More than this of others, and what was measured counts as disturbed.
+constexpr double kDisturbingCores = 0.1;
+
+}  // namespace
+
 Bench::Bench(const MpiSession& session,
              Communication& communication,
              Device& device,
@@ -55,7 +62,7 @@ double Bench::largest(double value) {
 }
 
 bool Bench::end_timing(std::size_t first_sample) {
-  const bool disturbed = largest(load_.foreign_cpus()) > kDisturbingCpus;
+  const bool disturbed = largest(load_.since_start().cores()) > kDisturbingCores;
   for (std::size_t i = first_sample; i < measured.samples.size(); ++i) {
     measured.samples[i].disturbed = measured.samples[i].disturbed || disturbed;
   }

@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/load_meter.h"
 #include "calibrate/measurement.h"
 #include "trainer/communication.h"
 #include "trainer/device.h"
 #include "trainer/measure/budget.h"
-#include "trainer/measure/host_load.h"
 #include "trainer/phase_board.h"
 
 namespace vitsim {
@@ -51,7 +51,7 @@ class Bench {
   [[nodiscard]] double largest(double value);
 
   /// Around everything that is timed: others on this machine are looked for in between.
-  void begin_timing() { load_.begin(); }
+  void begin_timing() { load_.restart(); }
 
   /// Marks samples added since `begin_timing` as disturbed where others used the CPUs of any rank's
   /// machine. Returns whether they did. Collective.
@@ -77,7 +77,7 @@ class Bench {
   PhaseBoard& board_;
   Budget budget_;
   std::vector<std::string> names_;
-  HostLoad load_;
+  LoadMeter load_;
   std::filesystem::path out_;
 };
 

@@ -32,6 +32,7 @@
 #include "trainer/measure/operator_measurement.h"
 #include "trainer/measure/plan.h"
 #include "trainer/progress_line.h"
+#include "trainer/rank_command.h"
 #include "trainer/watchdog.h"
 
 namespace vitsim {
@@ -378,22 +379,13 @@ void measure(const Arguments& arguments,
 int run(int argc, const char* const* argv, const MpiSession& session) {
   Arguments arguments;
   Request request;
-  std::optional<int> exit_now;
   on_every_rank(session, [&] {
     CLI::App app("Measures what this machine delivers, alone or under mpirun",
                  "vitsim calibrate measure");
     add_options(app, arguments);
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::ParseError& end) {
-      exit_now = session.rank() == 0 ? app.exit(end) : end.get_exit_code();
-      return;
-    }
+    parse_command_line(app, argc, argv);
     request = understand(arguments, session);
   });
-  if (exit_now) {
-    return *exit_now == 0 ? 0 : 2;
-  }
   share_cores(session);
   // Ranks that hang are ended by the watchdog soon after the budget, too long ones by the deadline.
   const auto budget_s = static_cast<std::int64_t>(std::ceil(request.budget.value()));
@@ -417,26 +409,7 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
 }  // namespace
 
 int run_measure_command(int argc, const char* const* argv) {
-  const MpiSession session;
-  const auto fail = [&](const std::string& what, int exit_code) {
-    fmt::print(stderr, "\nvitsim: error: rank {} ({}): {}\n", session.rank(), session.host(), what);
-    abort_job(exit_code);
-  };
-  try {
-    return run(argc, argv, session);
-  } catch (const OtherRankFailed& other) {
-    return other.exit_code;
-  } catch (const UserError& error) {
-    for (const std::string& problem : error.problems()) {
-      fmt::print(stderr, "vitsim: error: {}\n", problem);
-    }
-    return 2;
-  } catch (const InternalError& error) {
-    fail(fmt::format("internal error: {}; please report it", error.what()), 70);
-  } catch (const std::exception& error) {
-    fail(error.what(), 3);
-  }
-  return 70;  // not reached: `fail` ends the process
+  return run_rank_command([&](const MpiSession& session) { return run(argc, argv, session); });
 }
 
 }  // namespace vitsim
