@@ -122,6 +122,9 @@ struct GpuSheet {
   std::string source;
 };
 
+/// Schema of profile files, before the version.
+inline constexpr std::string_view kProfileSchema = "vitsim-profile";
+
 /// Kinds of OperatorCurve: whole passes, and the operators of the cost graph.
 inline constexpr std::array<std::string_view, 8> kOperatorCurveKinds = {
     "forward", "backward", "optimizer", "gemm", "attention", "layer_norm", "gelu", "elementwise"};

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "models/precision.h"
+#include "models/training.h"
 #include "models/units.h"
 #include "models/vit.h"
 
@@ -43,6 +44,13 @@ Flops forward_flops(const VitSpec& vit);
 /// Forward plus backward, which costs twice the forward pass.
 inline Flops training_flops(const VitSpec& vit) {
   return 3 * forward_flops(vit);
+}
+
+/// Bytes that an update moves per parameter, all fp32: weight, gradient and state are read, weight
+/// and state written. AdamW and LAMB keep two moments, 4 * (4 + 3) = 28; SGD keeps its momentum,
+/// 4 * (3 + 2) = 20.
+constexpr Bytes update_bytes_per_parameter(OptimizerKind optimizer) {
+  return optimizer == OptimizerKind::kSgd ? Bytes(20) : Bytes(28);
 }
 
 /// Activations that forward keeps for backward, per sample.

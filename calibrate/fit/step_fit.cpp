@@ -25,7 +25,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <set>
 #include <span>
 
 #include "calibrate/fit/least_squares.h"
@@ -46,13 +45,6 @@ constexpr double kCorrectionSigma = 0.08;
 constexpr double kLatencyLogSigma = 1.5;
 constexpr double kNetworkLatency = 200e-6;
 constexpr double kNodeLatency = 20e-6;
-
-// AdamW reads weight, gradient and both moments and writes three of them; a copy reads and writes.
-// Both scale with memory bandwidth, which is how GPUs without logged phases get theirs.
-double bandwidth_of(const FitOptions& options, const std::string& gpu) {
-  const auto sheet = options.sheets.find(gpu);
-  return sheet == options.sheets.end() ? 0 : sheet->second.memory_bandwidth.value();
-}
 
 struct AloneReduce {
   std::string link;
@@ -99,110 +91,6 @@ std::vector<AloneReduce> lone_reduces(const Measurement& measurement, const FitO
                    .sigma = robust_sigma(logarithms)});
   }
   return all;
-}
-
-// Collects what is constant per step for every curve, before the joint fit.
-std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSummary*>& used,
-                                                 const FitOptions& options) {
-  std::map<CurveKey, std::vector<double>> optimizer;
-  std::map<CurveKey, std::vector<double>> copy;
-  std::map<std::string, std::vector<std::pair<double, double>>> rests;  // samples, seconds: by GPU
-  std::map<CurveKey, std::vector<double>> loads;                        // logged, per sample
-  std::map<CurveKey, double> gradients;                                 // bytes
-  for (const RunSummary* summary : used) {
-    for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
-      gradients[curve_key(*summary->run, rank)] = summary->gradient_bytes;
-    }
-    for (const RankSummary& rank : summary->ranks) {
-      const CurveKey key = curve_key(*summary->run, static_cast<std::size_t>(rank.rank));
-      optimizer[key].push_back(rank.full.optimizer_s);
-      if (summary->run->gpus.size() == 1) {
-        copy[key].push_back(rank.full.all_reduce_s);
-      }
-      const auto batch = static_cast<double>(
-          summary->micro_batch(static_cast<std::size_t>(rank.rank)) * summary->run->accumulation);
-      if (rank.data_load_s) {
-        loads[key].push_back(*rank.data_load_s / static_cast<double>(summary->micro_batch(
-                                                     static_cast<std::size_t>(rank.rank))));
-      } else if (rank.rest_s && summary->plan) {
-        rests[key.gpu].emplace_back(batch * summary->full_steps(), *rank.rest_s);
-      } else if (rank.wall_step_s) {
-        const double phases =
-            static_cast<double>(summary->run->accumulation) * rank.full.compute_s() +
-            rank.full.all_reduce_s + rank.full.optimizer_s;
-        rests[key.gpu].emplace_back(batch, std::max(0.0, *rank.wall_step_s - phases));
-      }
-    }
-  }
-  // With master weights an update makes fp32 gradients first and copies weights back: half-size
-  // gradients, twice the work of fp32.
-  const auto update_work = [](const CurveKey& key) {
-    return has_master_weights(key.precision) ? 4.0 : 1.0;
-  };
-  const auto copy_work = [](const CurveKey&) { return 1.0; };
-  // Seconds times memory bandwidth per byte: the same for all GPUs, about.
-  const auto typical_traffic = [&](const std::map<CurveKey, std::vector<double>>& seen,
-                                   const auto& work) {
-    std::vector<double> traffic;
-    for (const auto& [key, seconds] : seen) {
-      const double bandwidth = bandwidth_of(options, key.gpu);
-      if (bandwidth > 0) {
-        traffic.push_back(median(seconds) * bandwidth / (work(key) * gradients[key]));
-      }
-    }
-    return traffic.empty() ? 0.0 : median(traffic);
-  };
-  const double optimizer_traffic = typical_traffic(optimizer, update_work);
-  const double copy_traffic = typical_traffic(copy, copy_work);
-
-  std::map<CurveKey, StepConstants> constants;
-  for (const auto& [key, bytes] : gradients) {
-    StepConstants& result = constants[key];
-    const double bandwidth = bandwidth_of(options, key.gpu);
-    result.optimizer_measured = optimizer.contains(key);
-    result.optimizer_s = result.optimizer_measured ? median(optimizer.at(key))
-                         : bandwidth > 0 ? optimizer_traffic * update_work(key) * bytes / bandwidth
-                                         : 0;
-    result.copy_s = copy.contains(key) ? median(copy.at(key))
-                    : bandwidth > 0    ? copy_traffic * bytes / bandwidth
-                                       : 0;
-    if (const auto load = loads.find(key); load != loads.end()) {
-      result.data_load_per_sample_s = median(load->second);
-      continue;
-    }
-    const auto rest = rests.find(key.gpu);
-    if (rest == rests.end()) {
-      continue;
-    }
-    // rest = per_sample * samples + per_epoch by least squares, both not negative.
-    double n = 0;
-    double x = 0;
-    double y = 0;
-    double xx = 0;
-    double xy = 0;
-    for (const auto& [samples, seconds] : rest->second) {
-      const double weight = 1 / (samples * samples);  // relative errors
-      n += weight;
-      x += weight * samples;
-      y += weight * seconds;
-      xx += weight * samples * samples;
-      xy += weight * samples * seconds;
-    }
-    const double determinant = n * xx - x * x;
-    double slope = xy / xx;
-    double constant = 0;
-    if (determinant > 1e-9 * n * xx) {
-      const double free_slope = (n * xy - x * y) / determinant;
-      const double free_constant = (y - free_slope * x) / n;
-      if (free_slope >= 0 && free_constant >= 0) {
-        slope = free_slope;
-        constant = free_constant;
-      }
-    }
-    result.data_load_per_sample_s = std::max(slope, 0.0);
-    result.epoch_s = constant;
-  }
-  return constants;
 }
 
 // Index of every unknown in the vector that the solver moves.
@@ -374,15 +262,6 @@ void run_residuals(const StepFit& fit, const RunSummary& summary, std::vector<do
 }
 
 }  // namespace
-
-CurveKey curve_key(const RecordedRun& run, std::size_t rank) {
-  return {.gpu = run.gpus[rank],
-          .model = run.model.name,
-          .image_size = run.model.image_size,
-          .classes = run.model.classes,
-          .precision = run.precision,
-          .optimizer = run.optimizer};
-}
 
 double message_seconds(const LinkUnknowns& link, double bytes) {
   const double straight = link.latency_s + bytes * link.seconds_per_byte;

@@ -4,37 +4,13 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "calibrate/fit/fit.h"
 #include "calibrate/fit/run_summary.h"
+#include "calibrate/fit/step_constants.h"
 
 namespace vitsim {
-
-/// What shares one curve of compute against micro-batch.
-struct CurveKey {
-  std::string gpu;
-  std::string model;
-  std::int64_t image_size = 0;
-  std::int64_t classes = 0;
-  Precision precision = Precision::kFp32;
-  OptimizerKind optimizer = OptimizerKind::kAdamW;
-
-  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes what the compiler writes for a 0.
-  auto operator<=>(const CurveKey&) const = default;
-};
-
-CurveKey curve_key(const RecordedRun& run, std::size_t rank);
-
-/// Everything per step that is not forward, backward or the wire.
-struct StepConstants {
-  double optimizer_s = 0;
-  double copy_s = 0;  // flatten gradients and copy them back, per AllReduce
-  double data_load_per_sample_s = 0;
-  double epoch_s = 0;  // once per epoch: the loader's start
-  bool optimizer_measured = false;
-};
 
 /// Network figures in the form that the fit searches.
 struct LinkUnknowns {

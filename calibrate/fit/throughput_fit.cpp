@@ -17,6 +17,7 @@
 
 #include "calibrate/fit/least_squares.h"
 #include "calibrate/fit/run_summary.h"
+#include "models/cost_graph.h"
 #include "models/distribution.h"
 
 namespace vitsim {
@@ -45,11 +46,6 @@ Work work_of(const VitSpec& model, Precision precision, bool fused, std::int64_t
     work.launches += count;
   }
   return work;
-}
-
-// Bytes that an update moves per parameter: reads weight, gradient, state; writes weight, state.
-double update_bytes(OptimizerKind optimizer) {
-  return optimizer == OptimizerKind::kSgd ? 20 : 28;
 }
 
 // deit_* and vit_* of one size are the same computation.
@@ -301,9 +297,9 @@ void add_fitted_steps(const GpuProfile& profile, Observations& seen) {
         seen.backward[curve.precision].push_back(pass(point.backward));
       }
       if (point.optimizer.value() > 0) {
-        seen.optimizer.emplace_back(
-            update_bytes(curve.optimizer) * static_cast<double>(parameter_count(curve.model)),
-            point.optimizer.value());
+        seen.optimizer.emplace_back(update_bytes_per_parameter(curve.optimizer).value() *
+                                        static_cast<double>(parameter_count(curve.model)),
+                                    point.optimizer.value());
       }
     }
   }
@@ -359,8 +355,8 @@ double pass_seconds(const OperatorCurve& curve,
 double optimizer_seconds(const OperatorCurve& curve,
                          const VitSpec& model,
                          OptimizerKind optimizer) {
-  return update_bytes(optimizer) * static_cast<double>(parameter_count(model)) /
-         curve.bytes_per_s.value();
+  return update_bytes_per_parameter(optimizer).value() *
+         static_cast<double>(parameter_count(model)) / curve.bytes_per_s.value();
 }
 
 void fit_throughput(const Measurement& measurement,

@@ -9,6 +9,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "models/cost_graph.h"
 #include "trainer/model.h"
 #include "trainer/optimizer.h"
 
@@ -149,7 +150,8 @@ Kernel adamw(const Device& device, std::int64_t parameters) {
       make_optimizer({.kind = OptimizerKind::kAdamW}, slices, 1, [](at::Tensor&) {});
   return {.kind = "optimizer",
           .number = one("parameters", parameters),
-          .bytes = 28 * static_cast<double>(parameters),
+          .bytes = update_bytes_per_parameter(OptimizerKind::kAdamW).value() *
+                   static_cast<double>(parameters),
           .call = [=] { optimizer->update(slices, 1e-4); }};
 }
 

@@ -1,11 +1,9 @@
-// Profiles and data sheets as files: plain numbers, the unit in the key.
+// Profiles and data sheets from their files: plain numbers, the unit in the key.
 #include <algorithm>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "calibrate/profile.h"
-#include "models/atomic_file.h"
 #include "models/document_reader.h"
 #include "models/error.h"
 #include "models/words.h"
@@ -14,9 +12,6 @@ namespace vitsim {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-constexpr std::string_view kProfileSchema = "vitsim-profile";
 constexpr std::string_view kSheetSchema = "vitsim-gpu";
 constexpr std::int64_t kMostCount = 1'000'000'000'000;
 constexpr Range kDuration{.least = 0, .most = 1e9};
@@ -26,8 +21,6 @@ constexpr Range kSize{.least = 0, .most = 1e18, .above_least = true};
 constexpr Range kSigma{.least = 0, .most = 10};
 constexpr Range kFactor{.least = 0, .most = 1e6, .above_least = true};
 constexpr Range kShare{.least = 0, .most = 1e6};
-
-// ---- reading ---------------------------------------------------------------------------------
 
 template <class Q>
 void read_quantity(ObjectReader& object, std::string_view key, Q& target, const Range& range) {
@@ -330,91 +323,6 @@ T read_as(const std::filesystem::path& file) {
       fmt::format("{}: is {}, not {}", file.string(), kind_of(part), kind_of(Part(T()))));
 }
 
-// ---- writing ---------------------------------------------------------------------------------
-
-Json json_of(const Provenance& provenance) {
-  return {
-      {"sources", provenance.sources},
-      {   "tool",    provenance.tool},
-      {"created", provenance.created}
-  };
-}
-
-Json json_of(const Spread& spread) {
-  Json json = Json::object();
-  const auto add = [&](const char* key, const auto& value) {
-    if (value) {
-      json[key] = *value;
-    }
-  };
-  add("step_sigma", spread.step_sigma);
-  add("unit_sigma", spread.unit_sigma);
-  add("run_sigma", spread.run_sigma);
-  add("run_degrees", spread.run_degrees);
-  return json;
-}
-
-Json json_of(const FitQuality& fit) {
-  return {
-      {          "runs",           fit.runs},
-      {"mean_abs_error", fit.mean_abs_error},
-      {         "worst",          fit.worst}
-  };
-}
-
-Json json_of(const StepCurve& curve) {
-  Json json;
-  VitSpec named = vit_variant(curve.model.name).value_or(VitSpec());
-  named.image_size = curve.model.image_size;
-  named.channels = curve.model.channels;
-  named.classes = curve.model.classes;
-  if (named == curve.model) {
-    json["model"] = curve.model.name;
-  } else {
-    json["model"] = {
-        {  "name",   curve.model.name},
-        {"layers", curve.model.layers},
-        { "width",  curve.model.width},
-        { "heads",  curve.model.heads},
-        {   "mlp",    curve.model.mlp},
-        { "patch",  curve.model.patch}
-    };
-  }
-  json["image_size"] = curve.model.image_size;
-  json["channels"] = curve.model.channels;
-  json["classes"] = curve.model.classes;
-  json["precision"] = name(curve.precision);
-  json["optimizer"] = name(curve.optimizer);
-  json["points"] = Json::array();
-  for (const StepPoint& point : curve.points) {
-    json["points"].push_back({
-        {"micro_batch",       point.micro_batch},
-        {"data_load_s", point.data_load.value()},
-        {  "forward_s",   point.forward.value()},
-        { "backward_s",  point.backward.value()},
-        {"optimizer_s", point.optimizer.value()},
-        {    "other_s",     point.other.value()},
-        {      "count",             point.count}
-    });
-  }
-  return json;
-}
-
-Json json_of(const OperatorCurve& curve) {
-  Json json = {
-      {           "kind",                curve.kind},
-      {      "precision",     name(curve.precision)},
-      {    "flops_per_s", curve.flops_per_s.value()},
-      {    "bytes_per_s", curve.bytes_per_s.value()},
-      {     "overhead_s",    curve.overhead.value()},
-      {"fused_attention",     curve.fused_attention}
-  };
-  if (curve.error) {
-    json["error"] = *curve.error;
-  }
-  return json;
-}
-
 }  // namespace
 
 Part read_part(const std::filesystem::path& file) {
@@ -439,71 +347,6 @@ LinkProfile read_link_profile(const std::filesystem::path& file) {
 
 GpuSheet read_gpu_sheet(const std::filesystem::path& file) {
   return read_as<GpuSheet>(file);
-}
-
-std::string profile_text(const GpuProfile& profile) {
-  Json json;
-  json["schema"] = fmt::format("{}/1", kProfileSchema);
-  json["kind"] = "gpu";
-  json["name"] = profile.name;
-  json["device"] = Json::object();
-  if (!profile.device_name.empty()) {
-    json["device"]["name"] = profile.device_name;
-  }
-  if (profile.memory) {
-    json["device"]["memory_bytes"] = profile.memory->value();
-  }
-  json["provenance"] = json_of(profile.provenance);
-  json["steps"] = Json::array();
-  for (const StepCurve& curve : profile.steps) {
-    json["steps"].push_back(json_of(curve));
-  }
-  json["operators"] = Json::array();
-  for (const OperatorCurve& curve : profile.operators) {
-    json["operators"].push_back(json_of(curve));
-  }
-  json["overlap_slowdown"] = profile.overlap_slowdown;
-  json["spread"] = json_of(profile.spread);
-  json["epoch_start_s"] = profile.epoch_start.value();
-  json["memory"]["alone_bytes"] = profile.memory_alone.value();
-  json["memory"]["activation_factor"] = profile.activation_factor;
-  if (profile.memory_constant) {
-    json["memory"]["constant_bytes"] = profile.memory_constant->value();
-  }
-  json["fit"] = json_of(profile.fit);
-  return json.dump(2) + "\n";
-}
-
-std::string profile_text(const LinkProfile& profile) {
-  Json json;
-  json["schema"] = fmt::format("{}/1", kProfileSchema);
-  json["kind"] = "link";
-  json["name"] = profile.name;
-  json["provenance"] = json_of(profile.provenance);
-  json["latency_s"] = profile.latency.value();
-  json["bandwidth_bytes_per_s"] = profile.bandwidth.value();
-  if (!profile.curve.empty()) {
-    json["curve"] = Json::array();
-    for (const LinkPoint& point : profile.curve) {
-      json["curve"].push_back({
-          {        "message_bytes",   point.message.value()},
-          {            "latency_s",   point.latency.value()},
-          {"bandwidth_bytes_per_s", point.bandwidth.value()}
-      });
-    }
-  }
-  json["collective_overhead_s"] = profile.collective_overhead.value();
-  json["spread"] = json_of(profile.spread);
-  json["fit"] = json_of(profile.fit);
-  return json.dump(2) + "\n";
-}
-
-void write_profile(const std::filesystem::path& file, const GpuProfile& profile) {
-  write_file_atomically(file, profile_text(profile));
-}
-
-void write_profile(const std::filesystem::path& file, const LinkProfile& profile) {
-  write_file_atomically(file, profile_text(profile));
 }
 
 }  // namespace vitsim
