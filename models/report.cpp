@@ -90,6 +90,11 @@ std::optional<double> number_or_null(ObjectReader& object, std::string_view key)
   return field && !field->is_null() ? field->number(kNotNegative) : std::nullopt;
 }
 
+std::optional<double> number_if_any(ObjectReader& object, std::string_view key) {
+  const auto field = object.find(key);
+  return field ? field->number(kNotNegative) : std::nullopt;
+}
+
 void read_number(ObjectReader& object, std::string_view key, double& target) {
   if (const auto field = object.require(key)) {
     target = field->number(kNotNegative).value_or(0);
@@ -176,6 +181,8 @@ void read_body(const Field& field, Report& report) {
   report.step_s = read_quantiles(object, "step_s");
   report.total_s = read_quantiles(object, "total_s");
   read_number(object, "samples_per_s", report.samples_per_s);
+  report.model_flops_per_s = number_if_any(object, "model_flops_per_s");
+  report.model_flops_utilisation = number_if_any(object, "model_flops_utilisation");
   if (const auto phases = object.require("phases")) {
     ObjectReader inner(*phases);
     for (const NamedPhase& named : kPhases) {
@@ -273,7 +280,7 @@ nlohmann::json to_json(const Report& report) {
         {"cost_s", event.cost_s}
     });
   }
-  const nlohmann::json body = {
+  nlohmann::json body = {
       {        "steps_per_epoch",         report.steps_per_epoch},
       {      "samples_per_epoch",       report.samples_per_epoch},
       {                "epoch_s",        to_json(report.epoch_s)},
@@ -290,6 +297,12 @@ nlohmann::json to_json(const Report& report) {
       {                  "basis",                          basis},
       {               "warnings",                report.warnings}
   };
+  if (report.model_flops_per_s) {
+    body["model_flops_per_s"] = *report.model_flops_per_s;
+  }
+  if (report.model_flops_utilisation) {
+    body["model_flops_utilisation"] = *report.model_flops_utilisation;
+  }
   const bool predicted = report.source == "predicted";
   nlohmann::json resolved = nlohmann::json::object();
   if (!report.resolved_json.empty()) {

@@ -88,6 +88,10 @@ struct Report {
   Quantiles step_s;   // a full step
   Quantiles total_s;  // the whole run
   double samples_per_s = 0;
+  // Of a real run: three times forward's matrix products per sample, by the median step; and what
+  // share that is of the ranks' dense peaks, where their data sheets are known.
+  std::optional<double> model_flops_per_s;
+  std::optional<double> model_flops_utilisation;
   PhaseSeconds phases;
   double exposed_communication_s = 0;
   double wait_s = 0;

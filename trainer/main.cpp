@@ -1,4 +1,5 @@
 // vitsim-trainer: `vitsim train` and `vitsim calibrate measure` start it, one process a rank.
+#include <csignal>
 #include <exception>
 #include <string_view>
 
@@ -26,6 +27,7 @@ int run_command(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file size limit then is a failed write that gets told
   try {
     return run_command(argc, argv);
   } catch (const vitsim::DeviceError& error) {

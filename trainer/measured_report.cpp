@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "models/cost_graph.h"
 #include "models/distribution.h"
 
 namespace vitsim {
@@ -31,6 +32,7 @@ struct StepOfRank {
   double exposed_s = 0;  // communication and waiting that nothing hides
   double wait_s = 0;
   double communication_s = 0;  // busy
+  double copies_s = 0;         // gradients brought back after the last sum
 
   [[nodiscard]] double phase(Phase which) const { return phase_s[static_cast<std::size_t>(which)]; }
 
@@ -68,6 +70,10 @@ std::map<std::int64_t, Step> collect(const Measured& measured, std::size_t world
         mine.backward_end_ns = std::max(mine.backward_end_ns, span.end_ns);
         break;
       case Phase::kGradientAllReduce:
+        if (span.bytes == 0) {
+          mine.copies_s += seconds;
+          break;
+        }
         mine.all_reduces_s.push_back(seconds);
         mine.all_reduces_begin_ns.push_back(span.begin_ns);
         break;
@@ -101,7 +107,7 @@ void find_waiting(Step& step) {
   }
   const double busy = std::accumulate(least.begin(), least.end(), 0.0);
   for (StepOfRank& mine : step) {
-    mine.communication_s = busy;
+    mine.communication_s = busy + mine.copies_s;
     mine.exposed_s = static_cast<double>(mine.optimizer_begin_ns - mine.backward_end_ns +
                                          mine.end_ns - mine.optimizer_end_ns) *
                      kNanosecond;
@@ -152,11 +158,18 @@ Quantiles of_run(const std::vector<double>& values) {
 }
 
 std::string who_is_to_blame(const Report& report) {
+  const double step_s = report.step_s.p50;
+  if (report.phases.data_load_s > 0.2 * step_s && step_s > 0) {
+    return fmt::format(
+        "Data: a rank waits {:.3g} s of a step of {:.4g} s for images; more --loader-workers may "
+        "help.",
+        report.phases.data_load_s,
+        step_s);
+  }
   if (report.ranks.size() < 2) {
     return "One rank: nothing to wait for.";
   }
   const auto slowest = std::ranges::max_element(report.ranks, {}, &RankReport::gain_s);
-  const double step_s = report.step_s.p50;
   // Even ranks come last by turns.
   const bool always_late = slowest->late_share > 1.5 / static_cast<double>(report.ranks.size());
   if (always_late && slowest->gain_s > 0.02 * report.epoch_s.p50) {
@@ -179,6 +192,32 @@ std::string who_is_to_blame(const Report& report) {
       "Compute: ranks are even, and communication takes {:.3g} s of a step of {:.4g} s.",
       report.exposed_communication_s,
       step_s);
+}
+
+// The model's arithmetic by usual count (three times forward's matrix products), in a median step.
+void add_utilisation(Report& report,
+                     const TrainingSpec& training,
+                     const EpochPlan& plan,
+                     const Measured& measured) {
+  if (report.step_s.p50 <= 0) {
+    return;
+  }
+  std::int64_t samples = 0;
+  for (const StepShape& shape : plan.full) {
+    samples += shape.samples();
+  }
+  report.model_flops_per_s =
+      training_flops(training.model).value() * static_cast<double>(samples) / report.step_s.p50;
+  double peak = 0;
+  for (const double of_rank : measured.peak_flops_per_s) {
+    if (of_rank == 0) {
+      return;
+    }
+    peak += of_rank;
+  }
+  if (peak > 0) {
+    report.model_flops_utilisation = *report.model_flops_per_s / peak;
+  }
 }
 
 }  // namespace
@@ -239,6 +278,7 @@ Report measured_report(const ClusterSpec& cluster,
     }
   }
   report.step_s = of_run(walls);
+  add_utilisation(report, training, plan, measured);
   if (steps.empty()) {
     report.warnings.emplace_back("no full step after warm-up: phases and waiting are unknown");
   }

@@ -31,13 +31,15 @@ struct Measured {
   std::vector<std::int64_t> peak_memory_bytes;  // by rank
   std::vector<std::int64_t> memory_bytes;       // capacity by rank; 0 where unknown
   std::vector<std::string> devices;             // names by rank
+  std::vector<double> peak_flops_per_s;         // by rank, of this precision; 0 where unknown
 };
 
 /// The report of a real run, from its full steps after warm-up.
 ///
 /// Waiting: a rank that comes late to an AllReduce spends the least time in it; what the others
 /// spend beyond that, they wait. That needs no common clock. Exposed communication is the time
-/// between the end of backward and the optimizer, and after the optimizer, less waiting.
+/// between the end of backward and the optimizer, and after the optimizer, less waiting. A span of
+/// gradient_all_reduce without bytes is no sum: it brings gradients back.
 Report measured_report(const ClusterSpec& cluster,
                        const TrainingSpec& training,
                        const EpochPlan& plan,

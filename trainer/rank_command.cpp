@@ -20,6 +20,15 @@ void print_error(const std::string& text) {
   fmt::print(stderr, "{}vitsim: error: {}\n", output_is_terminal() ? "\r\033[K" : "", text);
 }
 
+// All ranks agreed to stop: rank 0 tells the problems of the lowest rank that has any. Every rank
+// calls it. Returns the exit code.
+int tell_mistake(const MpiSession& session, const std::vector<std::string>& problems) {
+  for (const std::string& problem : bring_problems_to_first(session, problems)) {
+    print_error(problem);
+  }
+  return 2;
+}
+
 }  // namespace
 
 void parse_command_line(CLI::App& app, int argc, const char* const* argv) {
@@ -47,12 +56,9 @@ int run_rank_command(const std::function<int(const MpiSession&)>& command) {
     }
     return 0;
   } catch (const OtherRankFailed& other) {
-    return other.exit_code;
+    return other.exit_code == 2 ? tell_mistake(session, {}) : other.exit_code;
   } catch (const UserError& error) {
-    for (const std::string& problem : error.problems()) {
-      print_error(problem);
-    }
-    return 2;
+    return tell_mistake(session, error.problems());
   } catch (const InternalError& error) {
     fail(fmt::format("internal error: {}; please report it", error.what()), 70);
   } catch (const std::exception& error) {

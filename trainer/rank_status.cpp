@@ -80,12 +80,17 @@ void send_at_once(int descriptor) {
 }  // namespace
 
 StatusLink::StatusLink(StatusLink&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), partial_(std::move(other.partial_)) {}
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      received_(std::move(other.received_)),
+      said_last_(other.said_last_),
+      heard_last_(other.heard_last_) {}
 
 StatusLink& StatusLink::operator=(StatusLink&& other) noexcept {
   close();
   descriptor_ = std::exchange(other.descriptor_, -1);
-  partial_ = std::move(other.partial_);
+  received_ = std::move(other.received_);
+  said_last_ = other.said_last_;
+  heard_last_ = other.heard_last_;
   return *this;
 }
 
@@ -116,8 +121,18 @@ StatusLink StatusLink::call(const MeetingPoint& point) {
 }
 
 void StatusLink::send(const RankStatus& status) {
+  if (said_last_) {
+    return;
+  }
   // A full buffer means that the other side does not read: this status is then not worth waiting.
   static_cast<void>(::send(descriptor_, &status, sizeof(status), MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+void StatusLink::send_last(const RankStatus& status, const std::string& why) {
+  send(status);
+  static_cast<void>(::send(descriptor_, why.data(), why.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
+  shutdown(descriptor_, SHUT_WR);  // what was sent still arrives
+  said_last_ = true;
 }
 
 bool StatusLink::receive(RankStatus& newest, bool& closed) {
@@ -125,20 +140,20 @@ bool StatusLink::receive(RankStatus& newest, bool& closed) {
   while (true) {
     const ssize_t got = recv(descriptor_, buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (got > 0) {
-      partial_.insert(partial_.end(), buffer.begin(), buffer.begin() + got);
+      received_.insert(received_.end(), buffer.begin(), buffer.begin() + got);
       continue;
     }
     closed = got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
     break;
   }
-  const std::size_t whole = partial_.size() / sizeof(RankStatus);
-  if (whole == 0) {
-    return false;
+  std::size_t at = 0;
+  while (!heard_last_ && received_.size() - at >= sizeof(RankStatus)) {
+    std::memcpy(&newest, received_.data() + at, sizeof(RankStatus));
+    at += sizeof(RankStatus);
+    heard_last_ = newest.state == RankStatus::State::kFailing;
   }
-  std::memcpy(&newest, partial_.data() + (whole - 1) * sizeof(RankStatus), sizeof(RankStatus));
-  partial_.erase(partial_.begin(),
-                 partial_.begin() + static_cast<std::ptrdiff_t>(whole * sizeof(RankStatus)));
-  return true;
+  received_.erase(received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(at));
+  return at > 0;
 }
 
 StatusListener::StatusListener() {

@@ -12,13 +12,14 @@ struct RankStatus {
   enum class State : std::int64_t {
     kRunning,
     kLeaving,  // done: its silence means nothing any more
-    kFailing,  // has told the user why, and ends the job
+    kFailing,  // its last status: why follows as text
   };
   std::int64_t rank = 0;
   std::int64_t step = 0;
-  std::int64_t phase = 0;    // models/phase.h
-  std::int64_t entered = 0;  // phases begun so far
-  std::int64_t begun = 0;    // collectives begun so far
+  std::int64_t phase = 0;      // models/phase.h
+  std::int64_t entered = 0;    // phases begun so far
+  std::int64_t begun = 0;      // collectives begun so far
+  std::int64_t exit_code = 0;  // the job's, where this rank fails
   State state = State::kRunning;
 };
 
@@ -47,8 +48,14 @@ class StatusLink {
 
   void send(const RankStatus& status);
 
+  /// Sends a failing rank's status and why it fails, and nothing after that.
+  void send_last(const RankStatus& status, const std::string& why);
+
   /// The newest status that has arrived, if any. `closed` becomes true once the other side is gone.
   bool receive(RankStatus& newest, bool& closed);
+
+  /// Why the other side fails; whole once it has closed.
+  [[nodiscard]] std::string why() const { return {received_.begin(), received_.end()}; }
 
   [[nodiscard]] int descriptor() const { return descriptor_; }
 
@@ -58,7 +65,9 @@ class StatusLink {
 
  private:
   int descriptor_ = -1;
-  std::vector<char> partial_;
+  std::vector<char> received_;  // and not yet understood
+  bool said_last_ = false;
+  bool heard_last_ = false;
 };
 
 /// Rank 0's side: accepts callers that know the token.

@@ -1,5 +1,6 @@
 #include "trainer/recorder.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace vitsim {
@@ -47,15 +48,20 @@ void Recorder::end_step() {
     reduced = reduced || open.phase == Phase::kGradientAllReduce;
   }
   // AllReduces that ran beside backward have no phase of their own in the step.
-  for (const CommunicationRecord& record : device_.take_communication()) {
-    if (!reduced) {
-      add_span(Phase::kGradientAllReduce,
-               Stream::kCommunication,
-               record.begin_ns - origin_ns_,
-               record.end_ns - origin_ns_,
-               record.bytes);
+  const auto records = device_.take_communication();
+  if (!reduced) {
+    const auto add_sum = [&](std::int64_t begin, std::int64_t end_ns, std::int64_t bytes) {
+      add_span(Phase::kGradientAllReduce, Stream::kCommunication, begin, end_ns, bytes);
+    };
+    for (const CommunicationRecord& record : records) {
+      add_sum(record.begin_ns - origin_ns_, record.end_ns - origin_ns_, record.bytes);
+    }
+    if (gradients_back_ && !records.empty()) {
+      const std::int64_t summed = records.back().end_ns - origin_ns_;
+      add_sum(summed, std::max(summed, time(*gradients_back_)), 0);
     }
   }
+  gradients_back_.reset();
 }
 
 void Recorder::add(Phase phase, std::int64_t step, std::int64_t begin_ns, std::int64_t end_ns) {

@@ -47,6 +47,10 @@ class Recorder {
     return {*this, phase, stream};
   }
 
+  /// Gradients that were summed beside backward have come back to where the optimizer reads them:
+  /// what this takes after the last AllReduce belongs to gradient_all_reduce, with no bytes.
+  void gradients_are_back() { gradients_back_ = device_.mark(); }
+
   /// A phase outside of steps: evaluate, checkpoint, epoch_barrier. On the host's clock.
   void add(Phase phase, std::int64_t step, std::int64_t begin_ns, std::int64_t end_ns);
 
@@ -71,6 +75,7 @@ class Recorder {
   std::int64_t origin_ns_;
   StepTime step_;
   Mark step_begin_;
+  std::optional<Mark> gradients_back_;
   std::vector<Open> open_;  // of the current step
   std::vector<Span> spans_;
   std::vector<StepTime> steps_;

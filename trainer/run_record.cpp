@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "calibrate/compute_model.h"
+#include "calibrate/library.h"
 #include "models/atomic_file.h"
 #include "models/error.h"
 #include "models/resolved.h"
@@ -83,6 +85,20 @@ Timeline RunRecord::timeline() const {
   return result;
 }
 
+// A sheet says something only where the GPU of the file is the one that trained.
+std::vector<double> RunRecord::peak_flops_per_s() const {
+  const ProfileLibrary library(experiment_.profiles);
+  std::vector<double> peaks;
+  for (const RankPlace& place : rank_places(experiment_.cluster)) {
+    const auto sheet = library.sheet(experiment_.cluster.nodes[place.node].gpus[place.gpu].model);
+    const std::string& device = measured_.devices[peaks.size()];
+    peaks.push_back(sheet && device.starts_with(sheet->device_name)
+                        ? peak_flops(*sheet, experiment_.training.precision).value()
+                        : 0);
+  }
+  return peaks;
+}
+
 void RunRecord::write_timeline(const RunDirectory& directory) {
   if (measured_.spans.size() >= 2 * written_spans_) {
     written_spans_ = measured_.spans.size();
@@ -99,6 +115,7 @@ Report RunRecord::write(const RunDirectory& directory,
   for (const EpochRow& epoch : epochs) {
     measured_.epochs_s.push_back(epoch.train_s);
   }
+  measured_.peak_flops_per_s = peak_flops_per_s();
   Report report = measured_report(experiment_.cluster, experiment_.training, plan_, measured_);
   report.resolved_json = resolved(experiment_).dump();
   report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());

@@ -34,6 +34,7 @@ class RunRecord {
 
  private:
   [[nodiscard]] Timeline timeline() const;
+  [[nodiscard]] std::vector<double> peak_flops_per_s() const;
 
   const Experiment& experiment_;
   const EpochPlan& plan_;

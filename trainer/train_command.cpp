@@ -14,6 +14,7 @@
 #include "models/experiment.h"
 #include "trainer/choose_device.h"
 #include "trainer/communication.h"
+#include "trainer/failure.h"
 #include "trainer/rank_command.h"
 #include "trainer/training_run.h"
 
@@ -167,12 +168,16 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
   watchdog.watch_collectives(communication.worker());
   std::unique_ptr<Device> device;
   try {
-    communication.on_every_rank([&] {
-      device = choose_device(arguments.device, session, communication);
-      check_support(experiment, *device);
-    });
-    device->prepare(experiment.training.precision);
-    communication.connect(*device, experiment.training.all_reduce);
+    try {
+      communication.on_every_rank([&] {
+        device = choose_device(arguments.device, session, communication);
+        check_support(experiment, *device);
+      });
+      device->prepare(experiment.training.precision);
+      communication.connect(*device, experiment.training.all_reduce);
+    } catch (...) {
+      end_job_unless_agreed(watchdog);
+    }
     train(experiment, arguments.run, session, communication, *device, watchdog);
   } catch (...) {
     watchdog.leave();  // all ranks agreed to stop

@@ -10,7 +10,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
@@ -22,6 +21,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/data/loader.h"
 #include "trainer/evaluate.h"
+#include "trainer/failure.h"
 #include "trainer/loss_scale.h"
 #include "trainer/measured_report.h"
 #include "trainer/model.h"
@@ -32,6 +32,7 @@
 #include "trainer/run_record.h"
 #include "trainer/schedule.h"
 #include "trainer/step/train_step.h"
+#include "trainer/unreadable_images.h"
 
 namespace vitsim {
 
@@ -44,6 +45,19 @@ constexpr std::size_t kBroadcastBytes = 250 << 20;
 
 bool needs_loss_scale(Precision precision) {
   return precision == Precision::kFp16 || precision == Precision::kAmpFp16;
+}
+
+// The model's arithmetic in words; empty where no step was measured.
+std::string utilisation_text(const Report& report) {
+  if (!report.model_flops_per_s) {
+    return "";
+  }
+  std::string text = fmt::format("Arithmetic: {:.4g} TFLOP/s of the model's own",
+                                 *report.model_flops_per_s * 1e-12);
+  if (report.model_flops_utilisation) {
+    text += fmt::format(", {:.1f} % of the dense peak", 100 * *report.model_flops_utilisation);
+  }
+  return text + ".";
 }
 
 class Run {
@@ -241,6 +255,7 @@ class Run {
       row.top1 = result.top1;
       row.top5 = result.top5;
     }
+    const auto unreadable = gather_unreadable();
     record_->gather(communication_, *recorder_, device_);
     row.peak_memory_bytes = record_->peak_memory_bytes();
     progress_.epochs.push_back(row);
@@ -264,13 +279,18 @@ class Run {
         line += fmt::format(", top-1 {:.2f} %, top-5 {:.2f} %", 100 * *row.top1, 100 * *row.top5);
       }
       progress_line_->note(line);
-      for (const std::string& problem : dataset_->unreadable()) {
-        if (std::ranges::find(told_, problem) == told_.end()) {
-          told_.push_back(problem);
-          progress_line_->note("warning: " + problem);
-        }
+      for (const std::string& problem : unreadable) {
+        progress_line_->note("warning: " + problem);
       }
     }
+  }
+
+  std::vector<std::string> gather_unreadable() {
+    std::vector<const Dataset*> datasets = {dataset_.get()};
+    if (test_set_) {
+      datasets.push_back(test_set_.get());
+    }
+    return unreadable_.gather(communication_, datasets);
   }
 
   template <typename Work>
@@ -315,13 +335,21 @@ class Run {
   }
 
   void finish() {
+    gather_unreadable();
     record_->gather(communication_, *recorder_, device_);
     if (session_.rank() == 0) {
+      const std::vector<std::string> unreadable = unreadable_.summary();
       const Report report = record_->write(*directory_,
                                            progress_.epochs,
                                            static_cast<double>(recorder_->now_ns()) * 1e-9,
-                                           dataset_->unreadable());
+                                           unreadable);
       progress_line_->note(report.bottleneck);
+      if (const std::string line = utilisation_text(report); !line.empty()) {
+        progress_line_->note(line);
+      }
+      if (!unreadable.empty()) {
+        progress_line_->note("warning: " + unreadable.front());
+      }
       progress_line_->note(fmt::format("wrote {}", directory_->path().string()));
     }
     if (options_.check_replicas) {
@@ -372,12 +400,8 @@ class Run {
   std::vector<StepRow> rows_;
   std::vector<double> pending_losses_;  // of steps since the last flush, this rank's shares
   std::vector<std::int64_t> pending_samples_;
-  std::vector<std::string> told_;
+  UnreadableImages unreadable_;
 };
-
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
 
 }  // namespace
 
@@ -392,24 +416,13 @@ void train(const Experiment& experiment,
   // that other ranks never do.
   try {
     run.emplace(experiment, options, session, communication, device, watchdog);
+  } catch (...) {
+    end_job_unless_agreed(watchdog);
+  }
+  try {
     run->run();
-  } catch (const OtherRankFailed&) {
-    throw;
-  } catch (const UserError& error) {
-    if (!run) {
-      throw;  // all ranks agreed on it
-    }
-    watchdog.fail(error.what(), 2);
-  } catch (const c10::OutOfMemoryError& error) {
-    watchdog.fail(fmt::format("out of memory: {}", first_line(error.what_without_backtrace())), 3);
-  } catch (const c10::Error& error) {
-    watchdog.fail(first_line(error.what_without_backtrace()), 3);
-  } catch (const std::bad_alloc&) {
-    watchdog.fail("out of memory", 3);
-  } catch (const InternalError& error) {
-    watchdog.fail(fmt::format("internal error: {}; please report it", error.what()), 70);
-  } catch (const std::exception& error) {
-    watchdog.fail(error.what(), 3);
+  } catch (...) {
+    end_job_for_current_exception(watchdog);
   }
 }
 

@@ -7,10 +7,13 @@
 // - A rank is stopped (SIGSTOP, a machine that vanished): no status for kSilence.
 // - A rank hangs: statuses arrive, but nobody enters a new phase. All others wait for the one that
 //   began the fewest collectives, which in a synchronous training is the one to blame.
-// - A rank fails by itself (an exception): it reports, marks its status as failing, and ends the
-// job.
+// - A rank fails by itself (an exception): its last status says why. Rank 0 waits a moment, in
+// which
+//   others may turn out to have failed too, or one to have died, which is then the cause; so there
+//   is one message, whoever comes first.
 //
-// All end in MPI_Abort, so that no process stays behind; its exit code becomes mpirun's.
+// All end in MPI_Abort, so that no process stays behind; its exit code becomes mpirun's. Only rank
+// 0 speaks, or rank 1 where rank 0 is gone.
 #include "trainer/watchdog.h"
 
 #include <algorithm>
@@ -30,8 +33,8 @@ namespace vitsim {
 namespace {
 
 constexpr std::chrono::milliseconds kBeat{100};
-constexpr std::chrono::milliseconds kTurn{150};
-constexpr int kTurns = 20;
+constexpr std::chrono::milliseconds kOthersFailToo{300};
+constexpr std::chrono::seconds kAnswer{5};
 constexpr std::chrono::seconds kSilence{10};
 constexpr std::chrono::seconds kQuiet{1};
 constexpr std::chrono::milliseconds kGrace{400};
@@ -137,7 +140,7 @@ void Watchdog::end_job(const std::string& message, int exit_code) {
     state_ = RankStatus::State::kFailing;
     for (Peer& peer : peers_) {
       if (peer.link.open()) {
-        peer.link.send(own_status());
+        peer.link.send_last(own_status(), "");
       }
     }
     fmt::print(stderr, "vitsim: error: {}\n", message);
@@ -147,13 +150,21 @@ void Watchdog::end_job(const std::string& message, int exit_code) {
 }
 
 void Watchdog::fail(const std::string& what, int exit_code) {
-  // If another rank died, this one may fail just because of it: leave the watchdog time to notice.
-  // If all fail at once, the lowest speaks first, and its word ends the others before they speak.
-  std::this_thread::sleep_for(kBeat + kTurn * std::min(session_.rank(), kTurns));
-  if (terminated) {
-    reported_ = true;
+  {
+    const std::lock_guard lock(failure_mutex_);
+    failure_ = {.why = what, .exit_code = exit_code};
   }
-  end_job(fmt::format("{}: {}", place(session_.rank(), own_status()), what), exit_code);
+  std::this_thread::sleep_for(kAnswer);
+  // Rank 0 cannot be reached.
+  if (!terminated) {
+    fmt::print(stderr, "vitsim: error: {}: {}\n", place(session_.rank(), own_status()), what);
+  }
+  abort_job(exit_code);
+}
+
+void Watchdog::await_end(int exit_code) {
+  std::this_thread::sleep_for(kAnswer);
+  abort_job(exit_code);
 }
 
 void Watchdog::loop() {
@@ -164,7 +175,7 @@ void Watchdog::loop() {
       entries.push_back({.fd = listener_->descriptor(), .events = POLLIN, .revents = 0});
     }
     for (const Peer& peer : peers_) {
-      if (peer.link.open()) {
+      if (peer.link.open() && !peer.failing) {
         entries.push_back({.fd = peer.link.descriptor(), .events = POLLIN, .revents = 0});
       }
     }
@@ -179,6 +190,7 @@ void Watchdog::loop() {
     exchange_statuses();
     look_for_silence();
     look_for_hang();
+    look_for_failures();
     if (terminated && !terminated_at) {
       terminated_at = Clock::now();
     }
@@ -218,19 +230,15 @@ void Watchdog::exchange_statuses() {
     if (!closed) {
       continue;
     }
+    if (peer.status.state == RankStatus::State::kFailing) {
+      // It waits for this rank's word and would take a closed connection for this rank's death.
+      peer.failing = true;
+      continue;
+    }
     peer.link.close();
-    switch (peer.status.state) {
-      case RankStatus::State::kLeaving:
-        break;
-      case RankStatus::State::kFailing:
-        // It has spoken and ends the job.
-        reported_ = true;
-        break;
-      case RankStatus::State::kRunning:
-        if (session_.rank() > 1) {
-          break;  // rank 0 is gone: rank 1 tells
-        }
-        end_job(fmt::format("{}: the process died", place(peer.status.rank, peer.status)), 3);
+    if (peer.status.state == RankStatus::State::kRunning && session_.rank() <= 1) {
+      // Where rank 0 is gone, rank 1 tells.
+      end_job(fmt::format("{}: the process died", place(peer.status.rank, peer.status)), 3);
     }
   }
 }
@@ -280,6 +288,41 @@ void Watchdog::look_for_hang() {
                       place(behind.rank, behind),
                       std::chrono::duration_cast<std::chrono::seconds>(stretch).count()),
           3);
+}
+
+void Watchdog::look_for_failures() {
+  std::optional<Failure> own;
+  {
+    const std::lock_guard lock(failure_mutex_);
+    own = failure_;
+  }
+  if (own && state_ != RankStatus::State::kFailing) {
+    state_ = RankStatus::State::kFailing;
+    if (session_.rank() != 0) {
+      RankStatus last = own_status();
+      last.exit_code = own->exit_code;
+      peers_.front().link.send_last(last, own->why);
+    }
+  }
+  const auto failing = std::ranges::min_element(
+      peers_, {}, [](const Peer& peer) { return std::pair(!peer.failing, peer.status.rank); });
+  const bool peer_fails = failing != peers_.end() && failing->failing;
+  if (session_.rank() != 0 || (!own && !peer_fails)) {
+    return;
+  }
+  if (!failed_at_) {
+    failed_at_ = Clock::now();
+  }
+  if (Clock::now() - *failed_at_ < kOthersFailToo) {
+    return;
+  }
+  // mpirun ends the job by itself, for a reason that it tells.
+  reported_ = reported_ || terminated;
+  if (own) {
+    end_job(fmt::format("{}: {}", place(0, own_status()), own->why), own->exit_code);
+  }
+  end_job(fmt::format("{}: {}", place(failing->status.rank, failing->status), failing->link.why()),
+          static_cast<int>(failing->status.exit_code));
 }
 
 }  // namespace vitsim

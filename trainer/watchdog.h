@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -40,12 +41,20 @@ class Watchdog {
   /// This rank is done: nobody misses it from now on.
   void leave();
 
-  /// Tells the user that this rank failed and ends the job with `exit_code`. The first rank's word
-  /// counts; those that fail because of it stay silent.
+  /// This rank failed: rank 0 tells the user and ends the job with `exit_code`. Of several ranks
+  /// that fail at once the lowest is named; one that died comes before all that failed.
   [[noreturn]] void fail(const std::string& what, int exit_code);
+
+  /// Another rank failed and says why: waits until the job ends.
+  [[noreturn]] void await_end(int exit_code);
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  struct Failure {
+    std::string why;
+    int exit_code = 3;
+  };
 
   // What is known of another rank.
   struct Peer {
@@ -54,6 +63,7 @@ class Watchdog {
     std::string host;
     Clock::time_point heard;     // last status of any kind
     Clock::time_point advanced;  // last status that showed progress
+    bool failing = false;        // it said why, and has closed
   };
 
   void exchange_hosts();
@@ -61,6 +71,7 @@ class Watchdog {
   void exchange_statuses();
   void look_for_silence();
   void look_for_hang();
+  void look_for_failures();
   [[nodiscard]] RankStatus own_status() const;
   [[nodiscard]] std::string place(std::int64_t rank, const RankStatus& status) const;
   [[noreturn]] void end_job(const std::string& message, int exit_code);
@@ -73,6 +84,9 @@ class Watchdog {
   std::atomic<const MpiWorker*> worker_ = nullptr;
   PhaseBoard board_;
   std::atomic<RankStatus::State> state_ = RankStatus::State::kRunning;
+  std::mutex failure_mutex_;
+  std::optional<Failure> failure_;              // of this rank
+  std::optional<Clock::time_point> failed_at_;  // the first failure that this rank knows of
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> reported_ = false;
   Clock::time_point own_advanced_;

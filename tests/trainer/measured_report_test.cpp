@@ -26,6 +26,7 @@ struct Example {
                                 .phase = phase,
                                 .begin_ns = start + begin,
                                 .end_ns = start + end,
+                                .bytes = phase == Phase::kGradientAllReduce ? 64 : 0,
                                 .warm_up = warm_up});
     };
     add(0, Phase::kForward, 0, 4);
@@ -89,7 +90,8 @@ TEST(MeasuredReport, CommunicationThatBackwardHidesIsNotExposed) {
                                       .step = 1,
                                       .phase = Phase::kGradientAllReduce,
                                       .begin_ns = 5,
-                                      .end_ns = 8});
+                                      .end_ns = 8,
+                                      .bytes = 64});
   }
   const Report report =
       measured_report(example.cluster, example.training, example.plan, example.measured);

@@ -3,6 +3,7 @@
 #include <array>
 #include <exception>
 
+#include <fmt/format.h>
 #include <mpi.h>
 #include <unistd.h>
 
@@ -51,6 +52,36 @@ void on_every_rank(const MpiSession& session, const std::function<void()>& check
   if (first < session.size()) {
     throw OtherRankFailed{};
   }
+}
+
+std::vector<std::string> bring_problems_to_first(const MpiSession& session,
+                                                 const std::vector<std::string>& problems) {
+  const int mine = problems.empty() ? session.size() : session.rank();
+  int first = session.size();
+  MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+  if (first == session.size()) {
+    return {};
+  }
+  std::string text;
+  if (first == session.rank()) {
+    for (const std::string& problem : problems) {
+      if (first != 0) {
+        text += fmt::format("rank {} ({}): ", first, session.host());
+      }
+      text += problem + '\0';
+    }
+  }
+  auto length = static_cast<std::uint64_t>(text.size());
+  MPI_Bcast(&length, sizeof(length), MPI_BYTE, first, MPI_COMM_WORLD);
+  text.resize(length);
+  MPI_Bcast(text.data(), static_cast<int>(length), MPI_BYTE, first, MPI_COMM_WORLD);
+  std::vector<std::string> brought;
+  if (session.rank() == 0) {
+    for (std::size_t begin = 0; begin < text.size(); begin = text.find('\0', begin) + 1) {
+      brought.emplace_back(text.c_str() + begin);
+    }
+  }
+  return brought;
 }
 
 void broadcast_from_first(const MpiSession& /*session*/, void* data, int bytes) {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace vitsim {
 
@@ -35,9 +36,15 @@ class MpiSession {
 };
 
 /// Runs `check` on every rank. If it throws UserError anywhere, the lowest such rank throws it on,
-/// the others throw `OtherRankFailed`: the mistake is told once and all ranks end. Only before the
+/// the others throw `OtherRankFailed`, and all ranks end. Only before the
 /// MpiWorker exists.
 void on_every_rank(const MpiSession& session, const std::function<void()>& check);
+
+/// Once ranks have agreed to stop: gives rank 0 the `problems` of the lowest rank that has any,
+/// headed by that rank's name where it is another; all others get none. Every rank calls it,
+/// without the MpiWorker.
+std::vector<std::string> bring_problems_to_first(const MpiSession& session,
+                                                 const std::vector<std::string>& problems);
 
 /// Gives every rank what rank 0 has. Once the MpiWorker exists, only there.
 void broadcast_from_first(const MpiSession& session, void* data, int bytes);

@@ -63,6 +63,9 @@ struct ReducerContext {
 /// c10d's Reducer, as Python's DistributedDataParallel drives it.
 std::unique_ptr<GradientReducer> make_ddp(const ReducerContext& context);
 
+/// One rank: nothing to sum.
+std::unique_ptr<GradientReducer> make_alone(const ReducerContext& context);
+
 /// One flat AllReduce after backward, as DeepSpeed without ZeRO.
 std::unique_ptr<GradientReducer> make_zero_0(const ReducerContext& context);
 

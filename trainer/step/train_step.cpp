@@ -117,8 +117,9 @@ void TrainStep::backward(const at::Tensor& loss, bool last) {
   auto phase = recorder_.phase(Phase::kBackward);
   reducer_.before_backward(last);
   (loss_scale_ != nullptr ? loss * loss_scale_->scale() : loss).backward();
-  if (last) {
+  if (last && reducer_.backward_done()) {
     phase.end_at(reducer_.backward_done());
+    recorder_.gradients_are_back();
   }
 }
 

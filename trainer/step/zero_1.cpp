@@ -125,7 +125,7 @@ std::unique_ptr<GradientReducer> make_gradient_reducer(GradientSync kind,
                                                        const ReducerContext& context) {
   switch (kind) {
     case GradientSync::kDdp:
-      return make_ddp(context);
+      return context.group->getSize() == 1 ? make_alone(context) : make_ddp(context);
     case GradientSync::kDeepspeedZero0:
       return make_zero_0(context);
     case GradientSync::kDeepspeedZero1:

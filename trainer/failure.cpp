@@ -1,0 +1,73 @@
+#include "trainer/failure.h"
+
+#include <new>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+#include "models/error.h"
+#include "trainer/communication.h"
+
+namespace vitsim {
+
+namespace {
+
+constexpr std::string_view kCpuAllocator = "DefaultCPUAllocator: ";
+
+// What a LibTorch exception says, without the place in its sources and the stack.
+std::string text_of(const c10::Error& error) {
+  const std::string text = error.what_without_backtrace();
+  const std::string line = text.substr(0, text.find('\n'));
+  const std::size_t allocator = line.find(kCpuAllocator);
+  return allocator == std::string::npos
+             ? line
+             : "out of memory: " + line.substr(allocator + kCpuAllocator.size());
+}
+
+}  // namespace
+
+void end_job_for_current_exception(Watchdog& watchdog) {
+  try {
+    throw;
+  } catch (const OtherRankFailed& other) {
+    watchdog.await_end(other.exit_code);
+  } catch (const UserError& error) {
+    watchdog.fail(error.what(), 2);
+  } catch (const c10::OutOfMemoryError& error) {
+    watchdog.fail("out of memory: " + text_of(error), 3);
+  } catch (const c10::Error& error) {
+    watchdog.fail(text_of(error), 3);
+  } catch (const std::bad_alloc&) {
+    watchdog.fail("out of memory", 3);
+  } catch (const std::system_error& error) {
+    const bool exhausted = error.code() == std::errc::resource_unavailable_try_again ||
+                           error.code() == std::errc::not_enough_memory;
+    watchdog.fail(exhausted ? fmt::format("out of memory or threads: {}", error.what())
+                            : std::string(error.what()),
+                  3);
+  } catch (const InternalError& error) {
+    watchdog.fail(fmt::format("internal error: {}; please report it", error.what()), 70);
+  } catch (const std::exception& error) {
+    watchdog.fail(error.what(), 3);
+  }
+}
+
+void end_job_unless_agreed(Watchdog& watchdog) {
+  try {
+    throw;
+  } catch (const UserError&) {
+    throw;
+  } catch (const OtherRankFailed& other) {
+    if (other.exit_code == 2) {
+      throw;
+    }
+    end_job_for_current_exception(watchdog);
+  } catch (...) {
+    end_job_for_current_exception(watchdog);
+  }
+}
+
+}  // namespace vitsim
