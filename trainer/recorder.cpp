@@ -5,17 +5,22 @@
 
 namespace vitsim {
 
-Recorder::Recorder(Device& device, PhaseBoard& board, std::int64_t rank)
-    : device_(device), board_(board), rank_(rank), origin_ns_(host_nanoseconds()) {}
+Recorder::Recorder(Device& device, PhaseBoard& board, std::int64_t rank, bool keep)
+    : device_(device), board_(board), rank_(rank), keep_(keep), origin_ns_(host_nanoseconds()) {}
 
 Recorder::Scope::Scope(Recorder& recorder, Phase phase, Stream stream)
-    : recorder_(recorder), phase_(phase), stream_(stream), begin_(recorder.device_.mark()) {
+    : recorder_(recorder), phase_(phase), stream_(stream) {
+  if (recorder_.keep_) {
+    begin_ = recorder_.device_.mark();
+  }
   recorder_.board_.enter(recorder_.step_.step, phase);
 }
 
 Recorder::Scope::~Scope() {
-  recorder_.open_.push_back(
-      {phase_, stream_, begin_, end_ ? *end_ : recorder_.device_.mark(), bytes_});
+  if (recorder_.keep_) {
+    recorder_.open_.push_back(
+        {phase_, stream_, begin_, end_ ? *end_ : recorder_.device_.mark(), bytes_});
+  }
 }
 
 void Recorder::begin_step(std::int64_t step, bool warm_up, bool full) {
@@ -25,6 +30,11 @@ void Recorder::begin_step(std::int64_t step, bool warm_up, bool full) {
 }
 
 void Recorder::end_step() {
+  if (!keep_) {
+    device_.synchronize();
+    device_.take_communication();
+    return;
+  }
   const Mark end = device_.mark();
   device_.synchronize();
   const auto time = [&](Mark mark) { return device_.nanoseconds(mark) - origin_ns_; };
@@ -65,6 +75,9 @@ void Recorder::end_step() {
 }
 
 void Recorder::add(Phase phase, std::int64_t step, std::int64_t begin_ns, std::int64_t end_ns) {
+  if (!keep_) {
+    return;
+  }
   spans_.push_back(
       {.rank = rank_, .step = step, .phase = phase, .begin_ns = begin_ns, .end_ns = end_ns});
 }

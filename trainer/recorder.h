@@ -15,8 +15,9 @@ namespace vitsim {
 /// device is synchronised once, at the end of a step.
 class Recorder {
  public:
-  /// Times count from now: construct it right after a barrier.
-  Recorder(Device& device, PhaseBoard& board, std::int64_t rank);
+  /// Times count from now: construct it right after a barrier. Without `keep` it only tells the
+  /// board what goes on, and has no spans and steps.
+  Recorder(Device& device, PhaseBoard& board, std::int64_t rank, bool keep = true);
 
   void begin_step(std::int64_t step, bool warm_up, bool full);
   void end_step();
@@ -72,6 +73,7 @@ class Recorder {
   Device& device_;
   PhaseBoard& board_;
   std::int64_t rank_;
+  bool keep_;
   std::int64_t origin_ns_;
   StepTime step_;
   Mark step_begin_;

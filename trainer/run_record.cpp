@@ -119,9 +119,11 @@ Report RunRecord::write(const RunDirectory& directory,
   Report report = measured_report(experiment_.cluster, experiment_.training, plan_, measured_);
   report.resolved_json = resolved(experiment_).dump();
   report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());
-  const Timeline all = timeline();
-  write_timeline_lines(directory.path() / "timeline.jsonl", all);
-  write_perfetto(directory.path() / "trace.json", {all});
+  if (!measured_.spans.empty()) {
+    const Timeline all = timeline();
+    write_timeline_lines(directory.path() / "timeline.jsonl", all);
+    write_perfetto(directory.path() / "trace.json", {all});
+  }
   write_file_atomically(directory.path() / "report.json", to_json(report).dump(2) + "\n");
   return report;
 }

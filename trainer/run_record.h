@@ -26,7 +26,7 @@ class RunRecord {
   /// and little time goes into it. Rank 0.
   void write_timeline(const RunDirectory& directory);
 
-  /// Writes timeline.jsonl, trace.json and report.json. Rank 0.
+  /// Writes report.json and, where phases were recorded, timeline.jsonl and trace.json. Rank 0.
   Report write(const RunDirectory& directory,
                const std::vector<EpochRow>& epochs,
                double total_s,

@@ -46,6 +46,10 @@ Arguments parse(int argc, const char* const* argv) {
   app.add_option("--resume", resume, "run directory, or checkpoint, to continue from");
   app.add_option("--out", out, "run directory (default: a new one under outputs/)");
   app.add_flag("--kineto", arguments.run.kineto, "also write PyTorch's own profiler trace");
+  bool no_timeline = false;
+  app.add_flag("--no-timeline",
+               no_timeline,
+               "record no phases: no timeline.jsonl, no trace.json, and a report of epochs only");
   app.add_option("--device", arguments.device, "auto takes a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
@@ -70,6 +74,7 @@ Arguments parse(int argc, const char* const* argv) {
   if (stop_on_unreadable) {
     arguments.run.on_unreadable = OnUnreadable::kStop;
   }
+  arguments.run.timeline = !no_timeline;
   arguments.file = file;
   for (const std::string& set : sets) {
     const std::size_t equals = set.find('=');

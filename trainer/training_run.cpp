@@ -126,7 +126,7 @@ class Run {
                         std::min(first_step_ + kWarmUpSteps + kProfiledSteps, total_steps_) - 1);
     }
     communication_.barrier();
-    recorder_.emplace(device, board_, session.rank());
+    recorder_.emplace(device, board_, session.rank(), options.timeline);
     record_.emplace(experiment_, plan_);
     step_.emplace(training_,
                   model_,
@@ -269,7 +269,9 @@ class Run {
     }
     if (session_.rank() == 0) {
       directory_->write_epochs(progress_.epochs);
-      record_->write_timeline(*directory_);
+      if (options_.timeline) {
+        record_->write_timeline(*directory_);
+      }
       std::string line = fmt::format("epoch {}: loss {:.4f}, {:.4g} s, {:.4g} images/s",
                                      progress_.epoch,
                                      row.loss,

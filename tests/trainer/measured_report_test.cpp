@@ -99,6 +99,25 @@ TEST(MeasuredReport, CommunicationThatBackwardHidesIsNotExposed) {
   EXPECT_NEAR(report.exposed_communication_s, 6e-9, 1e-15);       // as before
 }
 
+TEST(MeasuredReport, CountsTheModelsArithmeticAgainstThePeaksOfItsRanks) {
+  Example example;
+  example.training.model = vit_variant("vit-b-16").value();
+  example.step(1, 0, false);
+  Report report =
+      measured_report(example.cluster, example.training, example.plan, example.measured);
+  // 3 x 2 x 17.56 G flops a sample, 2 samples on each of 2 ranks, in 28 ns.
+  EXPECT_NEAR(report.model_flops_per_s.value(), 3 * 2 * 17.56e9 * 4 / 28e-9, 2e-3 * 15e18);
+  EXPECT_FALSE(report.model_flops_utilisation.has_value());
+
+  example.measured.peak_flops_per_s = {2e19, 3e19};
+  report = measured_report(example.cluster, example.training, example.plan, example.measured);
+  EXPECT_NEAR(report.model_flops_utilisation.value(), *report.model_flops_per_s / 5e19, 1e-12);
+
+  example.measured.peak_flops_per_s = {2e19, 0};  // one unknown: no share of the whole
+  report = measured_report(example.cluster, example.training, example.plan, example.measured);
+  EXPECT_FALSE(report.model_flops_utilisation.has_value());
+}
+
 TEST(MeasuredReport, SaysSoWhenOnlyWarmUpWasMeasured) {
   Example example;
   example.step(0, 0, true);

@@ -93,8 +93,23 @@ TEST(Recorder, SumsBesideBackwardAreSpansOfTheirOwn) {
   EXPECT_EQ(spans[0].stream, Stream::kCommunication);
   EXPECT_EQ(spans[0].bytes, 64);
 
-  // Where the step has a phase for them, they are not counted twice.
+  // What brings the sums back is a span without bytes, from the last sum's end to its mark.
   recorder.begin_step(1, false, true);
+  device.communication = {
+      {.begin_ns = 5, .end_ns = 9, .bytes = 64}
+  };
+  device.now = 14;
+  recorder.gradients_are_back();
+  device.now = 20;
+  recorder.end_step();
+  spans = recorder.take_spans();
+  ASSERT_EQ(spans.size(), 2U);
+  EXPECT_EQ(spans[1].bytes, 0);
+  EXPECT_EQ(spans[1].begin_ns, spans[0].end_ns);
+  EXPECT_EQ(spans[1].end_ns - spans[1].begin_ns, 5);
+
+  // Where the step has a phase for them, they are not counted twice.
+  recorder.begin_step(2, false, true);
   { const auto phase = recorder.phase(Phase::kGradientAllReduce, Stream::kCommunication); }
   device.communication = {
       {.begin_ns = 5, .end_ns = 9, .bytes = 64}
@@ -103,6 +118,19 @@ TEST(Recorder, SumsBesideBackwardAreSpansOfTheirOwn) {
   spans = recorder.take_spans();
   ASSERT_EQ(spans.size(), 1U);
   EXPECT_EQ(spans[0].bytes, 0);
+}
+
+TEST(Recorder, KeepsNothingWhereNothingIsAsked) {
+  ScriptedDevice device;
+  PhaseBoard board;
+  Recorder recorder(device, board, 0, /*keep=*/false);
+  recorder.begin_step(5, false, true);
+  { const auto phase = recorder.phase(Phase::kBackward); }
+  recorder.end_step();
+  recorder.add(Phase::kEvaluate, 5, 0, 1);
+  EXPECT_TRUE(recorder.take_spans().empty());
+  EXPECT_TRUE(recorder.take_steps().empty());
+  EXPECT_EQ(board.phase(), Phase::kBackward);
 }
 
 TEST(Recorder, CostsLessThanOnePercentOfAStep) {

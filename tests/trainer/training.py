@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 TRAINER = os.environ["VITSIM_TRAINER"]
 VITSIM = os.environ["VITSIM"]
@@ -56,12 +57,12 @@ class Workplace:
         train = ["train", str(file), "--out", str(self.path / name), *arguments]
         if not launch:
             return [VITSIM, *train]
-        return ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), TRAINER, *train]
+        return ["mpirun", "--tag-output", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), TRAINER, *train]
 
-    def start(self, content, name, *arguments, ranks=None, launch=True, **environment):
+    def start(self, content, name, *arguments, ranks=None, launch=True, preexec=None, **environment):
         """Under mpirun, or without `launch` by `vitsim train`, which starts mpirun itself."""
         return subprocess.Popen(self.command(content, name, *arguments, ranks=ranks, launch=launch), text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=preexec,
                                 env=dict(ENVIRONMENT, **environment))
 
     def run(self, content, name, *arguments, ranks=None, expect=0, **environment):
@@ -77,6 +78,13 @@ class Workplace:
             return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
+def errors_of(error):
+    """The program's error messages in a job's standard error; all must be rank 0's."""
+    lines = [line for line in error.splitlines() if "vitsim: error:" in line]
+    require(all(line.startswith("[1,0]<stderr>:") for line in lines), f"another rank than 0 speaks: {error}")
+    return lines
+
+
 def ranks_of(process):
     """Process ids of the ranks below this process, in the order of their start."""
     parents, names = {}, {}
@@ -90,6 +98,14 @@ def ranks_of(process):
     for _ in range(3):  # vitsim, mpirun, rank
         below |= {pid for pid, parent in parents.items() if parent in below}
     return sorted(pid for pid in below if names.get(pid, "").startswith("vitsim-trainer"))
+
+
+def wait_for_training(place, name, process):
+    """Until a step has been made: the first checkpoint appears."""
+    deadline = time.time() + 60
+    while not (place.path / name / "checkpoint" / "latest").exists():
+        require(time.time() < deadline and process.poll() is None, f"{name}: never trained")
+        time.sleep(0.02)
 
 
 def require(condition, message):
