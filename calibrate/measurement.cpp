@@ -12,6 +12,7 @@
 #include "models/document.h"
 #include "models/document_reader.h"
 #include "models/error.h"
+#include "models/words.h"
 
 // The checksum covers the device, the runs and the samples as this program prints them, not the
 // bytes of the file: reformatting a file does not break it, changing a figure does. Figures are
@@ -97,6 +98,9 @@ std::string checksum(const Measurement& measurement) {
     crc = crc32_z(crc, reinterpret_cast<const Bytef*>(text.data()), text.size());
   };
   add(print(measurement.device));
+  if (!measurement.devices.empty()) {
+    add(print(measurement.devices));
+  }
   for (const RecordedRun& run : measurement.runs) {
     add(print(run_to_json(run)));
   }
@@ -136,6 +140,23 @@ std::vector<std::string> read_words(const std::optional<Field>& list) {
 std::optional<std::string> any_text(const Field& field) {
   const auto* text = std::get_if<std::string>(&field.value().value);
   return text == nullptr ? std::nullopt : std::optional(*text);
+}
+
+/// An object whose members are all text, by key; nothing for none.
+std::map<std::string, std::string> read_texts(const std::optional<Field>& field) {
+  std::map<std::string, std::string> texts;
+  if (!field) {
+    return texts;
+  }
+  ObjectReader known(*field);
+  for (const Field& entry : known.unknown()) {
+    if (auto text = any_text(entry)) {
+      texts[entry.path().substr(field->path().size() + 1)] = std::move(*text);
+    } else {
+      entry.problem("must be a string");
+    }
+  }
+  return texts;
 }
 
 std::string required_text(ObjectReader& reader, std::string_view key) {
@@ -268,17 +289,8 @@ Measurement read_document(const Document& document, Problems& problems) {
   ObjectReader reader(Field(document, problems));
   required_text(reader, "schema");
   reader.read("device", measurement.device);
-  if (const auto environment = reader.require("environment")) {
-    ObjectReader known(*environment);
-    for (const Field& entry : known.unknown()) {
-      if (auto text = any_text(entry)) {
-        measurement.environment[entry.path().substr(environment->path().size() + 1)] =
-            std::move(*text);
-      } else {
-        entry.problem("must be a string");
-      }
-    }
-  }
+  measurement.devices = read_texts(reader.find("devices"));
+  measurement.environment = read_texts(reader.require("environment"));
   for_each_element(reader.require("runs"),
                    [&](const Field& run) { measurement.runs.push_back(read_run(run)); });
   for_each_element(reader.require("samples"), [&](const Field& sample) {
@@ -314,6 +326,23 @@ const RecordedRun* Measurement::find_run(std::string_view name) const {
   return found == runs.end() ? nullptr : &*found;
 }
 
+void add_devices(Measurement& to, const std::map<std::string, std::string>& devices) {
+  std::vector<std::string> problems;
+  for (const auto& [name, device] : devices) {
+    const auto [known, fresh] = to.devices.try_emplace(name, device);
+    if (!fresh && known->second != device) {
+      problems.push_back(
+          fmt::format("{} is both {} and {}: measure each device under a --name of its own",
+                      in_quotes(name),
+                      in_quotes(known->second),
+                      in_quotes(device)));
+    }
+  }
+  if (!problems.empty()) {
+    throw UserError(problems);
+  }
+}
+
 Measurement read_measurement(const std::filesystem::path& file) {
   Problems problems;
   return read_document(Document::read(file, problems, kOptions), problems);
@@ -337,6 +366,9 @@ std::string to_text(const Measurement& measurement) {
   };
   out << fmt::format("{{\n  \"schema\": \"{}{}\",\n", kFamily, kVersion);
   out << fmt::format("  \"device\": {},\n", print(measurement.device));
+  if (!measurement.devices.empty()) {
+    out << fmt::format("  \"devices\": {},\n", print(measurement.devices));
+  }
   out << fmt::format("  \"environment\": {},\n", print(measurement.environment));
   list("runs", measurement.runs, run_to_json);
   list("samples", measurement.samples, sample_to_json);

@@ -62,6 +62,7 @@ struct Sample {
 /// `vitsim-measurement/1`: what was measured or imported.
 struct Measurement {
   std::string device;                              // or "imported"
+  std::map<std::string, std::string> devices;      // by profile name: what each calls itself
   std::map<std::string, std::string> environment;  // versions, host, governor ...
   std::vector<RecordedRun> runs;
   std::vector<Sample> samples;
@@ -69,6 +70,10 @@ struct Measurement {
 
   [[nodiscard]] const RecordedRun* find_run(std::string_view name) const;
 };
+
+/// Adds what devices call themselves, by profile name. Throws UserError that names both where one
+/// name would mean two devices: no profile can be fitted to both.
+void add_devices(Measurement& to, const std::map<std::string, std::string>& devices);
 
 /// Throws UserError with file and line where the file is cut, edited or of a newer schema: a
 /// checksum over the samples is part of the file.

@@ -122,6 +122,12 @@ struct GpuSheet {
   std::string source;
 };
 
+/// Whether what calls itself `device` is what a profile or data sheet records as `recorded`:
+/// drivers add variants to a name.
+inline bool is_device(std::string_view device, std::string_view recorded) {
+  return device.starts_with(recorded);
+}
+
 /// Schema of profile files, before the version.
 inline constexpr std::string_view kProfileSchema = "vitsim-profile";
 

@@ -218,12 +218,13 @@ std::vector<JobSpec> read_jobs(const Field& field,
   return jobs;
 }
 
-void read_profiles(const Field& field, Experiment& experiment) {
+void read_profiles(const Field& field, Experiment& experiment, MissingProfiles missing) {
   for (const Field& element : field.elements()) {
     if (const auto text = element.text()) {
       experiment.profiles.push_back((experiment.file.parent_path() / *text).lexically_normal());
       std::error_code error;
-      if (!std::filesystem::exists(experiment.profiles.back(), error)) {
+      if (missing == MissingProfiles::kRefused &&
+          !std::filesystem::exists(experiment.profiles.back(), error)) {
         element.problem(
             fmt::format("{}: no such file or folder", experiment.profiles.back().string()));
       }
@@ -235,7 +236,8 @@ Experiment read_document(Document& document,
                          Problems& problems,
                          const std::filesystem::path& file,
                          const std::vector<Override>& overrides,
-                         const FurtherProblems& further = {}) {
+                         const FurtherProblems& further = {},
+                         MissingProfiles missing_profiles = MissingProfiles::kRefused) {
   for (const Override& change : overrides) {
     document.set(change.key, change.value, promote, problems);
   }
@@ -272,7 +274,7 @@ Experiment read_document(Document& document,
     }
   }
   if (const auto profiles = object.find("profiles")) {
-    read_profiles(*profiles, experiment);
+    read_profiles(*profiles, experiment, missing_profiles);
   }
   object.finish();
   if (!problems.empty() && further) {
@@ -303,18 +305,20 @@ bool is_resolved(const DocumentValue& root) {
 
 Experiment read_experiment(const std::filesystem::path& file,
                            const std::vector<Override>& overrides,
-                           const FurtherProblems& further) {
+                           const FurtherProblems& further,
+                           MissingProfiles missing_profiles) {
   Problems problems;
   Document document = Document::read(file, problems);
   if (is_resolved(document.root())) {
     const std::string text = as_written(to_json(document.root())).dump(2);
     document = Document::parse(text, file.string(), problems);
     // Its paths are those of the program that wrote it, not relative to the run directory.
-    Experiment experiment = read_document(document, problems, {}, overrides, further);
+    Experiment experiment =
+        read_document(document, problems, {}, overrides, further, missing_profiles);
     experiment.file = file;
     return experiment;
   }
-  return read_document(document, problems, file, overrides, further);
+  return read_document(document, problems, file, overrides, further, missing_profiles);
 }
 
 Experiment experiment_from_text(std::string_view text,

@@ -58,12 +58,17 @@ struct Override {
 /// incomplete.
 using FurtherProblems = std::function<std::vector<std::string>(const Experiment&)>;
 
+/// Whether a file or folder of `profiles` that does not exist is a mistake. To a calibration, which
+/// creates it, and to what needs no profile it is none.
+enum class MissingProfiles { kRefused, kAccepted };
+
 /// Reads and checks a cluster file. Throws `UserError` with every problem of the file at once, each
 /// with file, line, JSON path and, where a word is unknown, the nearest known one. Names of GPUs
 /// and profiles are not resolved here. Takes a run directory's resolved.json too.
 Experiment read_experiment(const std::filesystem::path& file,
                            const std::vector<Override>& overrides = {},
-                           const FurtherProblems& further = {});
+                           const FurtherProblems& further = {},
+                           MissingProfiles missing_profiles = MissingProfiles::kRefused);
 
 /// The same for the text of a file; paths inside are relative to `file`'s folder.
 Experiment experiment_from_text(std::string_view text,

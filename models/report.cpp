@@ -70,7 +70,7 @@ nlohmann::json to_json(const RankMemory& memory) {
 }
 
 nlohmann::json to_json(const RankReport& rank) {
-  return {
+  nlohmann::json json = {
       {       "rank",            rank.rank},
       {       "node",            rank.node},
       {        "gpu",             rank.gpu},
@@ -81,6 +81,10 @@ nlohmann::json to_json(const RankReport& rank) {
       {     "gain_s",          rank.gain_s},
       {     "memory", to_json(rank.memory)}
   };
+  if (!rank.device.empty()) {
+    json["device"] = rank.device;
+  }
+  return json;
 }
 
 // ---- reading ----
@@ -137,6 +141,7 @@ RankReport read_rank(const Field& field) {
   object.read("rank", rank.rank, 0, kMostCount);
   object.read_any("node", rank.node);
   object.read_any("gpu", rank.gpu);
+  object.read_any("device", rank.device);
   object.read("micro_batch", rank.micro_batch, 0, kMostCount);
   read_number(object, "compute_s", rank.compute_s);
   read_number(object, "wait_s", rank.wait_s);

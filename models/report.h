@@ -55,6 +55,7 @@ struct RankReport {
   std::int64_t rank = 0;
   std::string node;
   std::string gpu;
+  std::string device;  // of a real run: what the GPU or CPU calls itself
   std::int64_t micro_batch = 0;
   double compute_s = 0;   // per full step
   double wait_s = 0;      // per full step

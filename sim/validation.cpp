@@ -8,6 +8,7 @@
 #include "models/distribution.h"
 #include "models/error.h"
 #include "models/experiment.h"
+#include "models/words.h"
 #include "sim/calibration_check.h"
 #include "sim/scenario.h"
 
@@ -197,6 +198,27 @@ ValidationRecord record_of(const ValidatedRun& run,
     record.slowest_named = run.comparison.slowest_a == run.comparison.slowest_b;
   }
   return record;
+}
+
+std::vector<std::string> foreign_devices(const Report& measured, const ProfileLibrary& library) {
+  std::vector<std::string> warnings;
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const RankReport& rank : measured.ranks) {
+    if (rank.device.empty() || !seen.emplace(rank.gpu, rank.device).second) {
+      continue;
+    }
+    const auto profile = library.gpu(rank.gpu);
+    if (profile && !profile->device_name.empty() && !is_device(rank.device, profile->device_name)) {
+      warnings.push_back(fmt::format(
+          "rank {} trained on {}, but the profile {} was measured on {}: calibrate this "
+          "device under a name of its own",
+          rank.rank,
+          in_quotes(rank.device),
+          in_quotes(rank.gpu),
+          in_quotes(profile->device_name)));
+    }
+  }
+  return warnings;
 }
 
 Timeline settled_part(const Timeline& measured, std::int64_t steps) {

@@ -49,6 +49,10 @@ ValidationRecord record_of(const ValidatedRun& run,
                            std::int64_t runs = 1,
                            std::int64_t disturbed = 0);
 
+/// Ranks that trained on another device than the profile by which they were predicted was measured
+/// on, a sentence for each pair of the two: their comparison says little.
+std::vector<std::string> foreign_devices(const Report& measured, const ProfileLibrary& library);
+
 /// The spans of `steps` settled steps of a real run, moved to start at zero, as a prediction's
 /// timeline has them.
 Timeline settled_part(const Timeline& measured, std::int64_t steps);

@@ -92,7 +92,7 @@ std::vector<double> RunRecord::peak_flops_per_s() const {
   for (const RankPlace& place : rank_places(experiment_.cluster)) {
     const auto sheet = library.sheet(experiment_.cluster.nodes[place.node].gpus[place.gpu].model);
     const std::string& device = measured_.devices[peaks.size()];
-    peaks.push_back(sheet && device.starts_with(sheet->device_name)
+    peaks.push_back(sheet && is_device(device, sheet->device_name)
                         ? peak_flops(*sheet, experiment_.training.precision).value()
                         : 0);
   }

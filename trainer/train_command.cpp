@@ -153,7 +153,9 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
   Experiment experiment;
   on_every_rank(session, [&] {
     arguments = parse(argc, argv);
-    experiment = read_experiment(arguments.file, arguments.overrides);
+    // `vitsim validate` trains with a file whose profiles it has just made elsewhere.
+    experiment =
+        read_experiment(arguments.file, arguments.overrides, {}, MissingProfiles::kAccepted);
     const std::int64_t world = experiment.cluster.world_size();
     if (world != session.size()) {
       throw UserError(

@@ -14,6 +14,7 @@
 #include "calibrate/fit/throughput_fit.h"
 #include "models/distribution.h"
 #include "models/error.h"
+#include "models/words.h"
 
 namespace vitsim {
 
@@ -194,9 +195,29 @@ FitQuality quality_of(const std::vector<double>& errors) {
   return quality;
 }
 
+// A data sheet's bandwidth would pull the fit of another device towards it.
+void check_devices(const Measurement& measurement, const FitOptions& options) {
+  std::vector<std::string> problems;
+  for (const auto& [name, device] : measurement.devices) {
+    const auto sheet = options.sheets.find(name);
+    if (sheet != options.sheets.end() && !is_device(device, sheet->second.device_name)) {
+      problems.push_back(
+          fmt::format("{} was measured on {}, but its data sheet is of {}: measure under another "
+                      "--name",
+                      in_quotes(name),
+                      in_quotes(device),
+                      in_quotes(sheet->second.device_name)));
+    }
+  }
+  if (!problems.empty()) {
+    throw UserError(problems);
+  }
+}
+
 }  // namespace
 
 Calibration fit(const Measurement& measurement, const FitOptions& options) {
+  check_devices(measurement, options);
   Calibration calibration;
   const std::vector<RunSummary> summaries = summarise(measurement);
   std::map<std::string, std::set<std::string>> sources;
@@ -292,8 +313,13 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   for (auto& [name, profile] : calibration.gpus) {
     profile.name = name;
     const auto sheet = options.sheets.find(name);
-    if (sheet != options.sheets.end()) {
+    const auto device = measurement.devices.find(name);
+    if (device != measurement.devices.end()) {
+      profile.device_name = device->second;
+    } else if (sheet != options.sheets.end()) {
       profile.device_name = sheet->second.device_name;
+    }
+    if (sheet != options.sheets.end()) {
       profile.memory = sheet->second.memory;
     } else {
       profile.memory = recorded_capacity(measurement, name);

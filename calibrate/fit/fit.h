@@ -27,7 +27,8 @@ struct FitOptions {
 /// of every (GPU, model, precision, micro-batch) that occurs, latency and bandwidth of every
 /// network and a correction for each message size, all at once: an epoch of a run without phases,
 /// or the wait for a rank whose log is missing, constrains what is left. Throws UserError where the
-/// measurement holds nothing to fit.
+/// measurement holds nothing to fit, or was taken on another device than the data sheet of its
+/// name.
 Calibration fit(const Measurement& measurement, const FitOptions& options);
 
 }  // namespace vitsim

@@ -168,7 +168,7 @@ class Importer {
   std::vector<Piece> pieces_;
   std::map<std::string, std::vector<KinetoTrace>> traces_;  // by run
   std::set<fs::path> run_directories_;
-  std::vector<Measurement> measurements_;
+  std::vector<std::pair<std::string, Measurement>> measurements_;  // with their files
   std::vector<std::string> warnings_;
   bool refused_ = false;
 };
@@ -182,7 +182,8 @@ void Importer::read(FileKind kind, const fs::path& file) {
   const auto take = [&](Piece piece) { pieces_.push_back(std::move(piece)); };
   switch (kind) {
     case FileKind::kMeasurement:
-      measurements_.push_back(
+      measurements_.emplace_back(
+          origin,
           measurement_from_text(std::string(std::istreambuf_iterator<char>(&buffer), {}), origin));
       break;
     case FileKind::kRunTable:
@@ -282,8 +283,17 @@ Measurement Importer::finish() {
     throw UserError(problems);
   }
   Measurement joined = join(std::move(pieces_), hints_);
-  for (Measurement& measurement : measurements_) {
-    append(joined, std::move(measurement));
+  for (auto& [origin, measurement] : measurements_) {
+    try {
+      append(joined, std::move(measurement));
+    } catch (const UserError& error) {
+      for (const std::string& problem : error.problems()) {
+        problems.push_back(fmt::format("{}: {}", origin, problem));
+      }
+    }
+  }
+  if (!problems.empty()) {
+    throw UserError(problems);
   }
   joined.warnings.insert(joined.warnings.end(), warnings_.begin(), warnings_.end());
   return joined;

@@ -294,6 +294,7 @@ Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
 }
 
 void append(Measurement& to, Measurement from) {
+  add_devices(to, from.devices);
   if (to.samples.empty() && to.runs.empty()) {
     to.device = from.device;
   }

@@ -13,8 +13,8 @@ namespace vitsim {
 /// folder contradict each other.
 Measurement join(std::vector<Piece> pieces, const ImportHints& hints);
 
-/// Adds a measurement's runs, samples, environment and warnings to another's. Throws UserError
-/// where both have a run of one name.
+/// Adds a measurement's devices, runs, samples, environment and warnings to another's. Throws
+/// UserError where both have a run of one name, or call two devices by one.
 void append(Measurement& to, Measurement from);
 
 }  // namespace vitsim

@@ -42,7 +42,10 @@ std::string command_line_problem(const CLI::App& app, const CLI::ParseError& err
     }
   }
   std::string problem = error.what();
-  const std::vector<std::string> unknown = app.remaining(true);
+  // A wrong value is found before the rest is looked at: that may be right.
+  const bool wrong_value = dynamic_cast<const CLI::ValidationError*>(&error) != nullptr;
+  const std::vector<std::string> unknown =
+      wrong_value ? std::vector<std::string>() : app.remaining(true);
   const auto option =
       std::ranges::find_if(unknown, [](const std::string& word) { return word.starts_with('-'); });
   if (option != unknown.end()) {

@@ -166,10 +166,45 @@ std::string sigma_text(const std::optional<double>& sigma) {
   return sigma ? fmt::format("{:.2f} %", 100 * *sigma) : "-";
 }
 
+// What the profile in `file` was measured on; empty where nobody knows.
+std::string recorded_device(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) {
+    return {};
+  }
+  try {
+    return read_gpu_profile(file).device_name;
+  } catch (const UserError&) {
+    return {};  // broken, or no GPU's: to be replaced
+  }
+}
+
+// A profile of another device must not be lost to one of the same name.
+void keep_other_devices(const Calibration& calibration, const std::filesystem::path& out) {
+  std::vector<std::string> problems;
+  for (const auto& [gpu, profile] : calibration.gpus) {
+    const std::filesystem::path file = out / (gpu + ".json");
+    const std::string known = recorded_device(file);
+    const std::string& device = profile.device_name;
+    if (!known.empty() && !device.empty() && !is_device(device, known) &&
+        !is_device(known, device)) {
+      problems.push_back(
+          fmt::format("{}: is the profile of {}, this measurement is of {}: take another --out, or "
+                      "measure under another --name",
+                      file.string(),
+                      in_quotes(known),
+                      in_quotes(device)));
+    }
+  }
+  if (!problems.empty()) {
+    throw UserError(problems);
+  }
+}
+
 }  // namespace
 
 void fit_and_write(const Measurement& measurement, const std::filesystem::path& out) {
   const Calibration calibration = fit(measurement, fit_options(measurement));
+  keep_other_devices(calibration, out);
   std::filesystem::create_directories(out);
   fmt::print("{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
              "profile",

@@ -8,6 +8,7 @@
 #include "calibrate/measurement.h"
 #include "models/error.h"
 #include "models/experiment.h"
+#include "models/words.h"
 #include "sim/cli/command.h"
 #include "sim/cli/trainer_process.h"
 
@@ -45,7 +46,8 @@ std::vector<std::string> command_of(const MeasureArguments& arguments) {
     return words;
   }
   const PredictionInput input{.file = arguments.file, .settings = arguments.settings};
-  const Experiment experiment = read_experiment(input.file, input.overrides());
+  const Experiment experiment =
+      read_experiment(input.file, input.overrides(), {}, MissingProfiles::kAccepted);
   const std::int64_t world = experiment.cluster.world_size();
   const bool elsewhere = arguments.launch.hostfile || !arguments.launch.launcher.empty() ||
                          experiment.cluster.nodes.front().host;
@@ -116,11 +118,30 @@ void add_measure_options(CLI::App& command, const std::shared_ptr<MeasureArgumen
   pass_value("--parts", "What to measure: network,steps,operators");
 }
 
+// A word that no file has and that looks like none's name was meant for a subcommand. Returns what
+// is wrong with it; nothing for a file's name.
+std::string misspelt_subcommand(const CLI::App& calibrate, const std::string& word) {
+  std::error_code error;
+  if (word.find_first_of("./") != std::string::npos || std::filesystem::exists(word, error)) {
+    return {};
+  }
+  std::vector<std::string> commands;
+  for (const CLI::App* known : calibrate.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(known->get_name());
+  }
+  return fmt::format("{} is neither a file nor one of calibrate's commands{}",
+                     in_quotes(word),
+                     did_you_mean(word, commands));
+}
+
 }  // namespace
 
 void add_calibrate_measure_command(CLI::App& calibrate, Action& action) {
   auto both = std::make_shared<MeasureArguments>();
   add_measure_options(calibrate, both);
+  calibrate.get_option("FILE")->check(
+      CLI::Validator([&](const std::string& word) { return misspelt_subcommand(calibrate, word); },
+                     std::string()));
   calibrate.add_option("--out", both->profiles, "Folder for the profiles")->capture_default_str();
   calibrate.add_option("--measurement", both->measurement, "Measurement to write")
       ->capture_default_str();

@@ -84,7 +84,9 @@ std::vector<std::string> uncalibrated(const ClusterSpec& cluster, const ProfileL
 // Measures the cluster at hand where no profile fits; the profiles stay for the next time.
 ResolvedExperiment resolve_or_calibrate(const ValidateArguments& arguments,
                                         const PredictionInput& input) {
-  Experiment experiment = read_experiment(input.file, input.overrides());
+  // Without a folder of profiles, or with an empty one: calibrating makes up for it.
+  Experiment experiment =
+      read_experiment(input.file, input.overrides(), {}, MissingProfiles::kAccepted);
   const fs::path own = fs::path("outputs") / fmt::format("profiles-{}", input.file.stem().string());
   experiment.profiles.insert(
       experiment.profiles.begin(), arguments.profiles.begin(), arguments.profiles.end());
@@ -162,6 +164,12 @@ RealRun train_undisturbed(const ValidateArguments& arguments,
       real.runs));
 }
 
+void warn_of_foreign_devices(const Report& measured, const ProfileLibrary& library) {
+  for (const std::string& warning : foreign_devices(measured, library)) {
+    fmt::print(stderr, "vitsim: warning: {}\n", warning);
+  }
+}
+
 nlohmann::json run_json(const ValidatedRun& run, double tolerance) {
   nlohmann::json json = {
       {"name", run.name}
@@ -196,6 +204,7 @@ int validate_file(const ValidateArguments& arguments) {
              predicted.epoch_s.p50);
   const RealRun real = train_undisturbed(arguments, resolved.experiment, most_foreign);
   const Report measured = read_report(real.folder / "report.json");
+  warn_of_foreign_devices(measured, ProfileLibrary(resolved.experiment.profiles));
   const bool stopped =
       arguments.steps.has_value() &&
       *arguments.steps < predicted.steps_per_epoch * resolved.experiment.training.epochs;
@@ -255,10 +264,11 @@ std::vector<fs::path> run_directories(const std::vector<fs::path>& places) {
 int validate_runs(const ValidateArguments& arguments) {
   const double tolerance = parse_share("--tolerance", arguments.tolerance);
   const Measurement measurement = import_files(arguments.runs);
+  const ProfileLibrary library(arguments.profiles);
   const std::vector<ValidatedRun> runs = validate_recorded(
       measurement,
       run_directories(arguments.runs),
-      ProfileLibrary(arguments.profiles),
+      library,
       {.replicates = arguments.input.replicates, .seed = arguments.input.seed, .gains = false});
   std::vector<ValidationRecord> records;
   std::string text = fmt::format("{:<42}{:<7}{:>12}{:>12}{:>10}  {}\n",
@@ -281,6 +291,7 @@ int validate_runs(const ValidateArguments& arguments) {
       text += fmt::format("{:<42}not predictable: {}\n", run.name, run.unpredictable);
       continue;
     }
+    warn_of_foreign_devices(run.measured, library);
     const ValidationRecord& record = records.emplace_back(record_of(run, "recorded"));
     sum += std::abs(record.error());
     inside += record.inside.value_or(false) ? 1 : 0;

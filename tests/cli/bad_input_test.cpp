@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/run_program_support.h"
+#include "tests/support/small_measurement.h"
 #include "tests/support/temporary_folder_support.h"
 
 namespace vitsim::test {
@@ -187,6 +188,39 @@ TEST_F(BadInput, LogsThatCannotBeRead) {
   EXPECT_THAT(import("binary.log", std::string("\0\1\2\3", 4)), HasSubstr("binary.log"));
   EXPECT_THAT(import("m.json", R"({"schema": "vitsim-measurement/2"})"),
               HasSubstr("m.json: schema \"vitsim-measurement/2\" is of another vitsim"));
+}
+
+TEST_F(BadInput, MeasurementsAndProfilesOfAnotherDevice) {
+  const auto measured = [&](const std::string& gpu, const std::string& device) {
+    return folder_.write(gpu + device + ".json", to_text(small_measurement(gpu, device))).string();
+  };
+  const auto out = folder_.path() / "profiles";
+  const auto fit = [&](std::vector<std::string> files) {
+    files.insert(files.begin(), {"calibrate", "fit", "--out", out.string()});
+    return run_vitsim(files);
+  };
+  const std::string xeon_a = measured("cpu-lab", "Xeon A");
+  const std::string xeon_b = measured("cpu-lab", "Xeon B");
+
+  const ProgramRun both = fit({xeon_a, xeon_b});
+  EXPECT_EQ(both.exit_code, 2);
+  EXPECT_THAT(both.errors, HasSubstr("Xeon B.json: \"cpu-lab\" is both \"Xeon A\" and \"Xeon B\""));
+  const ProgramRun sheet = fit({measured("rtx-3070", "Xeon A")});
+  EXPECT_EQ(sheet.exit_code, 2);
+  EXPECT_THAT(
+      sheet.errors,
+      HasSubstr("\"rtx-3070\" was measured on \"Xeon A\", but its data sheet is of \"NVIDIA "
+                "GeForce RTX 3070\""));
+  EXPECT_FALSE(std::filesystem::exists(out));
+
+  EXPECT_EQ(fit({xeon_a}).exit_code, 0);
+  EXPECT_EQ(fit({xeon_a}).exit_code, 0);  // the same device: the newer profile
+  const ProgramRun other = fit({xeon_b});
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.errors,
+              HasSubstr("cpu-lab.json: is the profile of \"Xeon A\", this measurement is of \"Xeon "
+                        "B\""));
+  EXPECT_THAT(file_text(out / "cpu-lab.json"), HasSubstr("Xeon A"));
 }
 
 // A log cut in the middle of a line still has all the steps before it.

@@ -24,7 +24,7 @@ struct Mistake {
 
 TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
   const std::vector<Mistake> mistakes = {
-      {                                                     {},                                       "see vitsim --help"},
+      {                                                     {},"see vitsim --help"                                                               },
       {                                    {"predcit", kTesla}, "unknown command \"predcit\" (did you mean \"predict\"?)"},
       {                                {"calibrate", "import"},   "FILES is required; see vitsim calibrate import --help"},
       {                                            {"predict"},             "FILE is required; see vitsim predict --help"},
@@ -45,6 +45,11 @@ TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
       {                     {"scale", kTesla, "--gpus", "1,6"},                     "6 GPUs asked for: the cluster has 5"},
       {                {"scale", kTesla, "--weak", "--strong"},                                "--strong excludes --weak"},
       {                 {"calibrate", "import", "no-such.log"},                                             "no-such.log"},
+      {                                  {"calibrate", "fitt"},
+       "\"fitt\" is neither a file nor one of calibrate's commands (did you mean \"fit\"?)"                              },
+      {        {"calibrate", "fitt", "lab.json", "--out", "x"},                                 "(did you mean \"fit\"?)"},
+      {                              {"calibrate", "lab-five"},                      "known: measure, import, fit, check"},
+      {                              {"calibrate", "lab.json"},                                  "lab.json: no such file"},
       {                                 {"completion", "fish"},                                      "fish not in {bash}"},
   };
   for (const Mistake& mistake : mistakes) {

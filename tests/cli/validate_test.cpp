@@ -12,6 +12,7 @@
 
 #include "sim/cli/application.h"
 #include "sim/validation_history.h"
+#include "tests/support/small_measurement.h"
 #include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {
@@ -62,10 +63,12 @@ class ValidateCommand : public ::testing::Test {
     folder_.write("slow.json", profile("slow", 0.2, 0.4));
     file_ = folder_.write("lab.json", kCluster).string();
     ASSERT_EQ(vitsim({"predict", file_, "--json", at("predicted.json")}), 0);
-    // Called as: launch.sh COUNT TRAINER train FILE --out DIR ...
+    // Called as: launch.sh COUNT TRAINER train FILE --out DIR ... or measure FILE --out FILE ...
     launcher_ = "sh " + folder_.write("launch.sh", "shift; exec \"$@\"").string() + " {n}";
     const fs::path trainer = folder_.write("trainer.sh",
-                                           "#!/bin/sh\nsleep 0.3\nmkdir -p \"$4\"\n"
+                                           "#!/bin/sh\nif [ \"$1\" = measure ]; then\n"
+                                           "  exec cp \"$(dirname \"$0\")/made.json\" \"$4\"\nfi\n"
+                                           "sleep 0.3\nmkdir -p \"$4\"\n"
                                            "cp \"$(dirname \"$0\")\"/measured/* \"$4\"\n");
     fs::permissions(trainer, fs::perms::owner_all);
     setenv("VITSIM_TRAINER", trainer.c_str(), 1);
@@ -152,6 +155,28 @@ TEST_F(ValidateCommand, JudgesNothingThatOthersDisturbed) {
   waitpid(other, nullptr, 0);
   EXPECT_FALSE(fs::exists(at("history.jsonl")));
   EXPECT_TRUE(fs::exists(at("run-1")));  // it was repeated once
+}
+
+// A calibration makes the folder; what predicts needs it.
+TEST_F(ValidateCommand, TakesAFileWhoseProfilesAreStillToBeMade) {
+  std::string text = kCluster;
+  text.replace(text.find("[\".\"]"), 5, "[\".\", \"made\"]");
+  folder_.write("lab.json", text);
+  EXPECT_EQ(vitsim({"predict", file_}), 2);
+  will_measure(1.0);
+  EXPECT_EQ(validate({"--foreign-load", "10000%"}), 0);
+  folder_.write("made.json", to_text(test::small_measurement("cpu-lab", "Xeon A")));
+  EXPECT_EQ(vitsim({"calibrate",
+                    file_,
+                    "--launcher",
+                    launcher_,
+                    "--measurement",
+                    at("measured.json"),
+                    "--out",
+                    at("made")}),
+            0);
+  EXPECT_TRUE(fs::exists(at("made/cpu-lab.json")));
+  EXPECT_EQ(vitsim({"predict", file_}), 0);
 }
 
 TEST_F(ValidateCommand, ComparesReportsAndRunDirectories) {

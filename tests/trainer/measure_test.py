@@ -162,5 +162,4 @@ def death(place):
 
 
 with Workplace() as workplace:
-    (workplace.path / "profiles").mkdir()
     {"alone": alone, "together": together, "bad-input": bad_input, "death": death}[PART](workplace)

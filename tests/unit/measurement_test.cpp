@@ -123,6 +123,39 @@ TEST(Measurement, RefusesAFileCutAnywhere) {
   }
 }
 
+TEST(Measurement, KeepsWhatDevicesCallThemselves) {
+  Measurement measurement = example();
+  add_devices(measurement,
+              {
+                  {  "cpu-lab", "Xeon A"},
+                  {"cpu-attic", "Xeon B"}
+  });
+  add_devices(measurement,
+              {
+                  {"cpu-lab", "Xeon A"}
+  });
+  const std::string text = to_text(measurement);
+  EXPECT_EQ(measurement_from_text(text, "m.json").devices, measurement.devices);
+  EXPECT_THAT(refusal(replaced(text, "Xeon A", "Xeon C")), HasSubstr("edited"));
+}
+
+TEST(Measurement, RefusesTwoDevicesUnderOneName) {
+  Measurement measurement = example();
+  add_devices(measurement,
+              {
+                  {"cpu-lab", "Xeon A"}
+  });
+  try {
+    add_devices(measurement,
+                {
+                    {"cpu-lab", "Xeon B"}
+    });
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("\"cpu-lab\" is both \"Xeon A\" and \"Xeon B\""));
+  }
+}
+
 TEST(Measurement, SurvivesReformatting) {
   const std::string text = to_text(example());
   EXPECT_EQ(refusal(replaced(text, "\"disturbed\":true", "\n \"disturbed\" : true")), "accepted");

@@ -27,7 +27,8 @@ Report full_report() {
                    .other_s = 0.06};
   report.exposed_communication_s = 0.07;
   report.wait_s = 0.08;
-  RankReport rank{.rank = 0, .node = "old", .gpu = "tesla-p4", .micro_batch = 16};
+  RankReport rank{
+      .rank = 0, .node = "old", .gpu = "tesla-p4", .device = "Tesla P4", .micro_batch = 16};
   rank.compute_s = 0.25;
   rank.wait_s = 0.02;
   rank.late_share = 0.5;

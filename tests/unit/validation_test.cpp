@@ -109,6 +109,29 @@ TEST(Validate, AStoppedRunIsJudgedByItsStep) {
   EXPECT_NEAR(record_of(run, "run").error(), -0.2, 1e-12);  // 1 / 1.25 - 1
 }
 
+TEST(Validate, NamesDevicesThatTheProfileWasNotMeasuredOn) {
+  const test::TemporaryFolder folder;
+  write_profile(folder.path() / "cpu-lab.json",
+                GpuProfile{.name = "cpu-lab", .device_name = "Xeon A"});
+  write_profile(folder.path() / "nameless.json", GpuProfile{.name = "nameless"});
+  const ProfileLibrary library({folder.path()});
+  Report measured;
+  measured.ranks = {
+      {.rank = 0,    .gpu = "cpu-lab",         .device = "Xeon A"},
+      {.rank = 1,    .gpu = "cpu-lab", .device = "Xeon A 2.5 GHz"}, // a variant
+      {.rank = 2,    .gpu = "cpu-lab",         .device = "Xeon B"},
+      {.rank = 3,    .gpu = "cpu-lab",         .device = "Xeon B"}, // told once
+      {.rank = 4,    .gpu = "cpu-lab",               .device = ""}, // an older run directory
+      {.rank = 5,   .gpu = "nameless",         .device = "Xeon B"},
+      {.rank = 6, .gpu = "no-profile",         .device = "Xeon B"}
+  };
+  const auto warnings = foreign_devices(measured, library);
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_THAT(warnings.front(),
+              HasSubstr("rank 2 trained on \"Xeon B\", but the profile \"cpu-lab\" was measured on "
+                        "\"Xeon A\""));
+}
+
 // The logs of a run of two ranks, of which rank 1 is slower: it waits for nobody.
 TEST(MeasuredReport, SplitsWaitingFromReducing) {
   Measurement measurement;

@@ -137,7 +137,8 @@ Request understand(const Arguments& arguments, const MpiSession& session) {
       }
     }
     if (problems.empty()) {
-      request.plan.experiment = read_experiment(arguments.file, overrides);
+      request.plan.experiment =
+          read_experiment(arguments.file, overrides, {}, MissingProfiles::kAccepted);
       const std::int64_t world = request.plan.experiment->cluster.world_size();
       // One rank alone may measure itself for any cluster.
       if (session.size() > 1 && world != session.size()) {
@@ -354,6 +355,7 @@ void measure(const Arguments& arguments,
   }
   bench.measured.device = fmt::format("{}", fmt::join(distinct, ", "));
   bench.measured.environment = environment(session, *device, link);
+  const std::vector<std::string> devices = communication.gather_text(device->name());
   MeasurementPlan plan;
   communication.on_every_rank([&] {
     std::vector<std::string> left_out;
@@ -363,6 +365,12 @@ void measure(const Arguments& arguments,
     }
     if (plan.precisions.empty()) {
       throw UserError(left_out);
+    }
+    for (std::size_t rank = 0; rank < devices.size(); ++rank) {
+      add_devices(bench.measured,
+                  {
+                      {bench.names()[rank], devices[rank]}
+      });
     }
     open_dataset(plan.training, Split::kTrain);
     if (session.rank() == 0) {
