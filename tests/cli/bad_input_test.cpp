@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/broken_input.h"
 #include "tests/support/run_program_support.h"
 #include "tests/support/small_measurement.h"
 #include "tests/support/temporary_folder_support.h"
@@ -35,10 +36,7 @@ const std::string kCluster = R"({
 )";
 
 std::string with(const std::string& old_text, const std::string& new_text) {
-  std::string text = kCluster;
-  const auto at = text.find(old_text);
-  EXPECT_NE(at, std::string::npos) << old_text;
-  return text.replace(at, old_text.size(), new_text);
+  return replaced(kCluster, old_text, new_text);
 }
 
 class BadInput : public ::testing::Test {
@@ -60,6 +58,16 @@ class BadInput : public ::testing::Test {
     EXPECT_FALSE(std::filesystem::exists(folder_.path() / "report.json"));
     EXPECT_FALSE(std::filesystem::exists(folder_.path() / "trace.json"));
     return run.errors;
+  }
+
+  // Imports the content as a log of that name to `measurement()`.
+  ProgramRun import_log(const std::string& name, const std::string& content) {
+    const auto log = folder_.write(name, content);
+    return run_vitsim({"calibrate", "import", log.string(), "--out", measurement().string()});
+  }
+
+  [[nodiscard]] std::filesystem::path measurement() const {
+    return folder_.path() / "measurement.json";
   }
 
   TemporaryFolder folder_;
@@ -174,19 +182,16 @@ TEST_F(BadInput, ProfilesAreCheckedLikeTheClusterFile) {
 }
 
 TEST_F(BadInput, LogsThatCannotBeRead) {
-  const auto import = [&](const std::string& name, const std::string& content) {
-    const auto file = folder_.write(name, content);
-    const auto out = folder_.path() / "measurement.json";
-    const ProgramRun run =
-        run_vitsim({"calibrate", "import", file.string(), "--out", out.string()});
+  const auto refused = [&](const std::string& name, const std::string& content) {
+    const ProgramRun run = import_log(name, content);
     EXPECT_EQ(run.exit_code, 2) << name << ": " << run.errors;
-    EXPECT_FALSE(std::filesystem::exists(out)) << name;
+    EXPECT_FALSE(std::filesystem::exists(measurement())) << name;
     return run.errors;
   };
-  EXPECT_THAT(import("empty.log", ""), HasSubstr("empty.log"));
-  EXPECT_THAT(import("novel.log", "It was a dark and stormy night.\n"), HasSubstr("novel.log"));
-  EXPECT_THAT(import("binary.log", std::string("\0\1\2\3", 4)), HasSubstr("binary.log"));
-  EXPECT_THAT(import("m.json", R"({"schema": "vitsim-measurement/2"})"),
+  EXPECT_THAT(refused("empty.log", ""), HasSubstr("empty.log"));
+  EXPECT_THAT(refused("novel.log", "It was a dark and stormy night.\n"), HasSubstr("novel.log"));
+  EXPECT_THAT(refused("binary.log", std::string("\0\1\2\3", 4)), HasSubstr("binary.log"));
+  EXPECT_THAT(refused("m.json", R"({"schema": "vitsim-measurement/2"})"),
               HasSubstr("m.json: schema \"vitsim-measurement/2\" is of another vitsim"));
 }
 
@@ -227,11 +232,9 @@ TEST_F(BadInput, MeasurementsAndProfilesOfAnotherDevice) {
 TEST_F(BadInput, ALogCutInALineGivesItsWholeSteps) {
   const std::string log = file_text(VITSIM_SOURCE_DIR "/tests/golden/import/bars/bars.log");
   ASSERT_GT(log.size(), 200U);
-  const auto file = folder_.write("cut.log", log.substr(0, log.size() - 60));
-  const auto out = folder_.path() / "measurement.json";
-  const ProgramRun run = run_vitsim({"calibrate", "import", file.string(), "--out", out.string()});
+  const ProgramRun run = import_log("cut.log", log.substr(0, log.size() - 60));
   EXPECT_EQ(run.exit_code, 0) << run.errors;
-  EXPECT_TRUE(std::filesystem::exists(out));
+  EXPECT_TRUE(std::filesystem::exists(measurement()));
 }
 
 }  // namespace

@@ -2,13 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include "calibrate/measurement.h"
 
@@ -23,14 +19,6 @@ inline std::filesystem::path import_sample(const std::string& name) {
 inline std::filesystem::path reference_runs() {
   const auto folder = std::filesystem::path(VITSIM_SOURCE_DIR) / "../shared/reference-runs";
   return std::filesystem::is_directory(folder) ? folder : std::filesystem::path();
-}
-
-inline std::string text_of(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  EXPECT_TRUE(stream) << file;
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return text.str();
 }
 
 /// The figures of `what` of a rank; none if there are none.

@@ -8,7 +8,9 @@
 #include "calibrate/import/text_source.h"
 #include "models/distribution.h"
 #include "models/error.h"
+#include "tests/support/broken_input.h"
 #include "tests/support/import_samples.h"
+#include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {
 namespace {
@@ -25,7 +27,7 @@ Piece read(const std::string& text) {
 }
 
 Piece read_sample_log(const std::string& name) {
-  return read(text_of(import_sample(name)));
+  return read(test::file_text(import_sample(name)));
 }
 
 Piece read_reference(const std::string& name) {
@@ -186,17 +188,14 @@ TEST(DeepspeedLog, RefusesTextWithoutDeepSpeed) {
 // A log cut anywhere gives no more steps than the whole, and the same ones.
 TEST(DeepspeedLog, CutAnywhereGivesABeginning) {
   for (const char* name : {"old/two_hosts.deepspeed.log", "bars/bars.log", "tagged/tagged.log"}) {
-    const std::string text = text_of(import_sample(name));
+    const std::string text = test::file_text(import_sample(name));
     const std::vector<double> whole = figures(read(text).samples, "forward", 0);
-    for (std::size_t length = 0; length < text.size(); ++length) {
-      std::vector<double> part;
-      try {
-        part = figures(read(text.substr(0, length)).samples, "forward", 0);
-      } catch (const UserError&) {
-      }
-      ASSERT_LE(part.size(), whole.size()) << name << " cut at " << length;
-      ASSERT_TRUE(std::equal(part.begin(), part.end(), whole.begin())) << name << " " << length;
-    }
+    SCOPED_TRACE(name);
+    test::read_every_beginning(text, [&](const std::string& beginning) {
+      const std::vector<double> part = figures(read(beginning).samples, "forward", 0);
+      ASSERT_LE(part.size(), whole.size());
+      ASSERT_TRUE(std::equal(part.begin(), part.end(), whole.begin()));
+    });
   }
 }
 

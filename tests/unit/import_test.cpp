@@ -1,6 +1,7 @@
 #include "calibrate/import/import.h"
 
 #include <cstdlib>
+#include <fstream>
 #include <random>
 
 #include <gmock/gmock.h>
@@ -10,7 +11,9 @@
 #include "calibrate/import/describe.h"
 #include "models/distribution.h"
 #include "models/error.h"
+#include "tests/support/broken_input.h"
 #include "tests/support/import_samples.h"
+#include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {
 namespace {
@@ -29,12 +32,7 @@ Measurement import_all(const std::vector<fs::path>& files, const ImportHints& hi
 }
 
 std::string refusal(const std::vector<fs::path>& files) {
-  try {
-    import_all(files);
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "accepted";
+  return test::refusal([&] { import_all(files); });
 }
 
 /// A folder of its own for each test, gone afterwards.
@@ -187,15 +185,15 @@ TEST_F(Import, ReadsAMeasurementAndRefusesTheSameRunTwice) {
 }
 
 TEST_F(Import, UnpacksGzip) {
-  const std::string text = text_of(import_sample("old/two_hosts.deepspeed.log"));
+  const std::string text = test::file_text(import_sample("old/two_hosts.deepspeed.log"));
   const Measurement measurement = import_all({zipped("a.log.gz", text)});
   EXPECT_EQ(measurement.runs.at(0).name, "a");
   EXPECT_THAT(figures(measurement.samples, "forward", 0), SizeIs(4));
 }
 
 TEST_F(Import, TakesTheBeginningOfCutGzip) {
-  const std::string packed =
-      text_of(zipped("whole.log.gz", text_of(import_sample("old/two_hosts.deepspeed.log"))));
+  const std::string packed = test::file_text(
+      zipped("whole.log.gz", test::file_text(import_sample("old/two_hosts.deepspeed.log"))));
   const Measurement measurement =
       import_all({file("cut.log.gz", packed.substr(0, packed.size() - 30))});
   EXPECT_THAT(measurement.warnings, Contains(HasSubstr("gzip file is cut")));
@@ -203,7 +201,7 @@ TEST_F(Import, TakesTheBeginningOfCutGzip) {
 }
 
 TEST_F(Import, TellsRunsOfOneNameApartByTheirFolders) {
-  const std::string text = text_of(import_sample("old/two_hosts.deepspeed.log"));
+  const std::string text = test::file_text(import_sample("old/two_hosts.deepspeed.log"));
   const fs::path a = file("monday/run.deepspeed.log", text);
   const fs::path b = file("friday/run.deepspeed.log", text);
   const Measurement measurement = import_all({a, b});
@@ -242,7 +240,7 @@ TEST_F(Import, RefusesABinaryAfterItsBeginning) {
 
 TEST_F(Import, SkipsTheUnknownInFoldersWithAWarning) {
   file("README.md", "Logs of June.\n");
-  file("a.log", text_of(import_sample("bars/bars.log")));
+  file("a.log", test::file_text(import_sample("bars/bars.log")));
   const Measurement measurement = import_all({folder_});
   EXPECT_THAT(measurement.runs, SizeIs(1));
   EXPECT_THAT(measurement.warnings, Contains(HasSubstr("README.md: text with neither")));

@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include "models/error.h"
+#include "tests/support/broken_input.h"
 
 namespace vitsim {
 namespace {
 
+using test::replaced;
 using ::testing::HasSubstr;
 
 Measurement example() {
@@ -49,18 +51,7 @@ Measurement read(const std::string& text) {
 }
 
 std::string refusal(const std::string& text) {
-  try {
-    read(text);
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "accepted";
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const std::size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << from;
-  return text.replace(at, from.size(), to);
+  return test::refusal([&] { read(text); });
 }
 
 TEST(Measurement, ReadsWhatItWrote) {

@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 
 #include "models/error.h"
+#include "tests/support/broken_input.h"
 #include "tests/support/import_samples.h"
+#include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {
 namespace {
@@ -32,7 +34,7 @@ const Sample& at(const Piece& piece, double bytes, const std::string& place) {
 }
 
 TEST(NcclTests, ReadsBothPlacesOfEverySize) {
-  const Piece piece = read(text_of(import_sample("ring/four_gpus.txt")));
+  const Piece piece = read(test::file_text(import_sample("ring/four_gpus.txt")));
   ASSERT_THAT(piece.samples, SizeIs(8));
   const Sample& sample = at(piece, 67108864, "out-of-place");
   EXPECT_EQ(sample.what, "all_reduce");
@@ -47,7 +49,7 @@ TEST(NcclTests, ReadsBothPlacesOfEverySize) {
 }
 
 TEST(NcclTests, ReadsTheOldTableBehindLaunchersMarks) {
-  const Piece piece = read(text_of(import_sample("ring/old_tagged.txt")));
+  const Piece piece = read(test::file_text(import_sample("ring/old_tagged.txt")));
   ASSERT_THAT(piece.samples, SizeIs(6));
   EXPECT_THAT(at(piece, 16777216, "in-place").seconds,
               Pointwise(DoubleEq(), std::vector<double>{0.01519}));
@@ -57,31 +59,25 @@ TEST(NcclTests, ReadsTheOldTableBehindLaunchersMarks) {
 }
 
 TEST(NcclTests, CollectsRepeatedSizes) {
-  const std::string text = text_of(import_sample("ring/four_gpus.txt"));
+  const std::string text = test::file_text(import_sample("ring/four_gpus.txt"));
   const std::string header_and_rows = text.substr(text.find("#       size"));
   const Piece piece = read(text + header_and_rows);
   EXPECT_THAT(at(piece, 1024, "in-place").seconds, SizeIs(2));
 }
 
 TEST(NcclTests, RefusesOtherCollectives) {
-  std::string text = text_of(import_sample("ring/four_gpus.txt"));
-  const std::string name = "all_reduce_perf";
-  std::string gather = text;
-  gather.replace(gather.find(name), name.size(), "all_gather_perf");
-  EXPECT_THROW(read(gather), UserError);
+  const std::string text = test::file_text(import_sample("ring/four_gpus.txt"));
+  EXPECT_THROW(read(test::replaced(text, "all_reduce_perf", "all_gather_perf")), UserError);
   // Without a name the factor tells: 2.54 / 3.39 is 3/4, the factor of an AllGather on 4 ranks.
   const std::string nameless = text.substr(text.find("# nThread"));
-  std::string factor = nameless;
-  factor.replace(factor.find("5.08"), 4, "2.54");
   EXPECT_NO_THROW(read(nameless));
-  EXPECT_THROW(read(factor), UserError);
+  EXPECT_THROW(read(test::replaced(nameless, "5.08", "2.54")), UserError);
 }
 
 TEST(NcclTests, MarksWrongResults) {
-  std::string text = text_of(import_sample("ring/four_gpus.txt"));
-  const std::string row = "33.98    0.03    0.05       0";
-  text.replace(text.find(row), row.size(), "33.98    0.03    0.05       7");
-  const Piece piece = read(text);
+  const std::string text = test::file_text(import_sample("ring/four_gpus.txt"));
+  const Piece piece =
+      read(test::replaced(text, "33.98    0.03    0.05       0", "33.98    0.03    0.05       7"));
   EXPECT_TRUE(at(piece, 1024, "in-place").disturbed);
   EXPECT_FALSE(at(piece, 1024, "out-of-place").disturbed);
   ASSERT_THAT(piece.warnings, SizeIs(1));
@@ -89,22 +85,16 @@ TEST(NcclTests, MarksWrongResults) {
 }
 
 TEST(NcclTests, CutAnywhereGivesABeginning) {
-  const std::string text = text_of(import_sample("ring/four_gpus.txt"));
+  const std::string text = test::file_text(import_sample("ring/four_gpus.txt"));
   const Piece whole = read(text);
-  for (std::size_t length = 0; length < text.size(); ++length) {
-    std::size_t count = 0;
-    try {
-      const Piece part = read(text.substr(0, length));
-      count = part.samples.size();
-      for (const Sample& sample : part.samples) {
-        EXPECT_EQ(sample.seconds,
-                  at(whole, sample.number.at("bytes"), sample.text.at("place")).seconds)
-            << length;
-      }
-    } catch (const UserError&) {
+  test::read_every_beginning(text, [&](const std::string& beginning) {
+    const Piece part = read(beginning);
+    ASSERT_LE(part.samples.size(), whole.samples.size());
+    for (const Sample& sample : part.samples) {
+      EXPECT_EQ(sample.seconds,
+                at(whole, sample.number.at("bytes"), sample.text.at("place")).seconds);
     }
-    ASSERT_LE(count, whole.samples.size()) << length;
-  }
+  });
 }
 
 }  // namespace

@@ -8,11 +8,15 @@
 #include "calibrate/import/csv_table.h"
 #include "models/distribution.h"
 #include "models/error.h"
+#include "tests/support/broken_input.h"
 #include "tests/support/import_samples.h"
+#include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {
 namespace {
 
+using test::refusal;
+using test::replaced;
 using ::testing::DoubleEq;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -22,16 +26,6 @@ using ::testing::SizeIs;
 
 constexpr double kMebibyte = 1048576;
 
-template <typename Read>
-std::string refusal(Read read) {
-  try {
-    read();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "accepted";
-}
-
 std::vector<Piece> runs(const std::string& text) {
   std::istringstream stream(text);
   return read_run_table(stream, "runs.csv");
@@ -40,12 +34,6 @@ std::vector<Piece> runs(const std::string& text) {
 Piece epochs(const std::string& text) {
   std::istringstream stream(text);
   return read_epoch_table(stream, "metrics.csv", "twins");
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const std::size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << from;
-  return text.replace(at, from.size(), to);
 }
 
 TEST(SplitCsv, KnowsQuotesAndBlanks) {
@@ -66,7 +54,7 @@ TEST(GpuSlug, IsTheNameOfTheDataSheets) {
 }
 
 TEST(RunTable, ReadsEveryRun) {
-  const std::vector<Piece> pieces = runs(text_of(import_sample("tables/runs.csv")));
+  const std::vector<Piece> pieces = runs(test::file_text(import_sample("tables/runs.csv")));
   ASSERT_THAT(pieces, SizeIs(2));
   const Piece& pair = pieces[0];
   EXPECT_EQ(pair.run, "pair");
@@ -96,7 +84,7 @@ TEST(RunTable, ReadsEveryRun) {
 }
 
 TEST(RunTable, ReportsEveryMistakeWithItsLine) {
-  std::string text = text_of(import_sample("tables/runs.csv"));
+  std::string text = test::file_text(import_sample("tables/runs.csv"));
   text = replaced(text, ",16,False,", ",-16,No,");
   text = replaced(text, "8.2;8.0", "8.2;nan");
   const std::string problems = refusal([&] { runs(text); });
@@ -112,12 +100,13 @@ TEST(RunTable, NamesMissingColumns) {
 }
 
 TEST(RunTable, RefusesTwiceTheSameRun) {
-  const std::string text = replaced(text_of(import_sample("tables/runs.csv")), "\nbox,", "\npair,");
+  const std::string text =
+      replaced(test::file_text(import_sample("tables/runs.csv")), "\nbox,", "\npair,");
   EXPECT_THAT(refusal([&] { runs(text); }), HasSubstr("\"pair\" is there twice"));
 }
 
 TEST(StepTable, ReadsEveryPhase) {
-  std::istringstream stream(text_of(import_sample("tables/steps/pair.csv")));
+  std::istringstream stream(test::file_text(import_sample("tables/steps/pair.csv")));
   const Piece piece = read_step_table(stream, "pair.csv", "pair");
   EXPECT_THAT(figures(piece.samples, "forward", 0),
               Pointwise(DoubleEq(), std::vector<double>{0.09, 0.02, 0.0205, 0.021, 0.0215, 0.01}));
@@ -128,7 +117,7 @@ TEST(StepTable, ReadsEveryPhase) {
 }
 
 TEST(StepTable, LeavesOutALineThatTheEndCuts) {
-  const std::string text = text_of(import_sample("tables/steps/pair.csv"));
+  const std::string text = test::file_text(import_sample("tables/steps/pair.csv"));
   std::istringstream stream(text.substr(0, text.size() - 20));
   const Piece piece = read_step_table(stream, "pair.csv", "pair");
   EXPECT_THAT(figures(piece.samples, "forward", 0), SizeIs(5));
@@ -138,7 +127,7 @@ TEST(StepTable, LeavesOutALineThatTheEndCuts) {
 
 TEST(EpochTable, TakesTheSlowestRankAndEachRanksOwnGpu) {
   // Byte-order mark, CRLF and quotes are in the sample.
-  const Piece piece = epochs(text_of(import_sample("tables/twins/metrics.csv")));
+  const Piece piece = epochs(test::file_text(import_sample("tables/twins/metrics.csv")));
   EXPECT_THAT(figures(piece.samples, "epoch"),
               Pointwise(DoubleEq(), std::vector<double>{51.5, 41.25}));
   EXPECT_THAT(piece.facts.gpus, ElementsAre("tesla-t4", "tesla-t4"));
@@ -148,7 +137,7 @@ TEST(EpochTable, TakesTheSlowestRankAndEachRanksOwnGpu) {
 }
 
 TEST(EpochTable, ARestartedRunCountsFromItsRestart) {
-  const std::string text = text_of(import_sample("tables/twins/metrics.csv"));
+  const std::string text = test::file_text(import_sample("tables/twins/metrics.csv"));
   const std::string rows = text.substr(text.find('\n') + 1);
   const Piece piece = epochs(text + replaced(rows, ",1,51.5,", ",1,52.5,"));
   // The first of rank 1's two rows says 52.5, the second, of its other GPU, 51.5 as before.
@@ -158,7 +147,7 @@ TEST(EpochTable, ARestartedRunCountsFromItsRestart) {
 }
 
 TEST(ThroughputTable, KeepsModelAndBatch) {
-  std::istringstream stream(text_of(import_sample("tables/throughput.csv")));
+  std::istringstream stream(test::file_text(import_sample("tables/throughput.csv")));
   const Piece piece = read_throughput_table(stream, "throughput.csv");
   ASSERT_THAT(piece.samples, SizeIs(2));
   EXPECT_EQ(piece.samples[0].what, "forward_pass");
@@ -171,16 +160,12 @@ TEST(ThroughputTable, KeepsModelAndBatch) {
 }
 
 TEST(StudyTables, CutAnywhereNeverGivesMore) {
-  const std::string text = text_of(import_sample("tables/steps/pair.csv"));
-  for (std::size_t length = 0; length < text.size(); ++length) {
-    std::istringstream stream(text.substr(0, length));
-    std::size_t steps = 0;
-    try {
-      steps = figures(read_step_table(stream, "pair.csv", "pair").samples, "forward", 0).size();
-    } catch (const UserError&) {
-    }
-    ASSERT_LE(steps, 6U) << length;
-  }
+  const std::string text = test::file_text(import_sample("tables/steps/pair.csv"));
+  test::read_every_beginning(text, [](const std::string& part) {
+    std::istringstream stream(part);
+    const Piece piece = read_step_table(stream, "pair.csv", "pair");
+    ASSERT_LE(figures(piece.samples, "forward", 0).size(), 6U);
+  });
 }
 
 TEST(StudyTables, ReadTheReleasedRuns) {
@@ -188,7 +173,7 @@ TEST(StudyTables, ReadTheReleasedRuns) {
     GTEST_SKIP() << "no reference runs beside the checkout";
   }
   // awk -F, 'NR>1' runs.csv | wc -l, and the table's own medians of odd counts.
-  const std::vector<Piece> pieces = runs(text_of(reference_runs() / "runs.csv"));
+  const std::vector<Piece> pieces = runs(test::file_text(reference_runs() / "runs.csv"));
   ASSERT_THAT(pieces, SizeIs(27));
   std::size_t without_breakdown = 0;
   for (const Piece& piece : pieces) {
@@ -207,7 +192,7 @@ TEST(StudyTables, ReadTheReleasedRuns) {
   EXPECT_EQ(without_breakdown, 2U);  // the b1 runs
 
   // awk -F, 'NR>1 {s += $2} END {print s}': 737310 ms.
-  std::istringstream steps(text_of(reference_runs() / "steps/tesla-5gpu-p0.5_b16_e10.csv"));
+  std::istringstream steps(test::file_text(reference_runs() / "steps/tesla-5gpu-p0.5_b16_e10.csv"));
   const Piece five = read_step_table(steps, "steps", "five");
   const std::vector<double> forward = figures(five.samples, "forward", 0);
   ASSERT_THAT(forward, SizeIs(3130));
@@ -218,12 +203,13 @@ TEST(StudyTables, ReadTheReleasedRuns) {
   EXPECT_NEAR(sum, 737.310, 0.001);
 
   // Epoch 4: 389.4945, 389.5166, 389.5015 and 389.4335 s on ranks 1, 3, 2, 0.
-  const Piece four = epochs(text_of(reference_runs() / "raw/tesla-4gpu-p0.4_b16_e10.metrics.csv"));
+  const Piece four =
+      epochs(test::file_text(reference_runs() / "raw/tesla-4gpu-p0.4_b16_e10.metrics.csv"));
   EXPECT_NEAR(figures(four.samples, "epoch")[3], 389.51659655570984, 1e-12);
   EXPECT_THAT(four.facts.gpus, ElementsAre("tesla-p4", "rtx-3070", "rtx-3070", "rtx-3070"));
   EXPECT_EQ(four.facts.one_node, false);
 
-  std::istringstream throughput(text_of(reference_runs() / "throughput.csv"));
+  std::istringstream throughput(test::file_text(reference_runs() / "throughput.csv"));
   EXPECT_THAT(read_throughput_table(throughput, "throughput.csv").samples, SizeIs(24));
 }
 
