@@ -28,6 +28,8 @@ constexpr double kSigma = 0.05;
 constexpr double kBandwidthShare = 0.6;
 constexpr double kBandwidthLogSigma = 0.5;
 constexpr double kLaunch = 5e-6;
+// Beyond any device: where arithmetic does not show in the times, nothing holds F.
+constexpr double kMostFlops_per_s = 1e18;
 
 struct Work {
   double flops = 0;
@@ -160,6 +162,10 @@ double prior_bandwidth(const FitOptions& options, const std::string& gpu) {
                                        : kBandwidthShare * sheet->second.memory_bandwidth.value();
 }
 
+FlopsPerSecond arithmetic_speed(double logarithm) {
+  return FlopsPerSecond(std::exp(std::min(logarithm, std::log(kMostFlops_per_s))));
+}
+
 // A fit of F and B to passes; without a data sheet bytes are taken to cost a fifth of the time.
 OperatorCurve fit_pass(const std::string& kind,
                        const std::vector<PassObservation>& observations,
@@ -179,7 +185,7 @@ OperatorCurve fit_pass(const std::string& kind,
   start << std::log(1.25 * passes * work.flops / first.seconds), std::log(bandwidth);
   const auto at = [&](const Eigen::VectorXd& x) {
     OperatorCurve trial = curve;
-    trial.flops_per_s = FlopsPerSecond(std::exp(x[0]));
+    trial.flops_per_s = arithmetic_speed(x[0]);
     trial.bytes_per_s = BytesPerSecond(std::exp(x[1]));
     return trial;
   };
@@ -215,7 +221,7 @@ std::pair<OperatorCurve, OperatorCurve> fit_train(const std::vector<TrainObserva
   Eigen::VectorXd start(3);
   start << std::log(4 * work.flops / first.seconds), std::log(bandwidth), std::log(bandwidth);
   const auto set = [&](const Eigen::VectorXd& x) {
-    backward.flops_per_s = FlopsPerSecond(std::exp(x[0]));
+    backward.flops_per_s = arithmetic_speed(x[0]);
     backward.bytes_per_s = BytesPerSecond(std::exp(x[1]));
     optimizer.bytes_per_s = BytesPerSecond(std::exp(x[2]));
   };

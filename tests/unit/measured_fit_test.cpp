@@ -84,6 +84,18 @@ TEST(MeasuredFit, PhasesGoIntoTheProfileAsTheyWereMeasured) {
   EXPECT_EQ(profile.epoch_start.value(), 0);
 }
 
+// 12 layers of launches at 5 us alone take longer than these passes: no arithmetic is slow enough
+// to be seen, and its speed must stay a number that a profile can hold.
+TEST(MeasuredFit, StaysFiniteWhereArithmeticDoesNotShow) {
+  Measurement measurement;
+  for (const std::int64_t batch : {1, 2, 4, 8}) {
+    add_steps(measurement, "m" + std::to_string(batch), batch, 1e-6);
+  }
+  const GpuProfile profile = fit(measurement, {}).gpus.at("cpu-a");
+  ASSERT_FALSE(profile.operators.empty());
+  EXPECT_NO_THROW(part_from_text(profile_text(profile), "cpu-a.json"));
+}
+
 TEST(MeasuredFit, TwoVisitsThatDifferAreTheSpreadOfARun) {
   Measurement measurement{.device = "cpu-a"};
   for (const std::int64_t batch : {1, 2, 4, 8}) {
