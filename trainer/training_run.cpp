@@ -52,8 +52,10 @@ std::string utilisation_text(const Report& report) {
   if (!report.model_flops_per_s) {
     return "";
   }
-  std::string text = fmt::format("Arithmetic: {:.4g} TFLOP/s of the model's own",
-                                 *report.model_flops_per_s * 1e-12);
+  const double tera = *report.model_flops_per_s * 1e-12;
+  std::string text = fmt::format("Arithmetic: {:.4g} {}FLOP/s of the model's own",
+                                 tera < 1 ? 1e3 * tera : tera,
+                                 tera < 1 ? "G" : "T");
   if (report.model_flops_utilisation) {
     text += fmt::format(", {:.1f} % of the dense peak", 100 * *report.model_flops_utilisation);
   }

@@ -80,6 +80,8 @@ void add_train_command(CLI::App& app, Action& action) {
   pass_value("--hang-timeout", "Seconds without progress after which the job is ended");
   pass_flag("--stop-on-unreadable", "Stop at an image that cannot be read");
   pass_flag("--kineto", "Also write PyTorch's own profiler trace");
+  pass_flag("--no-timeline",
+            "Record no phases: no timeline.jsonl and trace.json, a report of epochs only");
   pass_flag("--check-replicas", "At the end, fail unless all ranks hold the same bits");
   command->footer(
       "Under mpirun or srun every process is one rank; without them, mpirun is started here.\n"

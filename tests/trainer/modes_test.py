@@ -78,6 +78,8 @@ with Workplace() as place:
         json.loads(text)
 
     # `vitsim train` starts its ranks itself.
-    process = place.start(experiment(6, 2), "launched", launch=False)
+    process = place.start(experiment(6, 2), "launched", "--no-timeline", launch=False)
     out, error = process.communicate(timeout=120)
     require(process.returncode == 0 and len(place.losses("launched")) == 10, f"vitsim train: {out}\n{error}")
+    files = {path.name for path in (place.path / "launched").iterdir()}
+    require(files == {"resolved.json", "epochs.csv", "steps.csv", "report.json"}, f"--no-timeline: {files}")
