@@ -142,6 +142,9 @@ class Run {
   void run() {
     if (session_.rank() == 0) {
       fmt::print("{}\n", banner(resolved(experiment_), facts()));
+      for (const std::string& warning : warnings()) {
+        fmt::print("warning: {}\n", warning);
+      }
     }
     progress_line_.emplace(training_.epochs, total_steps_, output_is_terminal());
     while (progress_.epoch < training_.epochs && progress_.steps < total_steps_) {
@@ -346,7 +349,7 @@ class Run {
       const Report report = record_->write(*directory_,
                                            progress_.epochs,
                                            static_cast<double>(recorder_->now_ns()) * 1e-9,
-                                           unreadable);
+                                           warnings());
       progress_line_->note(report.bottleneck);
       if (const std::string line = utilisation_text(report); !line.empty()) {
         progress_line_->note(line);
@@ -363,6 +366,17 @@ class Run {
       }
     }
     communication_.barrier();
+  }
+
+  // What the file says and this run does not do, and images that could not be read.
+  [[nodiscard]] std::vector<std::string> warnings() const {
+    std::vector<std::string> all = experiment_.warnings;
+    if (!experiment_.events.empty()) {
+      all.emplace_back("events are predicted, not made: this run has none");
+    }
+    const std::vector<std::string> unreadable = unreadable_.summary();
+    all.insert(all.end(), unreadable.begin(), unreadable.end());
+    return all;
   }
 
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> facts() const {

@@ -2,6 +2,7 @@
 the same bits; and what shards the optimizer computes what the others compute."""
 
 import json
+import math
 
 from training import Workplace, experiment, require
 
@@ -76,6 +77,29 @@ with Workplace() as place:
         text = (place.path / "kineto" / "kineto" / f"rank-{rank}.json").read_text()
         require(f'"rank": {rank}' in text and "ProfilerStep#3" in text and "ProfilerStep#5" in text, "kineto trace")
         json.loads(text)
+
+    # A DeepSpeed configuration says how to train; what it says and nobody does here is named.
+    (place.path / "ds.json").write_text(json.dumps({
+        "train_batch_size": 24, "gradient_accumulation_steps": 2, "gradient_clipping": 0.5, "bf16": {"enabled": True},
+        "zero_optimization": {"stage": 1},
+        "optimizer": {"type": "AdamW", "params": {"lr": 0.003, "weight_decay": 0.1}},
+        "scheduler": {"type": "WarmupDecayLR", "params": {"warmup_max_lr": 0.003, "warmup_num_steps": 4, "total_num_steps": 20}},
+        "activation_checkpointing": {"partition_activations": True}}))
+    content = experiment(6, 2, deepspeed_config="ds.json", epochs=2)
+    for key in ("micro_batch_per_gpu", "optimizer"):
+        del content["training"][key]
+    out, _ = place.run(content, "deepspeed", "--check-replicas")
+    require("warning: " in out and "activation_checkpointing" in out, f"an unsupported key goes unnamed: {out}")
+    resolved = json.loads((place.path / "deepspeed" / "resolved.json").read_text())["training"]
+    # 24 = 6 x 2 accumulated x 2 ranks; 120 samples an epoch are 5 steps.
+    require(resolved["micro_batch_per_gpu"] in (6, [6]) and resolved["gradient_accumulation_steps"] == 2
+            and resolved["precision"] == "bf16" and resolved["gradient_sync"] == "deepspeed-zero-1"
+            and resolved["clip_norm"] == 0.5 and resolved["optimizer"]["weight_decay"] == 0.1, str(resolved))
+    rows = (place.path / "deepspeed" / "steps.csv").read_text().splitlines()[1:]
+    rates = [float(row.split(",")[3]) for row in rows]
+    # WarmupDecayLR: up with log(step + 1) / log(4), then down in a straight line to step 20.
+    wanted = [0.003 * (math.log(step + 1) / math.log(4) if step < 4 else (20 - step) / 16) for step in range(10)]
+    require(len(rates) == 10 and all(abs(a - b) < 1e-12 for a, b in zip(rates, wanted)), f"learning rates {rates}")
 
     # `vitsim train` starts its ranks itself.
     process = place.start(experiment(6, 2), "launched", "--no-timeline", launch=False)
