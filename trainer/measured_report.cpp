@@ -172,16 +172,19 @@ std::string who_is_to_blame(const Report& report) {
   const auto slowest = std::ranges::max_element(report.ranks, {}, &RankReport::gain_s);
   // Even ranks come last by turns.
   const bool always_late = slowest->late_share > 1.5 / static_cast<double>(report.ranks.size());
-  if (always_late && slowest->gain_s > 0.02 * report.epoch_s.p50) {
+  // A run that was stopped early has no whole epoch.
+  const double epoch_s = report.epoch_s.p50 > 0
+                             ? report.epoch_s.p50
+                             : step_s * static_cast<double>(report.steps_per_epoch);
+  if (always_late && slowest->gain_s > 0.02 * epoch_s) {
     return fmt::format(
         "Rank {} ({}) holds the others up: last to be ready in {:.0f} % of the steps; as fast as "
-        "the "
-        "median rank it would save {:.3g} s of an epoch of {:.4g} s.",
+        "the median rank it would save {:.3g} s of an epoch of {:.4g} s.",
         slowest->rank,
         slowest->gpu,
         100 * slowest->late_share,
         slowest->gain_s,
-        report.epoch_s.p50);
+        epoch_s);
   }
   if (report.exposed_communication_s > 0.2 * step_s) {
     return fmt::format("Communication: {:.3g} s of a step of {:.4g} s that no compute hides.",

@@ -19,12 +19,18 @@ double squared(double x) {
   return x * x;
 }
 
-std::optional<double> measured_seconds(const RunSummary& summary) {
+struct Outcome {
+  double measured_s = 0;
+  double predicted_s = 0;
+};
+
+// The epoch where the run had whole ones, else the step on the rank's own clock.
+std::optional<Outcome> outcome(const RunSummary& summary, const StepParts& parts) {
   if (summary.epoch_s && summary.plan) {
-    return summary.epoch_s;
+    return Outcome{*summary.epoch_s, parts.epoch_s};
   }
   if (!summary.ranks.empty() && summary.ranks.front().wall_step_s) {
-    return summary.ranks.front().wall_step_s;
+    return Outcome{*summary.ranks.front().wall_step_s, parts.compute_s + parts.all_reduce_s};
   }
   return std::nullopt;
 }
@@ -125,8 +131,7 @@ std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
                                        const FitOptions& options) {
   std::vector<LeftOutRun> errors;
   for (const RunSummary& summary : summaries) {
-    const auto measured = measured_seconds(summary);
-    if (!measured || !summary.phases_add_up() ||
+    if (!outcome(summary, {}) || !summary.phases_add_up() ||
         std::ranges::count(options.leave_out, summary.run->name) > 0) {
       continue;
     }
@@ -137,10 +142,11 @@ std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
     const StepFit& fit = left_out->fit;
     const StepParts* parts = &left_out->parts;
     const double step = parts->compute_s + parts->all_reduce_s;
+    const auto seen = outcome(summary, *parts);
     LeftOutRun error{.run = summary.run->name,
                      .gpu = {},
                      .link = summary.run->gpus.size() > 1 ? link_name(*summary.run) : "",
-                     .log_error = std::log(*measured / (summary.plan ? parts->epoch_s : step)),
+                     .log_error = std::log(seen->measured_s / seen->predicted_s),
                      .compute_share = parts->compute_s / step};
     double slowest = 0;
     for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {

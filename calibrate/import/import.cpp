@@ -255,7 +255,8 @@ void Importer::add(const Entry& entry) {
     if (entry.named) {
       problems.push_back(refusal);
       refused_ = true;
-    } else {
+    } else if (!fs::exists(entry.file.parent_path() / "report.json")) {
+      // A run directory also holds files for people to look at.
       warnings_.push_back(refusal + "; skipped");
     }
   } catch (const UserError& error) {
