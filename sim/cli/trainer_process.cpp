@@ -4,13 +4,16 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
+#include <thread>
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +41,21 @@ void pass_on(int signal) {
   const pid_t child = running_child.load();
   if (child > 0) {
     kill(child, signal);
+  }
+}
+
+// Ends with the orphans of a command: mpirun does not wait for the daemons that it started on other
+// hosts. Whoever stays longer than a few seconds is left alone.
+void reap_orphans() {
+  constexpr int kTries = 500;
+  for (int i = 0; i < kTries; ++i) {
+    const pid_t ended = waitpid(-1, nullptr, WNOHANG);
+    if (ended < 0 && errno == ECHILD) {
+      return;
+    }
+    if (ended == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
   }
 }
 
@@ -133,6 +151,8 @@ int run_to_end(const std::vector<std::string>& command) {
   std::fflush(nullptr);
   // mpirun gives ranks a terminal of their own, whether there is one here or not.
   setenv("VITSIM_TERMINAL", isatty(STDOUT_FILENO) == 1 ? "1" : "0", 1);
+  // Whom the command leaves behind becomes our child, and its CPU time counts as ours.
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   const pid_t child = fork();
   if (child < 0) {
     throw DeviceError(fmt::format("fork: {}", std::strerror(errno)));
@@ -161,6 +181,7 @@ int run_to_end(const std::vector<std::string>& command) {
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   running_child = 0;
+  reap_orphans();
   sigaction(SIGINT, &interrupt, nullptr);
   sigaction(SIGTERM, &terminate, nullptr);
   // mpirun ends with the code of the first rank that failed, or tells of a signal by one of its
