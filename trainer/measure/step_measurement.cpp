@@ -5,6 +5,7 @@
 #include "trainer/measure/step_measurement.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <memory>
@@ -63,6 +64,9 @@ class StepMeasurement {
 
   bool agree(bool word) { return bench_.agree(word); }
 
+  // A processor that is hot or out of credits is slower in later visits, though nobody uses it.
+  void look_for_throttling();
+
   // False where any rank's device ran out of memory.
   bool on_all_ranks(const std::function<void()>& work) {
     bool fits = true;
@@ -88,6 +92,7 @@ class StepMeasurement {
   std::optional<StepCase> built_;
   double seconds_per_flop_ = 0;
   std::map<std::string, double> pace_;  // seconds of a step by case, of the slowest rank
+  std::map<std::string, std::vector<double>> visits_;  // the same, one for each visit
 };
 
 void StepMeasurement::build(const StepCase& one) {
@@ -192,7 +197,24 @@ std::optional<bool> StepMeasurement::visit(const StepCase& one, int number, doub
   const double pace = bench_.largest(median(counted));
   seconds_per_flop_ = pace / flops_of(one);
   pace_[label(one)] = pace;
+  visits_[label(one)].push_back(pace);
   return disturbed;
+}
+
+void StepMeasurement::look_for_throttling() {
+  constexpr double kSteady = 0.05;
+  std::vector<double> changes;
+  for (const auto& [what, paces] : visits_) {
+    if (paces.size() > 1) {
+      changes.push_back(paces.back() / paces.front() - 1);
+    }
+  }
+  if (!changes.empty() && std::abs(median(changes)) > kSteady) {
+    bench_.could_not(
+        fmt::format("the machine's own speed changed while it was measured: steps of later visits "
+                    "took {:+.0f} % (throttling?); the profile's spread holds it",
+                    100 * median(changes)));
+  }
 }
 
 }  // namespace
@@ -245,6 +267,7 @@ void measure_steps(Bench& bench,
       measurement.visit(disturbed[i], 3, left_s / static_cast<double>(disturbed.size() - i));
     }
   }
+  measurement.look_for_throttling();
   bench.keep();
 }
 
