@@ -24,6 +24,12 @@ class Comparer {
     ranks();
     result_.slowest_a = slowest(a_);
     result_.slowest_b = slowest(b_);
+    if (result_.slowest_a && result_.slowest_b && a_.ranks.size() == b_.ranks.size()) {
+      const RankReport& a = a_.ranks[*result_.slowest_a];
+      const RankReport& b = a_.ranks[*result_.slowest_b];
+      result_.slowest_agree =
+          a.rank == b.rank || (a.gpu == b.gpu && a.micro_batch == b.micro_batch);
+    }
     return std::move(result_);
   }
 
@@ -173,6 +179,9 @@ nlohmann::json to_json(const Comparison& comparison, double tolerance) {
         {"a", *comparison.slowest_a},
         {"b", *comparison.slowest_b}
     };
+    if (comparison.slowest_agree) {
+      json["slowest_rank"]["agree"] = *comparison.slowest_agree;
+    }
   }
   return json;
 }

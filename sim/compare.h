@@ -36,6 +36,9 @@ struct Comparison {
   std::vector<std::string> notes;        // what could not be compared
   std::optional<std::size_t> slowest_a;  // rank that is last most often; none for one rank
   std::optional<std::size_t> slowest_b;
+  /// Whether both name the same rank as slowest, or ranks of the same GPU and micro-batch: chance
+  /// decides which of these is last. None for one rank.
+  std::optional<bool> slowest_agree;
 
   /// The figure of that name; none where a report lacks it.
   [[nodiscard]] const ComparedFigure* find(std::string_view name) const;

@@ -194,9 +194,7 @@ ValidationRecord record_of(const ValidatedRun& run,
                           .inside = figure.inside(),
                           .runs = runs,
                           .disturbed = disturbed};
-  if (run.comparison.slowest_a && run.comparison.slowest_b) {
-    record.slowest_named = run.comparison.slowest_a == run.comparison.slowest_b;
-  }
+  record.slowest_named = run.comparison.slowest_agree;
   return record;
 }
 

@@ -79,13 +79,15 @@ std::string comparison_text(const Comparison& comparison,
     text += line + "\n";
   }
   if (comparison.slowest_a && comparison.slowest_b) {
-    text +=
-        fmt::format("{:<{}}  {:>12} {:>12}  {}\n",
-                    "slowest rank",
-                    width,
-                    *comparison.slowest_a,
-                    *comparison.slowest_b,
-                    *comparison.slowest_a == *comparison.slowest_b ? "the same" : "not the same");
+    const char* verdict = *comparison.slowest_a == *comparison.slowest_b ? "the same"
+                          : comparison.slowest_agree.value_or(false)     ? "of the same kind"
+                                                                         : "not the same";
+    text += fmt::format("{:<{}}  {:>12} {:>12}  {}\n",
+                        "slowest rank",
+                        width,
+                        *comparison.slowest_a,
+                        *comparison.slowest_b,
+                        verdict);
   }
   for (const std::string& note : comparison.notes) {
     text += fmt::format("note: {}\n", note);

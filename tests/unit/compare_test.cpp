@@ -53,8 +53,20 @@ TEST(Compare, TellsWhetherTheMeasurementFallsIntoTheInterval) {
 TEST(Compare, NamesTheSlowestRankOfBoth) {
   Report other = report(2.0, 0.1);
   EXPECT_EQ(compare(report(2.0, 0.1), other).slowest_b, 1U);
+  EXPECT_EQ(compare(report(2.0, 0.1), other).slowest_agree, true);
   std::swap(other.ranks[0].late_share, other.ranks[1].late_share);
   EXPECT_EQ(compare(report(2.0, 0.1), other).slowest_b, 0U);
+  EXPECT_EQ(compare(report(2.0, 0.1), other).slowest_agree, false);
+}
+
+TEST(Compare, TakesEitherOfTwoEqualRanksForTheSlowest) {
+  Report predicted = report(2.0, 0.1);
+  predicted.ranks[0].gpu = "slow";
+  Report measured = predicted;
+  std::swap(measured.ranks[0].late_share, measured.ranks[1].late_share);
+  EXPECT_EQ(compare(predicted, measured).slowest_agree, true);
+  predicted.ranks[0].micro_batch = 2 * predicted.ranks[1].micro_batch + 1;
+  EXPECT_EQ(compare(predicted, measured).slowest_agree, false);
 }
 
 TEST(Compare, LeavesOutWhatAReportDoesNotHold) {

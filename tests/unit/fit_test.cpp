@@ -114,6 +114,30 @@ TEST(Fit, FindsWhatTheLaboratoryIsMadeOf) {
   }
 }
 
+// Steps of a run that was stopped early are compared with steps, not with the epoch it never had.
+TEST(Fit, LeavesOutRunsWithoutAWholeEpoch) {
+  Laboratory lab;
+  lab.run("two", {"fast", "fast"}, true);
+  lab.run("three", {"fast", "fast", "fast"}, true);
+  lab.run("two again", {"fast", "fast"}, true);
+  std::erase_if(lab.measurement.samples,
+                [](const Sample& sample) { return sample.what == "epoch"; });
+  for (const RecordedRun& run : lab.measurement.runs) {
+    const double step =
+        kLoadPerSample * kBatch + kFastForward + kFastBackward + kOptimizer + ring(run.gpus.size());
+    lab.measurement.samples.push_back({.what = "step",
+                                       .run = run.name,
+                                       .number = {{"rank", 0}},
+                                       .seconds = std::vector<double>(kSteps, step)});
+  }
+  const std::vector<RunSummary> summaries = summarise(lab.measurement);
+  const std::vector<LeftOutRun> errors = leave_each_out(summaries, lab.measurement, {});
+  ASSERT_EQ(errors.size(), 3U);
+  for (const LeftOutRun& error : errors) {
+    EXPECT_NEAR(error.log_error, 0, 0.1) << error.run;
+  }
+}
+
 // No log names the slow GPU: it shows only as the rank that the logged one waits for.
 TEST(Fit, InfersAGpuThatNoLogShows) {
   Laboratory lab;
