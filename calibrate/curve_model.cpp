@@ -1,6 +1,8 @@
 // Throughput curves of this GPU in this precision: flops and bytes of the cost graph, scaled so
 // that the measured steps of the same precision come out right where there are some.
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include <fmt/format.h>
@@ -50,6 +52,23 @@ class CurveModel final : public ComputeModel {
   double anchor_;
   Seconds load_per_sample_;
 };
+
+// Copies of gradients into buckets or one flat piece and back, as the measured model nearest in
+// size showed; 0 where none did. Caches make small models' copies cheaper.
+Seconds measured_copies(const GpuProfile& profile, const TrainingSpec& training) {
+  const auto parameters = static_cast<double>(parameter_count(training.model));
+  Seconds copies(0);
+  double nearest = std::numeric_limits<double>::infinity();
+  for (const StepCurve& curve : profile.steps) {
+    const auto ratio = parameters / static_cast<double>(parameter_count(curve.model));
+    if (curve.precision == training.precision && !curve.points.empty() &&
+        std::abs(std::log(ratio)) < nearest) {
+      nearest = std::abs(std::log(ratio));
+      copies = curve.points.back().other * ratio;
+    }
+  }
+  return copies;
+}
 
 // Loading takes the CPU, not the GPU: what calibrated machines showed, per sample.
 Seconds typical_load(const ProfileSet& profiles) {
@@ -138,6 +157,9 @@ std::unique_ptr<ComputeModel> curve_model(const GpuProfile& profile,
       find_optimizer(profile, training.precision),
       sheet == profiles.sheets.end() ? BytesPerSecond(0) : sheet->second.memory_bandwidth,
       profiles);
+  if (const Seconds copies = measured_copies(profile, training); copies > Seconds(0)) {
+    model->other = copies;
+  }
   const double error = std::max(passes->forward.error.value_or(kCurveError),
                                 passes->backward.error.value_or(kCurveError));
   model->spread = profile.spread;

@@ -194,6 +194,27 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
   return result;
 }
 
+bool disturbed(const Measurement& measurement, const RecordedRun& run) {
+  return std::ranges::any_of(measurement.samples, [&](const Sample& sample) {
+    return sample.run == run.name && sample.what == "forward" && sample.disturbed;
+  });
+}
+
+bool same_configuration(const RecordedRun& a, const RecordedRun& b) {
+  return a.cluster == b.cluster && a.gpus == b.gpus && a.model == b.model &&
+         a.precision == b.precision && a.optimizer == b.optimizer &&
+         a.gradient_sync == b.gradient_sync && a.micro_batch == b.micro_batch &&
+         a.accumulation == b.accumulation;
+}
+
+// Whether another visit saw the same without other load.
+bool superseded(const Measurement& measurement, const RecordedRun& run) {
+  return disturbed(measurement, run) &&
+         std::ranges::any_of(measurement.runs, [&](const RecordedRun& other) {
+           return same_configuration(run, other) && !disturbed(measurement, other);
+         });
+}
+
 // Who comes last to an AllReduce waits for nobody: of each call the shortest time of all ranks is
 // the wire's. Only where every rank was logged.
 void find_wire(const Measurement& measurement, RunSummary& summary) {
@@ -272,6 +293,9 @@ bool RunSummary::phases_add_up() const {
 std::vector<RunSummary> summarise(const Measurement& measurement) {
   std::vector<RunSummary> summaries;
   for (const RecordedRun& run : measurement.runs) {
+    if (superseded(measurement, run)) {
+      continue;
+    }
     RunSummary summary{.run = &run};
     summary.gradient_bytes = static_cast<double>(parameter_count(run.model)) *
                              gradient_bytes_per_parameter(run.precision).value();
