@@ -21,7 +21,6 @@ struct Reading {
   std::int64_t micro_batch = 1;
   TrainingSpec training;
   double bytes = 0;
-  bool measured_here = false;  // by `calibrate measure`: the peak of these very steps
 };
 
 std::vector<Reading> clean_readings(const Measurement& measurement,
@@ -34,7 +33,6 @@ std::vector<Reading> clean_readings(const Measurement& measurement,
       continue;
     }
     std::map<std::pair<std::string, std::int64_t>, double> smallest;
-    bool measured_here = false;
     for (const Sample& sample : measurement.samples) {
       if (sample.what != "memory" || sample.run != run.name || sample.seconds.empty() ||
           !sample.number.contains("rank")) {
@@ -43,7 +41,6 @@ std::vector<Reading> clean_readings(const Measurement& measurement,
       const auto rank = static_cast<std::size_t>(sample.number.at("rank"));
       const auto key = std::pair(run.gpus.at(rank), summary.micro_batch(rank));
       const double bytes = median(sample.seconds);
-      measured_here |= sample.number.contains("capacity_bytes");
       const auto [entry, fresh] = smallest.try_emplace(key, bytes);
       entry->second = std::min(entry->second, bytes);
     }
@@ -55,8 +52,7 @@ std::vector<Reading> clean_readings(const Measurement& measurement,
                           .world_size = summary.world_size(),
                           .micro_batch = key.second,
                           .training = training,
-                          .bytes = bytes,
-                          .measured_here = measured_here});
+                          .bytes = bytes});
     }
   }
   return readings;

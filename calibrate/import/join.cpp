@@ -293,6 +293,40 @@ Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
   return measurement;
 }
 
+namespace {
+
+std::vector<std::vector<double>> values_of(const Measurement& measurement, const std::string& run) {
+  std::vector<std::vector<double>> values;
+  for (const Sample& sample : measurement.samples) {
+    if (sample.run == run) {
+      values.push_back(sample.seconds);
+    }
+  }
+  return values;
+}
+
+// A device that is measured again makes runs of the same names. None where `taken` holds this very
+// run.
+std::optional<std::string> free_name(const Measurement& measurement,
+                                     const std::string& run,
+                                     const Measurement& taken) {
+  const auto values = values_of(measurement, run);
+  std::string name = run;
+  const auto is_free = [&] {
+    return taken.find_run(name) == nullptr &&
+           (name == run || measurement.find_run(name) == nullptr);
+  };
+  for (int i = 2; !is_free(); ++i) {
+    if (taken.find_run(name) != nullptr && values_of(taken, name) == values) {
+      return std::nullopt;
+    }
+    name = fmt::format("{} ({})", run, i);
+  }
+  return name;
+}
+
+}  // namespace
+
 void append(Measurement& to, Measurement from) {
   add_devices(to, from.devices);
   if (to.samples.empty() && to.runs.empty()) {
@@ -300,9 +334,17 @@ void append(Measurement& to, Measurement from) {
   }
   std::vector<std::string> problems;
   for (RecordedRun& run : from.runs) {
-    if (to.find_run(run.name) != nullptr) {
+    const auto name = free_name(from, run.name, to);
+    if (!name) {
       problems.push_back(fmt::format("run \"{}\" is in two measurements", run.name));
+      continue;
     }
+    for (Sample& sample : from.samples) {
+      if (sample.run == run.name) {
+        sample.run = *name;
+      }
+    }
+    run.name = *name;
     to.runs.push_back(std::move(run));
   }
   if (!problems.empty()) {

@@ -13,8 +13,9 @@ namespace vitsim {
 /// folder contradict each other.
 Measurement join(std::vector<Piece> pieces, const ImportHints& hints);
 
-/// Adds a measurement's devices, runs, samples, environment and warnings to another's. Throws
-/// UserError where both have a run of one name, or call two devices by one.
+/// Adds a measurement's devices, runs, samples, environment and warnings to another's. Of runs with
+/// one name the second gets a number. Throws UserError where both hold the very same run, or call
+/// two devices by one name.
 void append(Measurement& to, Measurement from);
 
 }  // namespace vitsim

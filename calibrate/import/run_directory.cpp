@@ -49,7 +49,7 @@ void read_resolved(const fs::path& file, RunFacts& facts) {
   facts.samples = subset_samples(training.dataset.samples, training.dataset.fraction);
 }
 
-void read_report_facts(const fs::path& file, RunFacts& facts) {
+void read_rank_reports(const fs::path& file, Piece& piece) {
   const Report report = read_report(file);
   if (report.source != "measured") {
     throw UserError(fmt::format("{}: a prediction, not a measurement", file.string()));
@@ -60,7 +60,16 @@ void read_report_facts(const fs::path& file, RunFacts& facts) {
     known.micro_batch.push_back(rank.micro_batch);
   }
   known.world_size = std::ssize(report.ranks);
-  facts.complete_with(known);
+  piece.facts.complete_with(known);
+  for (const RankReport& rank : report.ranks) {
+    if (rank.memory.total_bytes > 0) {
+      Sample& memory =
+          piece.samples.emplace_back(rank_sample("memory", rank.rank, {rank.memory.total_bytes}));
+      if (rank.memory.capacity_bytes) {
+        memory.number["capacity_bytes"] = *rank.memory.capacity_bytes;
+      }
+    }
+  }
 }
 
 void read_epochs(const fs::path& file, Piece& piece) {
@@ -71,26 +80,17 @@ void read_epochs(const fs::path& file, Piece& piece) {
     throw UserError(table.problems);
   }
   Sample epochs{.what = "epoch"};
-  Sample memory{.what = "memory"};
-  memory.number["rank"] = 0;
   while (table.next()) {
     if (const auto seconds = table.number("train_s")) {
       epochs.seconds.push_back(*seconds);
-    }
-    if (table.has("peak_memory_bytes") && !table.text("peak_memory_bytes").empty()) {
-      if (const auto bytes = table.number("peak_memory_bytes"); bytes && *bytes > 0) {
-        memory.seconds.push_back(*bytes);
-      }
     }
   }
   if (!table.problems.empty()) {
     throw UserError(table.problems);
   }
   piece.warnings.insert(piece.warnings.end(), table.warnings.begin(), table.warnings.end());
-  for (Sample* sample : {&epochs, &memory}) {
-    if (!sample->seconds.empty()) {
-      piece.samples.push_back(std::move(*sample));
-    }
+  if (!epochs.seconds.empty()) {
+    piece.samples.push_back(std::move(epochs));
   }
 }
 
@@ -246,7 +246,7 @@ Piece read_run_directory(const fs::path& folder) {
     }
   };
   with("resolved.json", [&](const fs::path& file) { read_resolved(file, piece.facts); });
-  with("report.json", [&](const fs::path& file) { read_report_facts(file, piece.facts); });
+  with("report.json", [&](const fs::path& file) { read_rank_reports(file, piece); });
   with("epochs.csv", [&](const fs::path& file) { read_epochs(file, piece); });
   with("timeline.jsonl", [&](const fs::path& file) {
     const Timeline timeline = read_timeline_lines(file);

@@ -6,11 +6,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <zlib.h>
 
 #include "calibrate/import/describe.h"
+#include "calibrate/import/join.h"
 #include "models/distribution.h"
 #include "models/error.h"
+#include "models/report.h"
 #include "tests/support/broken_input.h"
 #include "tests/support/import_samples.h"
 #include "tests/support/temporary_folder_support.h"
@@ -176,12 +179,37 @@ TEST_F(Import, ReadsARunDirectory) {
   EXPECT_THAT(reductions[65536], Pointwise(DoubleEq(), std::vector<double>{0.002, 0.002}));
 }
 
+TEST_F(Import, TakesEveryRanksMemoryFromARunsReport) {
+  fs::copy(import_sample("run_a"), folder_ / "run", fs::copy_options::recursive);
+  Report report{.source = "measured"};
+  report.ranks = {
+      {.rank = 0, .gpu = "rtx-3070", .memory = {.total_bytes = 3e9, .capacity_bytes = 8e9}},
+      {.rank = 1, .gpu = "gtx-1070",                        .memory = {.total_bytes = 4e9}}
+  };
+  file("run/report.json", to_json(report).dump());
+  const Measurement measurement = import_all({folder_ / "run"});
+  EXPECT_THAT(figures(measurement.samples, "memory", 0), ElementsAre(3e9));
+  EXPECT_THAT(figures(measurement.samples, "memory", 1), ElementsAre(4e9));
+}
+
 TEST_F(Import, ReadsAMeasurementAndRefusesTheSameRunTwice) {
   write_measurement(folder_ / "m.json", import_all({import_sample("old")}));
   const Measurement back = import_all({folder_ / "m.json", import_sample("tagged")});
   EXPECT_NE(back.find_run("two_hosts"), nullptr);
   EXPECT_NE(back.find_run("tagged"), nullptr);
   EXPECT_THAT(refusal({folder_ / "m.json", import_sample("old")}), HasSubstr("two_hosts"));
+}
+
+TEST_F(Import, TellsRunsOfADeviceThatIsMeasuredTwiceApart) {
+  Measurement measurement;
+  measurement.runs.push_back({.name = "visit 1", .gpus = {"gpu"}});
+  measurement.samples.push_back({.what = "step", .run = "visit 1", .seconds = {1.0}});
+  Measurement again = measurement;
+  again.samples.front().seconds = {2.0};
+  append(measurement, again);
+  ASSERT_NE(measurement.find_run("visit 1 (2)"), nullptr);
+  EXPECT_EQ(measurement.samples.back().run, "visit 1 (2)");
+  EXPECT_THROW(append(measurement, again), UserError);
 }
 
 TEST_F(Import, UnpacksGzip) {
