@@ -80,6 +80,9 @@ StepWork::StepWork(const Scenario& scenario,
                    std::span<const double> factors)
     : micro_batches_(scenario.ranks.size()) {
   const double shards = shard_count(scenario);
+  // DeepSpeed flattens gradients on one GPU as well; a script without other ranks copies nothing.
+  const bool copies =
+      scenario.ranks.size() > 1 || scenario.training.gradient_sync != GradientSync::kDdp;
   for (std::size_t index = 0; index < scenario.ranks.size(); ++index) {
     const ScenarioRank& rank = scenario.ranks[index];
     const StepShape& shape = shapes[index];
@@ -94,7 +97,7 @@ StepWork::StepWork(const Scenario& scenario,
     }
     ranks_.push_back({.micro_batches = micro_batches_[index],
                       .optimizer = to_ticks(rank.compute->optimizer * (factor / shards)),
-                      .other = to_ticks(rank.compute->other * factor)});
+                      .other = to_ticks(rank.compute->other * (copies ? factor : 0))});
   }
 }
 

@@ -186,6 +186,20 @@ TEST(EpochSampler, AFasterGpuNeverMakesASlowerEpoch) {
   }
 }
 
+// Flat copies cost 2 ms a step: DeepSpeed makes them on one GPU as well, a script without other
+// ranks does not.
+TEST(EpochSampler, OneRankUnderDdpCopiesNothing) {
+  const auto copies = [&](GradientSync sync, int world) {
+    const std::vector<std::pair<std::string, double>> ranks(static_cast<std::size_t>(world),
+                                                            {"a", 10});
+    const Cluster lab = cluster(ranks, kExact, sync);
+    return predict(resolve(lab.experiment, lab.profiles), {}).front().phases.other_s;
+  };
+  EXPECT_EQ(copies(GradientSync::kDdp, 1), 0);
+  EXPECT_NEAR(copies(GradientSync::kDdp, 2), 2e-3, 1e-9);
+  EXPECT_NEAR(copies(GradientSync::kDeepspeedZero0, 1), 2e-3, 1e-9);
+}
+
 TEST(EpochSampler, PermutingEqualRanksChangesNothing) {
   const Spread spread{.step_sigma = 0.0, .unit_sigma = 0.0, .run_sigma = 0.02};
   const auto epoch = [&](const std::vector<std::pair<std::string, double>>& ranks) {
