@@ -8,7 +8,7 @@ compared with the spread that they state. From both together `vitsim validate` p
 for real, micro-batches between the two (interpolated), and sizes, resolutions and patches that were
 not measured. Exits 1 above 3 % mean for interpolated batches, above 8 % for other sizes, or where a
 figure of the two profiles differs by more than its spread allows. Where the machine's own speed has
-changed by more than 4 % from before the runs to after them nothing is judged (exit 77).
+changed by more than 8 % from before the runs to after them nothing is judged (exit 77).
 """
 
 import argparse
@@ -22,7 +22,7 @@ import tempfile
 
 BOUNDS = {"interpolated": 0.03, "other size": 0.08}
 MEASURED = ["vit-ti-16", "vit-s-16"]
-MOST_DRIFT = 0.04
+MOST_DRIFT = 0.08  # two runs of one configuration differ by 3 or 4 % anyway
 SKIP = 77
 # Of the difference of two normal figures, nineteen of twenty lie within so many of its deviations.
 MOST_DEVIATIONS = 1.96 * math.sqrt(2)
