@@ -7,6 +7,7 @@
 
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include "models/error.h"
 #include "trainer/communication.h"
@@ -25,6 +26,17 @@ std::string text_of(const c10::Error& error) {
   return allocator == std::string::npos
              ? line
              : "out of memory: " + line.substr(allocator + kCpuAllocator.size());
+}
+
+// Libraries below LibTorch do not say why they could not make something.
+bool memory_is_out() {
+  constexpr std::size_t kLittle = 16 << 20;
+  void* room = mmap(nullptr, kLittle, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) {
+    return true;
+  }
+  munmap(room, kLittle);
+  return false;
 }
 
 }  // namespace
@@ -51,7 +63,8 @@ void end_job_for_current_exception(Watchdog& watchdog) {
   } catch (const InternalError& error) {
     watchdog.fail(fmt::format("internal error: {}; please report it", error.what()), 70);
   } catch (const std::exception& error) {
-    watchdog.fail(error.what(), 3);
+    watchdog.fail(memory_is_out() ? fmt::format("out of memory: {}", error.what()) : error.what(),
+                  3);
   }
 }
 

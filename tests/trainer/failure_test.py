@@ -64,16 +64,19 @@ with Workplace() as place:
     require("NaN" in error or "infinite" in error, error)
     require("optimizer" in error or "forward" in error, error)
 
-    # Memory runs out on one rank: images of 4 x 3 x 512 x 512 floats are 12 MB each micro-batch, the
-    # products behind them more, and all of it is asked of the system anew in every step.
+    # Memory runs out on one rank: once the first file is written, just before the first step, it gets
+    # no more. A step needs a lot: each product of 16 x 1025 tokens x 512 floats is 34 MB.
     large = long_run()
-    large["training"].update(image_size=512, micro_batch_per_gpu=4,
+    large["training"].update(image_size=512, micro_batch_per_gpu=16,
                              model={"layers": 2, "width": 64, "heads": 2, "mlp": 512, "patch": 16})
     process = place.start(large, "memory")
-    wait_for_training(place, "memory", process)
+    while not (place.path / "memory" / "resolved.json").exists():
+        require(process.poll() is None, "memory: never began")
+        time.sleep(0.002)
     pids = ranks_of(process.pid)
-    used = min(int(open(f"/proc/{pids[1]}/statm").read().split()[0]) for _ in range(200) if not time.sleep(0.002))
-    resource.prlimit(pids[1], resource.RLIMIT_AS, (used * resource.getpagesize(),) * 2)
+    with open(f"/proc/{pids[1]}/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.prlimit(pids[1], resource.RLIMIT_AS, (used, used))
     began = time.time()
     out, error = process.communicate(timeout=60)
     messages = errors_of(error)
