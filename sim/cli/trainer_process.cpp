@@ -24,6 +24,7 @@ namespace vitsim {
 namespace {
 
 constexpr int kDeviceFailed = 3;
+constexpr int kLauncherFailed = 255;  // mpirun's, where ssh fails; 1 where slots are missing
 
 std::vector<char*> as_arguments(const std::vector<std::string>& command) {
   std::vector<char*> arguments;
@@ -187,6 +188,15 @@ int run_to_end(const std::vector<std::string>& command) {
   // mpirun ends with the code of the first rank that failed, or tells of a signal by one of its
   // own.
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : kDeviceFailed;
+  if (code == 1 || code == kLauncherFailed) {
+    // No rank was there to say why, and mpirun says little.
+    fmt::print(
+        stderr,
+        "vitsim: error: {} could not start the ranks (exit code {}): is every host reachable "
+        "by ssh without a password, with a slot for each of its ranks?\n",
+        command.front(),
+        code);
+  }
   return code == 0 || code == 2 || code == 70 ? code : kDeviceFailed;
 }
 

@@ -155,6 +155,11 @@ def bad_input(place):
         codes = code if isinstance(code, tuple) else (code,)
         require(done.returncode in codes, f"{words}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         require(message in done.stderr, f"{words}: {done.stderr}")
+    unreachable = cluster(1)
+    unreachable["cluster"]["nodes"][0]["host"] = "no-such-host.invalid"
+    (place.path / "unreachable.json").write_text(json.dumps(unreachable))
+    _, error = vitsim(place, "calibrate", "unreachable.json", "--budget", "5s", expect=3, timeout=60)
+    require("could not start the ranks" in error, error)
     done = subprocess.run([VITSIM, "calibrate", "measure"], cwd=place.path, text=True, capture_output=True, timeout=60,
                           env=dict(ENVIRONMENT, VITSIM_TRAINER=str(place.path / "nowhere")))
     require(done.returncode == 2 and "VITSIM_TRAINER" in done.stderr, f"{done.returncode} {done.stderr}")
