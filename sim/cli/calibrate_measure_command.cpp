@@ -41,13 +41,13 @@ std::vector<std::string> measure_words(const MeasureArguments& arguments) {
 // With its launcher where it needs one. A machine without a file, or of a file with one rank, is
 // measured by one process.
 std::vector<std::string> command_of(const MeasureArguments& arguments) {
-  std::vector<std::string> words = measure_words(arguments);
   if (under_launcher() || arguments.file.empty()) {
-    return words;
+    return measure_words(arguments);
   }
   const PredictionInput input{.file = arguments.file, .settings = arguments.settings};
   const Experiment experiment =
       read_experiment(input.file, input.overrides(), {}, MissingProfiles::kAccepted);
+  const std::vector<std::string> words = measure_words(arguments);
   const std::int64_t world = experiment.cluster.world_size();
   const bool elsewhere = arguments.launch.hostfile || !arguments.launch.launcher.empty() ||
                          experiment.cluster.nodes.front().host;
