@@ -12,6 +12,7 @@
 
 #include "models/error.h"
 #include "models/experiment.h"
+#include "models/override.h"
 #include "trainer/choose_device.h"
 #include "trainer/communication.h"
 #include "trainer/failure.h"
@@ -76,13 +77,7 @@ Arguments parse(int argc, const char* const* argv) {
   }
   arguments.run.timeline = !no_timeline;
   arguments.file = file;
-  for (const std::string& set : sets) {
-    const std::size_t equals = set.find('=');
-    if (equals == std::string::npos) {
-      throw UserError(fmt::format("--set {}: write KEY=VALUE", set));
-    }
-    arguments.overrides.push_back({set.substr(0, equals), set.substr(equals + 1)});
-  }
+  arguments.overrides = parse_overrides(sets);
   if (epochs) {
     arguments.overrides.push_back({"training.epochs", std::to_string(*epochs)});
   }

@@ -8,7 +8,7 @@
 #include <oneapi/tbb/global_control.h>
 
 #include "models/atomic_file.h"
-#include "models/error.h"
+#include "models/override.h"
 
 namespace vitsim {
 
@@ -25,16 +25,7 @@ ThreadLimit::ThreadLimit(int threads)
 ThreadLimit::~ThreadLimit() = default;
 
 std::vector<Override> PredictionInput::overrides() const {
-  std::vector<Override> result;
-  for (const std::string& setting : settings) {
-    const auto equals = setting.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      throw UserError(fmt::format(
-          "--set {}: write KEY=VALUE, e.g. --set training.micro_batch_per_gpu=32", setting));
-    }
-    result.push_back({setting.substr(0, equals), setting.substr(equals + 1)});
-  }
-  return result;
+  return parse_overrides(settings);
 }
 
 void whole_number(CLI::Option& option, std::int64_t least, std::int64_t most) {

@@ -21,6 +21,7 @@
 
 #include "calibrate/library.h"
 #include "models/error.h"
+#include "models/override.h"
 #include "models/quantity_text.h"
 #include "models/words.h"
 #include "trainer/choose_device.h"
@@ -128,13 +129,10 @@ Request understand(const Arguments& arguments, const MpiSession& session) {
     }
   } else {
     std::vector<Override> overrides;
-    for (const std::string& setting : arguments.settings) {
-      const std::size_t equals = setting.find('=');
-      if (equals == std::string::npos) {
-        problems.push_back(fmt::format("--set {}: write KEY=VALUE", setting));
-      } else {
-        overrides.push_back({setting.substr(0, equals), setting.substr(equals + 1)});
-      }
+    try {
+      overrides = parse_overrides(arguments.settings);
+    } catch (const UserError& error) {
+      problems.insert(problems.end(), error.problems().begin(), error.problems().end());
     }
     if (problems.empty()) {
       request.plan.experiment =

@@ -15,7 +15,6 @@
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include "models/buckets.h"
-#include "trainer/step/gradient_reducer.h"
 #include "trainer/step/replicated_weights.h"
 
 namespace vitsim {
@@ -47,9 +46,9 @@ class SumHook : public c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::Proce
   std::optional<Mark>& done_;
 };
 
-class Ddp : public GradientReducer {
+class Ddp : public ReplicatedReducer {
  public:
-  explicit Ddp(const ReducerContext& context) : weights_(*context.parameters) {
+  explicit Ddp(const ReducerContext& context) : ReplicatedReducer(context) {
     const std::vector<at::Tensor>& parameters = *context.parameters;
     c10d::verify_params_across_processes(context.group, parameters, std::nullopt);
     auto buckets = std::get<0>(c10d::compute_bucket_assignment_by_size(
@@ -96,17 +95,7 @@ class Ddp : public GradientReducer {
 
   std::int64_t reduce() override { return 0; }
 
-  [[nodiscard]] std::vector<Slice> slices() override { return weights_.slices(); }
-
-  std::int64_t publish() override {
-    weights_.publish();
-    return 0;
-  }
-
-  void adopt_model() override { weights_.adopt(); }
-
  private:
-  ReplicatedWeights weights_;
   std::optional<Mark> done_;
   std::shared_ptr<c10d::Reducer> reducer_;
   std::shared_ptr<c10d::Logger> logger_;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "trainer/optimizer.h"
+#include "trainer/step/gradient_reducer.h"
 
 namespace vitsim {
 
@@ -23,6 +24,24 @@ class ReplicatedWeights {
  private:
   const std::vector<at::Tensor>& parameters_;
   std::vector<at::Tensor> master_;  // empty where the model itself is fp32
+};
+
+/// What reducers have in common whose ranks all update everything.
+class ReplicatedReducer : public GradientReducer {
+ public:
+  explicit ReplicatedReducer(const ReducerContext& context) : weights_(*context.parameters) {}
+
+  [[nodiscard]] std::vector<Slice> slices() override { return weights_.slices(); }
+
+  std::int64_t publish() override {
+    weights_.publish();
+    return 0;
+  }
+
+  void adopt_model() override { weights_.adopt(); }
+
+ private:
+  ReplicatedWeights weights_;
 };
 
 }  // namespace vitsim

@@ -5,7 +5,6 @@
 // `reduce_bucket_size` has no effect at this stage.
 #include <ATen/ATen.h>
 
-#include "trainer/step/gradient_reducer.h"
 #include "trainer/step/replicated_weights.h"
 
 namespace vitsim {
@@ -14,10 +13,10 @@ namespace {
 
 constexpr std::int64_t kElementsPerBuffer = 500'000'000;
 
-class Zero0 : public GradientReducer {
+class Zero0 : public ReplicatedReducer {
  public:
   explicit Zero0(const ReducerContext& context)
-      : group_(context.group), parameters_(*context.parameters), weights_(parameters_) {}
+      : ReplicatedReducer(context), group_(context.group), parameters_(*context.parameters) {}
 
   std::int64_t reduce() override {
     const at::NoGradGuard no_grad;
@@ -38,15 +37,6 @@ class Zero0 : public GradientReducer {
     }
     return bytes + reduce_buffer(buffer);
   }
-
-  [[nodiscard]] std::vector<Slice> slices() override { return weights_.slices(); }
-
-  std::int64_t publish() override {
-    weights_.publish();
-    return 0;
-  }
-
-  void adopt_model() override { weights_.adopt(); }
 
  private:
   std::int64_t reduce_buffer(const std::vector<at::Tensor>& gradients) {
@@ -70,7 +60,6 @@ class Zero0 : public GradientReducer {
 
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
   const std::vector<at::Tensor>& parameters_;
-  ReplicatedWeights weights_;
 };
 
 }  // namespace
