@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "models/error.h"
 
@@ -39,8 +40,9 @@ class TensorFiles : public ::testing::Test {
   }
 
  private:
-  std::filesystem::path folder_ =
-      std::filesystem::path(::testing::TempDir()) / "vitsim-tensor-file-test";
+  // Each test is a process of its own, and several run at once.
+  std::filesystem::path folder_ = std::filesystem::path(::testing::TempDir()) /
+                                  ("vitsim-tensor-file-test-" + std::to_string(getpid()));
 };
 
 TEST_F(TensorFiles, ReturnWhatWasWritten) {
