@@ -75,9 +75,13 @@ def quiet(*command):
         raise Unsupported(f"{' '.join(command)}: {result.stderr.strip() or result.returncode}")
 
 
-def cores_of(hosts):
-    """One core for each host, the largest shares first, or None where they do not fit so."""
+def cores_of(hosts, turn):
+    """One core for each host, the largest shares first, or None where they do not fit so.
+
+    Another turn gives them other cores: those of a virtual machine need not be equally fast.
+    """
     cores = sorted(os.sched_getaffinity(0))
+    cores = cores[turn % len(cores):] + cores[:turn % len(cores)]
     load = dict.fromkeys(cores, 0)
     chosen = {}
     for index in sorted(range(len(hosts)), key=lambda i: -(hosts[i].cpu_percent or 100)):
@@ -178,7 +182,7 @@ def run_inside(specification, command):
     holders = [make_host(index, host, folder) for index, host in enumerate(hosts)]
     shell = folder / "enter"
     group = specification["groups"]
-    cores = cores_of(hosts)
+    cores = cores_of(hosts, specification["turn"])
     pins = "".join(f"h{index}) core={core};; " for index, core in enumerate(cores or []))
     shell.write_text("#!/bin/sh\nhost=$1; shift\n" +
                      (f"case $host in {pins}esac; taskset -cp $core $$ >/dev/null\n" if cores else "") +
@@ -219,9 +223,10 @@ def end_cleanly():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-def run(hosts, command, **options):
+def run(hosts, command, turn=0, **options):
     """Runs a command on the head of a cluster of `hosts` (named h0, h1, ...); a CompletedProcess.
 
+    The hosts change cores with `turn`.
     Raises Unsupported where the machine cannot emulate them.
     """
     for program in ("ip", "tc", "unshare", "nsenter", "mpirun"):
@@ -235,7 +240,7 @@ def run(hosts, command, **options):
     groups = CpuGroups(hosts) if limited else None
     try:
         with tempfile.TemporaryDirectory(prefix="vitsim-emulated-") as folder:
-            specification = {"hosts": [str(host) for host in hosts], "folder": folder,
+            specification = {"hosts": [str(host) for host in hosts], "folder": folder, "turn": turn,
                              "groups": str(groups.path) if groups else None}
             # mpirun's own temporary files and names follow the outer namespace.
             outer = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
