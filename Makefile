@@ -4,7 +4,7 @@
 JOBS ?= $(shell nproc)
 FILE ?= configs/cluster/tesla-5gpu.json
 
-.PHONY: help predict build test format format-check tidy asan fuzz bench install clean
+.PHONY: help predict build trainer test format format-check tidy asan fuzz bench install clean
 
 help:  ## Say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -15,6 +15,12 @@ predict: build  ## Install what the CLI needs, build it, predict FILE (the five-
 build:  ## Install what the CLI needs and build build/release/vitsim
 	@scripts/install_dependencies.sh cli
 	@cmake --preset release > /dev/null
+	@cmake --build build/release -j $(JOBS)
+
+trainer:  ## Build build/release/vitsim-trainer too, with LibTorch fetched once; CUDA=1: for GPUs
+	@scripts/install_dependencies.sh trainer
+	@echo "LibTorch is fetched once into ~/.cache/vitsim ($(if $(CUDA),1.4 GB,0.5 GB) of files)"
+	@cmake --preset release -DVITSIM_TRAINER=ON $(if $(CUDA),-DVITSIM_CUDA=ON) > /dev/null
 	@cmake --build build/release -j $(JOBS)
 
 test:  ## Install what the tests need, build everything, run every test and check

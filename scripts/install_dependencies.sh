@@ -1,20 +1,22 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, through sudo where the user is not root.
 #
-#   install_dependencies.sh cli     what the CLI needs
-#   install_dependencies.sh test    that, the trainer, the tests and the checks
+#   install_dependencies.sh cli       what the CLI needs
+#   install_dependencies.sh trainer   that and the trainer
+#   install_dependencies.sh test      that, the tests and the checks
 set -eu
 
 cli="g++ cmake make ninja-build libfmt-dev nlohmann-json3-dev libeigen3-dev libcli11-dev libtbb-dev zlib1g-dev"
-test="git python3 python3-pip python3-venv ca-certificates
-  libgtest-dev libgmock-dev libbenchmark-dev
-  openmpi-bin libopenmpi-dev libjpeg62-turbo-dev libpng-dev libssl-dev
+trainer="python3 python3-pip python3-venv ca-certificates
+  openmpi-bin libopenmpi-dev libjpeg62-turbo-dev libpng-dev libssl-dev"
+test="git libgtest-dev libgmock-dev libbenchmark-dev
   clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 binutils iproute2"
 
 case ${1:-} in
   cli) packages=$cli ;;
-  test) packages="$cli $test" ;;
-  *) echo "usage: $0 cli|test" >&2; exit 2 ;;
+  trainer) packages="$cli $trainer" ;;
+  test) packages="$cli $trainer $test" ;;
+  *) echo "usage: $0 cli|trainer|test" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get > /dev/null; then

@@ -92,7 +92,7 @@ std::filesystem::path trainer_binary() {
   std::filesystem::path beside = self.parent_path() / "vitsim-trainer";
   if (error || access(beside.c_str(), X_OK) != 0) {
     throw UserError(
-        fmt::format("{} is missing: build it with `make test`, or name one in $VITSIM_TRAINER",
+        fmt::format("{} is missing: build it with `make trainer`, or name one in $VITSIM_TRAINER",
                     beside.string()));
   }
   return beside;
