@@ -4,6 +4,7 @@
 #include <array>
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 #include "models/error.h"
@@ -38,6 +39,11 @@ Communication::~Communication() {
 }
 
 void Communication::connect(Device& device, AllReduceAlgorithm algorithm) {
+  // A host without GPU or plug-in would not join the broadcasts of those with.
+  const std::vector<std::string> kinds =
+      gather_text(device.torch_device().is_cpu() ? "the CPU" : "a GPU");
+  require_same_kind(kinds, gather_text(session_.host()));
+
   std::array<char, 256> host{};
   session_.host().copy(host.data(), host.size() - 1);
   const auto tell = [&](void* data, int bytes) {
@@ -130,6 +136,24 @@ void Communication::on_every_rank(const std::function<void()>& check) {
       throw OtherRankFailed{static_cast<int>(codes[rank][0])};
     }
   }
+}
+
+void require_same_kind(const std::vector<std::string>& kinds,
+                       const std::vector<std::string>& hosts) {
+  const auto odd = std::ranges::find_if(kinds, [&](const auto& kind) { return kind != kinds[0]; });
+  if (odd == kinds.end()) {
+    return;
+  }
+  const auto rank = static_cast<std::size_t>(odd - kinds.begin());
+  throw UserError(
+      fmt::format("rank {} ({}) found {}, rank 0 ({}) {}, and they cannot sum gradients together: "
+                  "--device cuda "
+                  "says what a host without GPU lacks, --device cpu trains on CPUs everywhere",
+                  rank,
+                  hosts[rank],
+                  kinds[rank],
+                  hosts[0],
+                  kinds[0]));
 }
 
 }  // namespace vitsim

@@ -24,7 +24,8 @@ class Communication {
   Communication& operator=(const Communication&) = delete;
   ~Communication();
 
-  /// Adds the device's own collectives to the group.
+  /// Adds the device's own collectives to the group. Collective; throws UserError on every rank
+  /// where some are on CPUs, others on GPUs.
   void connect(Device& device, AllReduceAlgorithm algorithm);
 
   [[nodiscard]] const c10::intrusive_ptr<c10d::ProcessGroup>& group() const { return group_; }
@@ -57,5 +58,10 @@ class Communication {
   c10::intrusive_ptr<c10d::Backend> device_;
   c10::intrusive_ptr<c10d::ProcessGroup> group_;
 };
+
+/// Throws UserError that names two ranks and their hosts unless all have the same kind of device;
+/// both lists are by rank.
+void require_same_kind(const std::vector<std::string>& kinds,
+                       const std::vector<std::string>& hosts);
 
 }  // namespace vitsim

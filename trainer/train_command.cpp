@@ -64,8 +64,8 @@ Arguments parse(int argc, const char* const* argv) {
                "stop at an image that cannot be read (default: count it, take another)");
   app.add_option("--hang-timeout",
                  arguments.hang_timeout_s,
-                 "seconds without progress after which the job is ended (default: by the run's own "
-                 "pace)")
+                 "seconds without progress, checkpoints included, after which the job is ended "
+                 "(default: by the run's own pace)")
       ->check(CLI::PositiveNumber);
   app.add_flag("--check-replicas",
                arguments.run.check_replicas,
@@ -92,26 +92,41 @@ std::optional<std::chrono::seconds> seconds(const std::optional<std::int64_t>& v
   return value ? std::optional(std::chrono::seconds(*value)) : std::nullopt;
 }
 
-// A new directory under outputs/, or the one that is resumed. Ranks agree on rank 0's clock.
-void name_run_directory(Arguments& arguments,
-                        const Experiment& experiment,
-                        const MpiSession& session) {
-  if (!arguments.run.out.empty()) {
-    return;
+// A directory under outputs/ that does not exist yet, or the one that is resumed.
+std::filesystem::path run_directory(const RunOptions& options, const Experiment& experiment) {
+  if (!options.out.empty()) {
+    return options.out;
   }
-  if (arguments.run.resume && std::filesystem::exists(*arguments.run.resume / "resolved.json")) {
-    arguments.run.out = *arguments.run.resume;
-    return;
+  if (options.resume && std::filesystem::exists(*options.resume / "resolved.json")) {
+    return *options.resume;
   }
-  std::time_t now = std::time(nullptr);
-  broadcast_from_first(session, &now, sizeof(now));
+  const std::time_t now = std::time(nullptr);
   std::tm local{};
   localtime_r(&now, &local);
-  arguments.run.out =
-      std::filesystem::path("outputs") / fmt::format("{:%Y%m%d-%H%M%S}-{}-{}",
-                                                     local,
-                                                     experiment.training.model.name,
-                                                     name(experiment.training.gradient_sync));
+  const std::string name = fmt::format("outputs/{:%Y%m%d-%H%M%S}-{}-{}",
+                                       local,
+                                       experiment.training.model.name,
+                                       vitsim::name(experiment.training.gradient_sync));
+  std::filesystem::path free = name;
+  for (int number = 2; std::filesystem::exists(free); ++number) {
+    free = fmt::format("{}-{}", name, number);
+  }
+  return free;
+}
+
+// Ranks may see other clocks and other files: rank 0 says where all of them write. Collective.
+void agree_on_run_directory(Arguments& arguments,
+                            const Experiment& experiment,
+                            const MpiSession& session) {
+  std::string path;
+  if (session.rank() == 0) {
+    path = run_directory(arguments.run, experiment).string();
+  }
+  auto length = static_cast<std::int64_t>(path.size());
+  broadcast_from_first(session, &length, sizeof(length));
+  path.resize(static_cast<std::size_t>(length));
+  broadcast_from_first(session, path.data(), static_cast<int>(length));
+  arguments.run.out = path;
 }
 
 // What this device and its collectives cannot do. Throws UserError.
@@ -163,7 +178,7 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
     }
   });
   share_cores(session);
-  name_run_directory(arguments, experiment, session);
+  agree_on_run_directory(arguments, experiment, session);
 
   Watchdog watchdog(session, seconds(arguments.hang_timeout_s));
   Communication communication(session, experiment.training.all_reduce, {});

@@ -272,6 +272,7 @@ class Run {
     if (training_.checkpoint) {
       save();
     }
+    board_.enter(progress_.steps, Phase::kOther);  // rank 0 writes while the others go on
     if (session_.rank() == 0) {
       directory_->write_epochs(progress_.epochs);
       if (options_.timeline) {

@@ -38,11 +38,17 @@ constexpr std::chrono::seconds kAnswer{5};
 constexpr std::chrono::seconds kSilence{10};
 constexpr std::chrono::seconds kQuiet{1};
 constexpr std::chrono::milliseconds kGrace{400};
-constexpr std::chrono::seconds kStartUp{300};
+constexpr std::chrono::seconds kStartUpOrFiles{300};
 constexpr std::chrono::seconds kLeastHang{20};
 constexpr int kStretches = 10;  // a hang is this many times the longest stretch
 
 std::atomic<bool> terminated = false;
+
+// How long these take says nothing about steps: a checkpoint may be a gigabyte for a slow disk. Of
+// the phases that a rank enters itself, kOther is the end of a run.
+bool writes_files(Phase phase) {
+  return phase == Phase::kCheckpoint || phase == Phase::kOther;
+}
 
 extern "C" void on_terminate(int) {
   terminated.store(true);
@@ -210,7 +216,10 @@ void Watchdog::exchange_statuses() {
   const RankStatus own = own_status();
   if (own.entered != own_entered_) {
     own_entered_ = own.entered;
-    longest_stretch_ = std::max(longest_stretch_, now - last_progress_);
+    if (!writes_files(own_phase_)) {
+      longest_stretch_ = std::max(longest_stretch_, now - last_progress_);
+    }
+    own_phase_ = static_cast<Phase>(own.phase);
     last_progress_ = now;
   }
   for (Peer& peer : peers_) {
@@ -263,16 +272,9 @@ void Watchdog::look_for_hang() {
   if (session_.rank() != 0 || state_ != RankStatus::State::kRunning) {
     return;
   }
-  const auto stretch = Clock::now() - last_progress_;
-  const Clock::duration patience =
-      hang_after_         ? Clock::duration(*hang_after_)
-      : own_entered_ < 20 ? Clock::duration(kStartUp)
-                          : std::max(Clock::duration(kLeastHang), kStretches * longest_stretch_);
-  if (stretch <= patience) {
-    return;
-  }
-  // One that has fallen silent is stopped; else it is the one that all others wait for.
   const auto now = Clock::now();
+  const auto stretch = now - last_progress_;
+  // One that has fallen silent is stopped; else it is the one that all others wait for.
   RankStatus behind = own_status();
   bool silent = false;
   for (const Peer& peer : peers_) {
@@ -283,6 +285,14 @@ void Watchdog::look_for_hang() {
       behind = peer.status;
       silent = peer_silent;
     }
+  }
+  const Clock::duration patience =
+      hang_after_ ? Clock::duration(*hang_after_)
+      : own_entered_ < 20 || writes_files(static_cast<Phase>(behind.phase))
+          ? Clock::duration(kStartUpOrFiles)
+          : std::max(Clock::duration(kLeastHang), kStretches * longest_stretch_);
+  if (stretch <= patience) {
+    return;
   }
   end_job(fmt::format("{}: hangs: no progress for {} s",
                       place(behind.rank, behind),

@@ -26,7 +26,8 @@ namespace vitsim {
 class Watchdog {
  public:
   /// Collective: every rank makes one, before the MpiWorker exists. `hang_after`: how long no rank
-  /// may go on; none: 20 s or ten times the longest stretch seen so far, 5 min at the start.
+  /// may go on, whatever it does; none: 20 s or ten times the longest stretch seen so far, 5 min at
+  /// the start and while files are written.
   Watchdog(const MpiSession& session, std::optional<std::chrono::seconds> hang_after);
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
@@ -91,6 +92,7 @@ class Watchdog {
   std::atomic<bool> reported_ = false;
   Clock::time_point own_advanced_;
   std::int64_t own_entered_ = 0;
+  Phase own_phase_ = Phase::kOther;  // as of the last change of own_entered_
   Clock::time_point last_progress_;
   Clock::duration longest_stretch_{};
   std::thread thread_;

@@ -8,10 +8,11 @@ killed at several moments; then the same checkpoint goes on with another number 
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
-from training import Workplace, experiment, ranks_of, require
+from training import ENVIRONMENT, TRAINER, Workplace, experiment, ranks_of, require
 
 SYNC = sys.argv[1]
 
@@ -98,3 +99,12 @@ with Workplace() as place:
     refused("damaged", {}, ["manifest.json: is cut"])
     _, error = place.run(content(2), "nothing", "--resume", str(place.path / "absent"), expect=2)
     require("there is no checkpoint" in error, error)
+
+    # Rank 0 alone says where the run goes on: one that works in another folder, and sees no run there,
+    # does not leave it waiting.
+    (place.path / "elsewhere").mkdir()
+    train = [TRAINER, "train", str(place.path / "parts.json"), "--resume", "parts"]
+    done = subprocess.run(["mpirun", "--tag-output", "--oversubscribe", "-np", "1", "-wdir", str(place.path), *train, ":",
+                           "-np", "1", "-wdir", str(place.path / "elsewhere"), *train],
+                          text=True, capture_output=True, env=ENVIRONMENT, timeout=60)
+    require(done.returncode == 2 and "rank 1 (" in done.stderr and "there is no checkpoint" in done.stderr, done.stderr)
