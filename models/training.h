@@ -47,9 +47,10 @@ constexpr std::string_view name(OptimizerKind kind) {
 
 struct DatasetSpec {
   std::string name;          // cifar10, cifar100, image-folder, synthetic, or any word
-  std::int64_t samples = 0;  // known for cifar10 and cifar100: 50,000
+  std::int64_t samples = 0;  // known for cifar10 and cifar100: 50,000; 0: training counts the files
   double fraction = 1;       // of the samples, per epoch
   std::optional<std::filesystem::path> path;
+  std::string where;  // "lab.json:9: /training/dataset", for messages; may be empty
 };
 
 struct OptimizerSpec {

@@ -62,6 +62,7 @@ VitSpec read_model(const Field& field) {
 
 DatasetSpec read_dataset(const Field& field, const std::filesystem::path& folder) {
   DatasetSpec dataset;
+  dataset.where = field.where();
   ObjectReader object(field);
   if (const auto name = object.require("name")) {
     dataset.name = name->text().value_or("");

@@ -287,6 +287,7 @@ Report predict_job(const ResolvedExperiment& resolved,
 }  // namespace
 
 std::vector<Report> predict(const ResolvedExperiment& resolved, const PredictOptions& options) {
+  check_samples(resolved.experiment);
   const Network network(resolved.network);
   const std::vector<EventEffect> effects = event_effects(resolved, network);
   std::vector<Report> reports;

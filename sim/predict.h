@@ -17,7 +17,8 @@ struct PredictOptions {
 
 /// Predicts every job of a resolved experiment: quantiles over new real runs, phases, per-rank
 /// attribution, memory. The same input and seed give the same report on any number of threads.
-/// Throws UserError where a time overflows the clock or the cluster is not connected.
+/// Throws UserError where nobody says how many samples a data set has, a time overflows the clock
+/// or the cluster is not connected.
 std::vector<Report> predict(const ResolvedExperiment& resolved, const PredictOptions& options);
 
 /// The first `steps` steps of the first job as a timeline, without noise.

@@ -312,6 +312,23 @@ ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& lib
   return set;
 }
 
+void check_samples(const Experiment& experiment) {
+  std::vector<std::string> problems;
+  for (const TrainingSpec* training : trainings(experiment)) {
+    const DatasetSpec& dataset = training->dataset;
+    if (dataset.samples == 0) {
+      problems.push_back(fmt::format(
+          "{}{}data set {} needs \"samples\" to be predicted: only a training counts its files",
+          dataset.where,
+          dataset.where.empty() ? "" : ": ",
+          in_quotes(dataset.name)));
+    }
+  }
+  if (!problems.empty()) {
+    throw UserError(std::move(problems));
+  }
+}
+
 ResolvedExperiment resolve(const Experiment& experiment, const ProfileSet& profiles) {
   ResolvedExperiment resolved{
       .experiment = experiment, .network = network_data(experiment.cluster, profiles), .jobs = {}};

@@ -53,6 +53,10 @@ struct ResolvedExperiment {
 /// place in the file and the nearest known name.
 ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& library);
 
+/// Throws UserError naming every data set whose size the file leaves to be counted: training does
+/// that, a prediction needs the number.
+void check_samples(const Experiment& experiment);
+
 /// Throws UserError where a GPU cannot be predicted in this training.
 ResolvedExperiment resolve(const Experiment& experiment, const ProfileSet& profiles);
 

@@ -7,6 +7,7 @@
 
 #include "models/epoch.h"
 #include "models/error.h"
+#include "sim/scenario.h"
 
 namespace vitsim {
 
@@ -28,6 +29,7 @@ Experiment first_ranks(const Experiment& experiment, std::int64_t ranks, bool we
   }
   Experiment part = experiment;
   if (weak) {
+    check_samples(experiment);
     const std::int64_t subset =
         subset_samples(experiment.training.dataset.samples, experiment.training.dataset.fraction);
     part.training.dataset.samples = std::max<std::int64_t>(1, subset * ranks / world);

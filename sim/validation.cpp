@@ -63,7 +63,14 @@ std::optional<ValidatedRun> validate_directory(const fs::path& folder,
     return std::nullopt;
   }
   try {
-    Report predicted = predict_with(read_experiment(folder / "resolved.json"), library, options);
+    Experiment experiment = read_experiment(folder / "resolved.json");
+    DatasetSpec& dataset = experiment.training.dataset;
+    if (dataset.samples == 0) {
+      // The run counted them. Dealt to as many ranks, an epoch with its padding is that epoch.
+      dataset.samples = measured.samples_per_epoch;
+      dataset.fraction = 1;
+    }
+    Report predicted = predict_with(experiment, library, options);
     const bool stopped = measured.epoch_s.p50 <= 0;
     return validate(name, std::move(predicted), std::move(measured), stopped);
   } catch (const UserError& error) {

@@ -46,7 +46,9 @@ void read_resolved(const fs::path& file, RunFacts& facts) {
   facts.micro_batch = training.micro_batch;
   facts.accumulation = training.accumulation;
   facts.epochs = training.epochs;
-  facts.samples = subset_samples(training.dataset.samples, training.dataset.fraction);
+  if (training.dataset.samples > 0) {
+    facts.samples = subset_samples(training.dataset.samples, training.dataset.fraction);
+  }
 }
 
 void read_rank_reports(const fs::path& file, Piece& piece) {
@@ -60,6 +62,9 @@ void read_rank_reports(const fs::path& file, Piece& piece) {
     known.micro_batch.push_back(rank.micro_batch);
   }
   known.world_size = std::ssize(report.ranks);
+  if (report.samples_per_epoch > 0) {
+    known.samples = report.samples_per_epoch;  // with the padding, which makes the same steps
+  }
   piece.facts.complete_with(known);
   for (const RankReport& rank : report.ranks) {
     if (rank.memory.total_bytes > 0) {

@@ -87,6 +87,7 @@ ResolvedExperiment resolve_or_calibrate(const ValidateArguments& arguments,
   // Without a folder of profiles, or with an empty one: calibrating makes up for it.
   Experiment experiment =
       read_experiment(input.file, input.overrides(), {}, MissingProfiles::kAccepted);
+  check_samples(experiment);  // before minutes of calibrating
   const fs::path own = fs::path("outputs") / fmt::format("profiles-{}", input.file.stem().string());
   experiment.profiles.insert(
       experiment.profiles.begin(), arguments.profiles.begin(), arguments.profiles.end());

@@ -131,6 +131,30 @@ TEST_F(BadInput, EveryMistakeNamesFileLinePathAndNearestWord) {
   }
 }
 
+// Training counts the files under the path; what predicts says that it needs their number. A
+// collective does without.
+TEST_F(BadInput, AFolderOfImagesIsPredictedByItsNumberOfSamples) {
+  const std::string text = with("\"name\": \"cifar10\", \"samples\": 50000",
+                                "\"name\": \"image-folder\", \"path\": \"photos\"");
+  const std::string message =
+      "lab.json:11: /training/dataset: data set \"image-folder\" needs \"samples\" to be predicted";
+  EXPECT_THAT(errors_of(text), HasSubstr(message));
+  const std::string lab = (folder_.path() / "lab.json").string();
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {   "scale", lab                },
+           {   "scale", lab,                "--weak"},
+           {   "sweep", lab,                   "--vary", "training.epochs=1,2"},
+           {"validate", lab}
+  }) {
+    const ProgramRun run = run_vitsim(words);
+    EXPECT_EQ(run.exit_code, 2) << words.front();
+    EXPECT_THAT(run.errors, HasSubstr(message)) << words.front();
+    EXPECT_THAT(run.output, IsEmpty()) << words.front();
+  }
+  EXPECT_EQ(run_vitsim({"predict", lab, "--set", "training.dataset.samples=100"}).exit_code, 0);
+  EXPECT_EQ(run_vitsim({"collective", "all-reduce", lab, "--bytes", "1MiB"}).exit_code, 0);
+}
+
 TEST_F(BadInput, AllMistakesOfAFileAreReportedAtOnce) {
   std::string text = with("rtx-3070", "rtx-307O");
   for (const auto& [good, bad] : {

@@ -189,6 +189,33 @@ TEST_F(ValidateCommand, ComparesReportsAndRunDirectories) {
   EXPECT_EQ(vitsim({"compare", at("predicted.json"), at("measured"), "--tolerance", "5"}), 2);
 }
 
+// The file leaves the images to be counted; the run's report says that they were 1600.
+TEST_F(ValidateCommand, TakesTheNumberOfImagesFromTheRunThatCountedThem) {
+  will_measure(1.0);
+  auto resolved = nlohmann::json::parse(test::file_text(at("predicted.json"))).at("resolved");
+  resolved.erase("replicates");
+  resolved.erase("seed");
+  resolved["training"]["dataset"] = {
+      {    "name", "image-folder"},
+      {    "path",       "photos"},
+      { "samples",        nullptr},
+      {"fraction",            0.5}
+  };
+  folder_.write("measured/resolved.json", resolved.dump());
+  EXPECT_EQ(vitsim({"validate",
+                    "--runs",
+                    at("measured"),
+                    "--profiles",
+                    folder_.path().string(),
+                    "--history",
+                    at("history.jsonl")}),
+            0);
+  const auto records = read_history(at("history.jsonl"));
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].figure, "epoch");
+  EXPECT_NEAR(records[0].error(), 0, 1e-9);
+}
+
 TEST_F(ValidateCommand, NeedsAFileOrRecordedRuns) {
   EXPECT_EQ(vitsim({"validate"}), 2);
   EXPECT_EQ(vitsim({"validate", file_, "--runs", at("measured")}), 2);

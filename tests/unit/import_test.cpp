@@ -179,6 +179,20 @@ TEST_F(Import, ReadsARunDirectory) {
   EXPECT_THAT(reductions[65536], Pointwise(DoubleEq(), std::vector<double>{0.002, 0.002}));
 }
 
+// Where the configuration leaves the images to be counted, the run's report says how many it took.
+TEST_F(Import, TakesTheSamplesOfAFolderFromTheRunsReport) {
+  fs::copy(import_sample("run_a"), folder_ / "run", fs::copy_options::recursive);
+  auto resolved = nlohmann::json::parse(test::file_text(folder_ / "run/resolved.json"));
+  resolved["training"]["dataset"] = {
+      {"name", "image-folder"},
+      {"path",       "photos"}
+  };
+  file("run/resolved.json", resolved.dump());
+  EXPECT_EQ(import_all({folder_ / "run"}).runs.front().samples, 0);
+  file("run/report.json", to_json(Report{.source = "measured", .samples_per_epoch = 40}).dump());
+  EXPECT_EQ(import_all({folder_ / "run"}).runs.front().samples, 40);
+}
+
 TEST_F(Import, TakesEveryRanksMemoryFromARunsReport) {
   fs::copy(import_sample("run_a"), folder_ / "run", fs::copy_options::recursive);
   Report report{.source = "measured"};
