@@ -57,10 +57,16 @@ Noise::Noise(const Scenario& scenario, std::uint64_t seed, int replicates)
     const Spread& spread = rank.compute->spread;
     const auto [entry, fresh] = kinds.try_emplace(rank.gpu, kinds_.size());
     if (fresh) {
-      kinds_.push_back({.sigma = spread.run_sigma.value_or(0),
-                        .degrees = spread.run_degrees ? *spread.run_degrees : kManyDegrees});
-      all_known &= spread.run_sigma.has_value();
+      kinds_.push_back({.sigma = 0, .degrees = kManyDegrees});
     }
+    // Micro-batches of one kind may be known unequally well: the widest spread rules them all.
+    const Source own{.sigma = spread.run_sigma.value_or(0),
+                     .degrees = spread.run_degrees ? *spread.run_degrees : kManyDegrees};
+    Source& widest = kinds_[entry->second];
+    if (std::pair(own.sigma, -own.degrees) > std::pair(widest.sigma, -widest.degrees)) {
+      widest = own;
+    }
+    all_known &= spread.run_sigma.has_value();
     ranks_.push_back({.kind = entry->second,
                       .unit_sigma = spread.unit_sigma.value_or(0),
                       .step_sigma = spread.step_sigma.value_or(0)});
