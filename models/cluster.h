@@ -25,12 +25,13 @@ struct GpuSpec {
   std::string where;  // "tesla.json:7: /cluster/nodes/0/gpus/0", for messages; may be empty
 };
 
-/// One machine. `count` of the file is expanded: every node here is one machine.
+/// One machine. `count` of the file is expanded: every node here is one machine. A node that a link
+/// names hangs on a switch only where it has a `nic` or a `switch_name` of its own.
 struct NodeSpec {
   std::string name;
   std::vector<GpuSpec> gpus;
   std::optional<LinkSpec> nic;             // else the cluster's network
-  std::optional<std::string> switch_name;  // else the first switch, unless a link names the node
+  std::optional<std::string> switch_name;  // else the first, see below
   std::optional<LinkSpec> intra_node;      // else the cluster's
   std::optional<std::string> host;         // address, for real runs
 };

@@ -270,7 +270,7 @@ void check_network(const Field& field, const ClusterSpec& cluster) {
   }
   bool lacks_nic = false;
   for (const NodeSpec& node : cluster.nodes) {
-    if (linked.contains(node.name) && !node.switch_name) {
+    if (linked.contains(node.name) && !node.switch_name && !node.nic) {
       continue;
     }
     lacks_nic = lacks_nic || !node.nic;

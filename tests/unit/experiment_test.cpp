@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 const std::string kDesignExample = R"({
   "cluster": {
@@ -209,6 +210,22 @@ TEST(Experiment, SwitchesAndLinks) {
   EXPECT_THAT(
       problems_of(with(with_sections(kTrunk, ""), "\"switch\": \"left\"", "\"switch\": \"lefd\"")),
       ElementsAre(HasSubstr("/cluster/nodes/0/switch: unknown switch \"lefd\" (did you mean")));
+}
+
+// A cable between a and b takes neither off the switch where they have NICs of their own; without
+// those it is all they have.
+TEST(Experiment, ANodeWithANicHangsOnTheSwitchBesideItsCables) {
+  const auto with_nic = [](const std::string& nic) {
+    return R"({"cluster": {"nodes": [
+      {"name": "a", "gpus": ["t4"])" +
+           nic + R"(}, {"name": "b", "gpus": ["t4"])" + nic + R"(},
+      {"name": "c", "gpus": ["t4"], "nic": {"bandwidth": "10Gbps"}}],
+      "links": [{"ends": ["a", "b"], "bandwidth": "100Gbps"}]},
+    "training": {"model": "vit-s-16", "dataset": {"name": "cifar10"}, "micro_batch_per_gpu": 8}})";
+  };
+  EXPECT_THAT(problems_of(with_nic(R"(, "nic": {"bandwidth": "10Gbps"})")), IsEmpty());
+  EXPECT_THAT(problems_of(with_nic("")),
+              ElementsAre(HasSubstr("no path joins nodes \"a\" and \"c\"")));
 }
 
 TEST(Experiment, Events) {
