@@ -107,6 +107,18 @@ std::string in_quotes(std::string_view word) {
   return result + (word.size() > kLongestWord ? "..." : "") + "\"";
 }
 
+std::string rank_list(std::span<const std::int64_t> ranks) {
+  constexpr std::size_t kMostListed = 8;
+  if (ranks.size() == 1) {
+    return fmt::format("rank {}", ranks.front());
+  }
+  if (!ranks.empty() && ranks.back() - ranks.front() + 1 == std::ssize(ranks)) {
+    return fmt::format("ranks {}-{}", ranks.front(), ranks.back());
+  }
+  return ranks.size() <= kMostListed ? fmt::format("ranks {}", fmt::join(ranks, ", "))
+                                     : fmt::format("{} ranks", ranks.size());
+}
+
 std::vector<std::string> words(std::span<const std::string_view> names) {
   return {names.begin(), names.end()};
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,6 +17,10 @@ std::string did_you_mean(std::string_view word, std::span<const std::string> kno
 
 /// A word in quotes, shortened and with unprintable bytes escaped: fit for a message.
 std::string in_quotes(std::string_view word);
+
+/// "rank 3", "ranks 0-2", "ranks 1, 4" or, where they are many and scattered, "12 ranks". They
+/// rise.
+std::string rank_list(std::span<const std::int64_t> ranks);
 
 /// Names of an enumeration, as the functions above take them.
 std::vector<std::string> words(std::span<const std::string_view> names);

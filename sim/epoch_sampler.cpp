@@ -92,15 +92,12 @@ class BlockingSampler final : public EpochSampler {
     return step;
   }
 
-  [[nodiscard]] double gain_s(std::size_t rank, double factor) const override {
-    std::vector<double> factors(scenario_.ranks.size(), 1.0);
-    const auto epoch = [&] {
-      return static_cast<double>(counts_.full) * step(full_, factors, 1).mean_s +
-             static_cast<double>(counts_.short_last) * step(last_, factors, 1).mean_s;
+  [[nodiscard]] double gain_s(const std::vector<double>& factors) const override {
+    const auto epoch = [&](const std::vector<double>& by_rank) {
+      return static_cast<double>(counts_.full) * step(full_, by_rank, 1).mean_s +
+             static_cast<double>(counts_.short_last) * step(last_, by_rank, 1).mean_s;
     };
-    const double before = epoch();
-    factors[rank] = factor;
-    return before - epoch();
+    return epoch(std::vector<double>(factors.size(), 1.0)) - epoch(factors);
   }
 
  private:
@@ -205,9 +202,7 @@ class SimulatedSampler final : public EpochSampler {
 
   [[nodiscard]] TypicalStep typical() const override { return typical_; }
 
-  [[nodiscard]] double gain_s(std::size_t rank, double factor) const override {
-    std::vector<double> factors(scenario_.ranks.size(), 1.0);
-    factors[rank] = factor;
+  [[nodiscard]] double gain_s(const std::vector<double>& factors) const override {
     const double faster = chain(*simulator_, factors, kWarmUp, 1).mean_s;
     return (static_cast<double>(counts_.full) + short_share_) * (plain_.mean_s - faster);
   }

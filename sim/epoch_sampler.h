@@ -32,8 +32,8 @@ class EpochSampler {
   [[nodiscard]] virtual SampledRun sample(int replicate) const = 0;
   [[nodiscard]] virtual TypicalStep typical() const = 0;
 
-  /// Seconds that an epoch would take less were `rank`'s compute `factor` of what it is.
-  [[nodiscard]] virtual double gain_s(std::size_t rank, double factor) const = 0;
+  /// Seconds that an epoch would take less were each rank's compute its factor of what it is.
+  [[nodiscard]] virtual double gain_s(const std::vector<double>& factors) const = 0;
 };
 
 /// `network` must outlive the sampler.

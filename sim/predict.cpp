@@ -5,13 +5,12 @@
 #include <iterator>
 #include <map>
 
-#include <fmt/format.h>
 #include <oneapi/tbb/parallel_for.h>
 
 #include "models/distribution.h"
 #include "models/error.h"
 #include "models/memory.h"
-#include "models/quantity_text.h"
+#include "sim/bottleneck.h"
 #include "sim/epoch_sampler.h"
 #include "sim/event_cost.h"
 #include "sim/noise.h"
@@ -138,76 +137,24 @@ std::vector<RankReport> rank_reports(const Scenario& scenario,
       }
     }
     const double ready = step.ready_s[index];
-    const bool slow = gains && ready > typical_ready * (1 + 1e-9);
-    reports.push_back(
-        {.rank = static_cast<std::int64_t>(index),
-         .node = rank.node,
-         .gpu = rank.gpu,
-         .micro_batch = rank.micro_batch,
-         .compute_s = ready,
-         .wait_s = step.wait_s[index],
-         .late_share = step.late_share[index],
-         .gain_s = slow ? std::max(0.0, sampler.gain_s(index, typical_ready / ready)) : 0,
-         .memory = memory.first,
-         .largest_micro_batch = memory.second});
+    double gain = 0;
+    if (gains && ready > typical_ready * (1 + 1e-9)) {
+      std::vector<double> factors(scenario.ranks.size(), 1.0);
+      factors[index] = typical_ready / ready;
+      gain = std::max(0.0, sampler.gain_s(factors));
+    }
+    reports.push_back({.rank = static_cast<std::int64_t>(index),
+                       .node = rank.node,
+                       .gpu = rank.gpu,
+                       .micro_batch = rank.micro_batch,
+                       .compute_s = ready,
+                       .wait_s = step.wait_s[index],
+                       .late_share = step.late_share[index],
+                       .gain_s = gain,
+                       .memory = memory.first,
+                       .largest_micro_batch = memory.second});
   }
   return reports;
-}
-
-std::string bottleneck(const Scenario& scenario, const Report& report) {
-  std::string sentence;
-  const double step = report.step_s.p50;
-  const auto worst = std::ranges::max_element(report.ranks, {}, &RankReport::gain_s);
-  const double epoch = report.epoch_s.p50;
-  const double exposed = report.exposed_communication_s / step;
-  if (worst->gain_s > 0.02 * epoch) {
-    sentence = fmt::format(
-        "rank {} ({} on {}) holds the others up: it computes {} of each {} step, the median rank "
-        "{}; were it as fast, an epoch would take {} less ({:.0f} %)",
-        worst->rank,
-        worst->gpu,
-        worst->node,
-        human(Seconds(worst->compute_s)),
-        human(Seconds(step)),
-        human(Seconds([&] {
-          std::vector<double> computes;
-          for (const RankReport& rank : report.ranks) {
-            computes.push_back(rank.compute_s);
-          }
-          return median(computes);
-        }())),
-        human(Seconds(worst->gain_s)),
-        100 * worst->gain_s / epoch);
-  } else if (exposed > 0.2) {
-    sentence = fmt::format(
-        "communication: {} of each {} step ({:.0f} %) is {} that compute does "
-        "not hide",
-        human(Seconds(report.exposed_communication_s)),
-        human(Seconds(step)),
-        100 * exposed,
-        name(scenario.training.all_reduce));
-  } else {
-    sentence = fmt::format(
-        "compute: {:.0f} % of each {} step; communication that it does not "
-        "hide takes {:.0f} %",
-        100 * (1 - exposed - report.wait_s / step),
-        human(Seconds(step)),
-        100 * exposed);
-  }
-  for (const RankReport& rank : report.ranks) {
-    if (!rank.memory.fits) {
-      return fmt::format(
-                 "rank {} ({}) runs out of memory: it needs {} of {}; the largest "
-                 "micro-batch that fits is {}",
-                 rank.rank,
-                 rank.gpu,
-                 human(Bytes(rank.memory.total_bytes)),
-                 human(Bytes(*rank.memory.capacity_bytes)),
-                 rank.largest_micro_batch ? fmt::format("{}", *rank.largest_micro_batch) : "none") +
-             ". " + sentence;
-    }
-  }
-  return sentence;
 }
 
 // No step is shorter than its arithmetic at the data sheet's peak, or than the wire allows.
@@ -275,7 +222,7 @@ Report predict_job(const ResolvedExperiment& resolved,
   report.exposed_communication_s = sum(typical.exposed_s) / world;
   report.wait_s = sum(typical.wait_s) / world;
   report.ranks = rank_reports(scenario, typical, *sampler, options.gains);
-  report.bottleneck = bottleneck(scenario, report);
+  report.bottleneck = bottleneck(scenario, report, options.gains ? sampler.get() : nullptr);
   if (!known) {
     report.warnings.emplace_back(
         "no spread between runs is known for some GPU: no interval is given");

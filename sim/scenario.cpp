@@ -179,7 +179,7 @@ void describe_links(Scenario& scenario,
 }
 
 void describe_compute(Scenario& scenario) {
-  std::map<std::string, std::vector<std::size_t>> by_basis;  // gpu and detail: ranks
+  std::map<std::string, std::vector<std::int64_t>> by_basis;  // gpu and detail: ranks
   std::vector<std::string> order;
   for (std::size_t rank = 0; rank < scenario.ranks.size(); ++rank) {
     const std::string key =
@@ -187,18 +187,13 @@ void describe_compute(Scenario& scenario) {
     if (!by_basis.contains(key)) {
       order.push_back(key);
     }
-    by_basis[key].push_back(rank);
+    by_basis[key].push_back(static_cast<std::int64_t>(rank));
   }
   for (const std::string& key : order) {
     const auto& ranks = by_basis[key];
-    const ScenarioRank& first = scenario.ranks[ranks.front()];
+    const ScenarioRank& first = scenario.ranks[static_cast<std::size_t>(ranks.front())];
     Basis basis = first.compute->basis;
-    const bool consecutive = ranks.back() - ranks.front() + 1 == ranks.size();
-    const std::string list = ranks.size() == 1 ? fmt::format("rank {}", ranks.front())
-                             : consecutive ? fmt::format("ranks {}-{}", ranks.front(), ranks.back())
-                             : ranks.size() <= 8 ? fmt::format("ranks {}", fmt::join(ranks, ", "))
-                                                 : fmt::format("{} ranks", ranks.size());
-    basis.part = fmt::format("{} ({})", list, first.gpu);
+    basis.part = fmt::format("{} ({})", rank_list(ranks), first.gpu);
     if (basis.kind != "measured" && basis.kind != "interpolated") {
       scenario.warnings.push_back(fmt::format("{}: {}", basis.part, basis.detail));
     }

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "models/distribution.h"
+#include "models/quantity_text.h"
 #include "sim/noise.h"
 #include "sim/predict.h"
 #include "sim/random.h"
@@ -13,6 +15,8 @@
 
 namespace vitsim {
 namespace {
+
+using ::testing::HasSubstr;
 
 GpuProfile gpu(const std::string& name, double forward_ms, const Spread& spread) {
   GpuProfile profile{.name = name};
@@ -256,6 +260,101 @@ TEST(EpochSampler, GainIsTheEpochWithoutTheStraggler) {
   EXPECT_EQ(report.ranks[0].gain_s, 0);
   EXPECT_EQ(report.ranks[1].late_share, 1);
   EXPECT_NEAR(report.ranks[1].wait_s, 0, 1e-12);
+}
+
+// What `ranks` (kind and forward time in ms) wait for, and by how much their epoch is longer than
+// that of `faster`.
+struct Blame {
+  std::string sentence;
+  std::string gain;
+};
+
+Blame blame(const std::vector<std::pair<std::string, double>>& ranks,
+            const std::vector<std::pair<std::string, double>>& faster,
+            GradientSync sync = GradientSync::kDeepspeedZero0) {
+  const auto report = [&](const std::vector<std::pair<std::string, double>>& of) {
+    const Cluster lab = cluster(of, kExact, sync);
+    return predict(resolve(lab.experiment, lab.profiles), {}).front();
+  };
+  const Report slow = report(ranks);
+  return {.sentence = slow.bottleneck,
+          .gain = human(Seconds(slow.epoch_s.p50 - report(faster).epoch_s.p50))};
+}
+
+// Neither of two equally slow ranks gains anything alone.
+TEST(Bottleneck, RanksThatAreEquallySlowAreNamedTogether) {
+  for (const GradientSync sync : {GradientSync::kDeepspeedZero0, GradientSync::kDdp}) {
+    const Blame found = blame(
+        {
+            {"a", 10},
+            {"a", 10},
+            {"a", 10},
+            {"b", 90},
+            {"b", 90}
+    },
+        {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}},
+        sync);
+    // Forward and backward of 10 and 20 ms, 1 ms to load, 3 and 2 ms after the reduction; 90, 180.
+    EXPECT_THAT(found.sentence,
+                HasSubstr("ranks 3 and 4 (b) hold the others up: they compute 276.0 ms of each"));
+    EXPECT_THAT(found.sentence, HasSubstr("the median rank 36.0 ms; were they as fast"));
+    if (sync == GradientSync::kDeepspeedZero0) {
+      EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+    }
+  }
+}
+
+// Without the slowest alone the second slowest would take its place: both kinds are named.
+TEST(Bottleneck, KindsThatWouldTakeEachOthersPlaceAreNamedTogether) {
+  const Blame found = blame(
+      {
+          {"a", 10},
+          {"a", 10},
+          {"b", 90},
+          {"c", 88},
+          {"a", 10}
+  },
+      {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}});
+  EXPECT_THAT(found.sentence,
+              HasSubstr("rank 2 (b on n2), rank 3 (c on n3) hold the others up: they compute "
+                        "270.0 ms to 276.0 ms of each"));
+  EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+}
+
+// A straggler is named alone although others are slower than the median too.
+TEST(Bottleneck, TheOneThatExplainsHalfIsNamedAlone) {
+  const Blame found = blame(
+      {
+          {"a", 10},
+          {"a", 10},
+          {"a", 10},
+          {"b", 20},
+          {"c", 90}
+  },
+      {{"a", 10}, {"a", 10}, {"a", 10}, {"b", 20}, {"b", 20}});
+  EXPECT_THAT(found.sentence, HasSubstr("rank 4 (c on n4) holds the others up: it computes"));
+  EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+}
+
+// The median rank is a slow one: the yardstick is then the others.
+TEST(Bottleneck, ManySlowRanksAreComparedWithTheFewFastOnes) {
+  const Blame found = blame(
+      {
+          {"b", 90},
+          {"b", 90},
+          {"b", 90},
+          {"a", 10}
+  },
+      {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}});
+  EXPECT_THAT(found.sentence,
+              HasSubstr("ranks 0-2 (b) hold the others up: they compute 276.0 ms of each"));
+  EXPECT_THAT(found.sentence, HasSubstr("the median of the others 36.0 ms"));
+  EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+}
+
+TEST(Bottleneck, EqualRanksHoldNobodyUp) {
+  const std::vector<std::pair<std::string, double>> equal(4, {"a", 90});
+  EXPECT_THAT(blame(equal, equal).sentence, testing::StartsWith("compute: "));
 }
 
 }  // namespace

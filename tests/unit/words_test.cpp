@@ -32,5 +32,12 @@ TEST(Words, QuotedWordsAreFitForATerminal) {
   EXPECT_EQ(in_quotes(std::string(100, 'x')), "\"" + std::string(80, 'x') + "...\"");
 }
 
+TEST(Words, RanksInARowScatteredAndMany) {
+  EXPECT_EQ(rank_list(std::vector<std::int64_t>{3}), "rank 3");
+  EXPECT_EQ(rank_list(std::vector<std::int64_t>{3, 4, 5}), "ranks 3-5");
+  EXPECT_EQ(rank_list(std::vector<std::int64_t>{1, 4}), "ranks 1, 4");
+  EXPECT_EQ(rank_list(std::vector<std::int64_t>{0, 2, 4, 6, 8, 10, 12, 14, 16}), "9 ranks");
+}
+
 }  // namespace
 }  // namespace vitsim
