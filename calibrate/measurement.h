@@ -15,6 +15,9 @@
 
 namespace vitsim {
 
+/// Stands for a GPU or a model that no file tells.
+inline constexpr std::string_view kUnknown = "unknown";
+
 /// The configuration of a recorded training run, as far as its files tell.
 struct RecordedRun {
   std::string name;               // unique within the measurement

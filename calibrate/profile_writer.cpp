@@ -43,10 +43,12 @@ Json json_of(const FitQuality& fit) {
 
 Json json_of(const StepCurve& curve) {
   Json json;
-  VitSpec named = vit_variant(curve.model.name).value_or(VitSpec());
-  named.image_size = curve.model.image_size;
-  named.channels = curve.model.channels;
-  named.classes = curve.model.classes;
+  auto named = vit_variant(curve.model.name);
+  if (named) {
+    named->image_size = curve.model.image_size;
+    named->channels = curve.model.channels;
+    named->classes = curve.model.classes;
+  }
   if (named == curve.model) {
     json["model"] = curve.model.name;
   } else {

@@ -36,7 +36,8 @@ std::string missing_part(const RunSummary& summary, const std::vector<RunSummary
         return false;
       }
       for (std::size_t i = 0; i < other.run->gpus.size(); ++i) {
-        if (other.run->gpus[i] == run.gpus[rank] && other.run->model == run.model &&
+        if (other.run->gpus[i] == run.gpus[rank] &&
+            curve_key(*other.run, i).model == curve_key(run, rank).model &&
             other.run->precision == run.precision &&
             other.micro_batch(i) == summary.micro_batch(rank)) {
           return true;
@@ -142,7 +143,7 @@ void check_memory(const Measurement& measurement,
 }
 
 bool gpus_known(const RecordedRun& run) {
-  return std::ranges::count(run.gpus, "unknown") == 0;
+  return std::ranges::count(run.gpus, kUnknown) == 0;
 }
 
 // GPUs without a name may differ: as one kind they would spoil every spread.

@@ -160,8 +160,8 @@ std::vector<ValidatedRun> validate_recorded(const Measurement& measurement,
     if (whole.contains(recorded.name)) {
       continue;
     }
-    if (recorded.micro_batch.empty() || recorded.model.name == "unknown" ||
-        std::ranges::count(recorded.gpus, "unknown") > 0) {
+    if (recorded.micro_batch.empty() || recorded.model.name == kUnknown ||
+        std::ranges::count(recorded.gpus, kUnknown) > 0) {
       runs.push_back({.name = recorded.name,
                       .unpredictable = "no file tells its GPUs, model or micro-batch: import it "
                                        "with hints first, see `vitsim calibrate import --help`"});

@@ -107,6 +107,12 @@ void add_unlogged_short_steps(const std::vector<RunSummary>& summaries,
   }
 }
 
+// Of several names for one architecture, that of a variant is known everywhere.
+bool tells_more(const std::string& name, const std::string& than) {
+  return (vit_variant(name) && !vit_variant(than)) ||
+         (name != VitSpec().name && than == VitSpec().name);
+}
+
 StepCurve build_curve(const CurveKey& key,
                       const VitSpec& model,
                       const StepFit& fit,
@@ -242,7 +248,11 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
         one_node[link_name(*summary.run)] = summary.run->one_node;
       }
       for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
-        models[curve_key(*summary.run, rank)] = summary.run->model;
+        const auto [model, fresh] =
+            models.try_emplace(curve_key(*summary.run, rank), summary.run->model);
+        if (!fresh && tells_more(summary.run->model.name, model->second.name)) {
+          model->second = summary.run->model;
+        }
         sources[summary.run->gpus[rank]].insert(summary.run->name);
       }
       if (summary.run->gpus.size() > 1) {

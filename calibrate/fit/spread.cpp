@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include <fmt/format.h>
-
 #include "models/distribution.h"
 
 namespace vitsim {
@@ -89,17 +87,14 @@ std::map<std::string, double> unit_sigmas(const std::vector<RunSummary>& summari
 // units of one kind ran alone. The noise of the means is in it: too wide rather than too narrow.
 void add_units_seen_alone(const std::vector<RunSummary>& summaries,
                           std::map<std::string, double>& sigmas) {
-  std::map<std::string, std::map<std::string, std::map<std::string, std::vector<double>>>> seen;
+  using Configuration = std::pair<CurveKey, std::int64_t>;  // with its micro-batch
+  std::map<std::string, std::map<Configuration, std::map<std::string, std::vector<double>>>> seen;
   for (const RunSummary& summary : summaries) {
     const RecordedRun& run = *summary.run;
     if (run.gpus.size() != 1 || summary.ranks.empty() || summary.ranks.front().unit.empty()) {
       continue;
     }
-    const std::string configuration = fmt::format("{}/{}/{}/{}",
-                                                  run.model.name,
-                                                  run.model.image_size,
-                                                  static_cast<int>(run.precision),
-                                                  run.micro_batch.front());
+    const Configuration configuration = {curve_key(run, 0), run.micro_batch.front()};
     const RankSummary& rank = summary.ranks.front();
     seen[run.gpus.front()][configuration][rank.unit].push_back(std::log(rank.full.compute_s()));
   }

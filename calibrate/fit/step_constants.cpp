@@ -55,12 +55,21 @@ LoaderLine loader_line(const std::vector<std::pair<double, double>>& rests) {
 }  // namespace
 
 CurveKey curve_key(const RecordedRun& run, std::size_t rank) {
-  return {.gpu = run.gpus[rank],
-          .model = run.model.name,
-          .image_size = run.model.image_size,
-          .classes = run.model.classes,
-          .precision = run.precision,
-          .optimizer = run.optimizer};
+  const VitSpec& vit = run.model;
+  return {
+      .gpu = run.gpus[rank],
+      .model = {.known = vit.name != kUnknown,
+                .layers = vit.layers,
+                .width = vit.width,
+                .heads = vit.heads,
+                .mlp = vit.mlp,
+                .patch = vit.patch,
+                .channels = vit.channels,
+                .image_size = vit.image_size,
+                .classes = vit.classes},
+      .precision = run.precision,
+      .optimizer = run.optimizer
+  };
 }
 
 std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSummary*>& used,

@@ -52,8 +52,9 @@ Work work_of(const VitSpec& model, Precision precision, bool fused, std::int64_t
 
 // deit_* and vit_* of one size are the same computation.
 std::string model_identity(const VitSpec& model) {
-  return std::to_string(model.layers) + "x" + std::to_string(model.width) + "/" +
-         std::to_string(model.patch) + "@" + std::to_string(model.image_size);
+  return std::to_string(model.layers) + "x" + std::to_string(model.width) + "x" +
+         std::to_string(model.mlp) + "/" + std::to_string(model.patch) + "@" +
+         std::to_string(model.image_size);
 }
 
 struct TrainObservation {

@@ -17,7 +17,6 @@ namespace vitsim {
 
 namespace {
 
-constexpr std::string_view kUnknown = "unknown";
 constexpr std::int64_t kMostRanks = 1'000'000;
 
 /// What a sample of a run is about: its kind, rank and further parameters.

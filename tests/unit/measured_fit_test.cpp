@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "calibrate/fit/fit.h"
+#include "calibrate/fit/throughput_fit.h"
 #include "models/error.h"
 
 namespace vitsim {
@@ -14,11 +15,12 @@ void add_steps(Measurement& measurement,
                std::int64_t micro_batch,
                double forward_s,
                const std::string& unit = "a:0",
-               bool disturbed = false) {
+               bool disturbed = false,
+               const VitSpec& model = *vit_variant("vit-ti-16")) {
   RecordedRun run{.name = name,
                   .one_node = true,
                   .gpus = {"cpu-a"},
-                  .model = *vit_variant("vit-ti-16"),
+                  .model = model,
                   .gradient_sync = GradientSync::kDeepspeedZero0,
                   .micro_batch = {micro_batch},
                   .epochs = 1};
@@ -84,6 +86,97 @@ TEST(MeasuredFit, PhasesGoIntoTheProfileAsTheyWereMeasured) {
   EXPECT_EQ(profile.epoch_start.value(), 0);
 }
 
+// Every model that a file writes out is called "custom".
+VitSpec written_out(std::int64_t layers, std::int64_t width, std::int64_t heads) {
+  return {.layers = layers,
+          .width = width,
+          .heads = heads,
+          .mlp = 4 * width,
+          .patch = 8,
+          .image_size = 64,
+          .classes = 100};
+}
+
+const StepCurve* curve_of(const GpuProfile& profile, const VitSpec& model) {
+  for (const StepCurve& curve : profile.steps) {
+    if (same_architecture(curve.model, model)) {
+      return &curve;
+    }
+  }
+  return nullptr;
+}
+
+// Each model, whatever it is called, has a curve of its own, in the profile's file too.
+TEST(MeasuredFit, ModelsOfOneNameAreToldApartByTheirArchitecture) {
+  const std::vector<VitSpec> models = {
+      written_out(4, 128, 4), written_out(12, 512, 8), written_out(12, 512, 4)};
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "small", 16, 0.010 / 16, "a:0", false, models[0]);
+  add_steps(measurement, "big", 16, 0.200 / 16, "a:0", false, models[1]);
+  add_steps(measurement, "wide heads", 16, 0.180 / 16, "a:0", false, models[2]);
+  const GpuProfile profile = fit(measurement, {}).gpus.at("cpu-a");
+  const Part part = part_from_text(profile_text(profile), "cpu-a.json");
+  const auto& back = std::get<GpuProfile>(part);
+  ASSERT_EQ(back.steps.size(), 3U);
+  const std::vector<double> forward_s = {0.010, 0.200, 0.180};
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    const StepCurve* curve = curve_of(back, models[i]);
+    ASSERT_NE(curve, nullptr) << i;
+    ASSERT_EQ(curve->points.size(), 1U) << i;
+    EXPECT_NEAR(curve->points[0].forward.value(), forward_s[i], 1e-6) << i;
+    EXPECT_NEAR(curve->points[0].backward.value(), 2 * forward_s[i], 1e-6) << i;
+  }
+}
+
+TEST(MeasuredFit, OneArchitectureOfTwoNamesIsOneCurve) {
+  VitSpec deit = *vit_variant("vit-ti-16");
+  for (const char* name : {"deit-ti-16", "custom"}) {
+    deit.name = name;
+    for (const bool other_first : {true, false}) {
+      Measurement measurement{.device = "cpu-a"};
+      add_steps(
+          measurement, "one", 2, 0.1, "a:0", false, other_first ? deit : *vit_variant("vit-ti-16"));
+      add_steps(
+          measurement, "two", 4, 0.1, "a:0", false, other_first ? *vit_variant("vit-ti-16") : deit);
+      const GpuProfile profile = fit(measurement, {}).gpus.at("cpu-a");
+      ASSERT_EQ(profile.steps.size(), 1U) << name;
+      EXPECT_EQ(profile.steps[0].points.size(), 2U) << name;
+      EXPECT_EQ(profile.steps[0].model.name, "vit-ti-16") << name;
+    }
+  }
+}
+
+// Two models that differ in their MLPs alone: each is predicted by the other.
+TEST(MeasuredFit, LeavesOutOneMlpAndKeepsTheOther) {
+  Measurement measurement;
+  for (const double mlp : {512.0, 1024.0}) {
+    measurement.samples.push_back({
+        .what = "forward_pass",
+        .text = {{"gpu", "card"},{"precision", "fp32"}},
+        .number = {  {"layers", 4},
+                 {"width", 256},
+                 {"heads", 4},
+                 {"mlp", mlp},
+                 {"patch", 16},
+                 {"image_size", 224},
+                 {"batch", 8}},
+        .seconds = {0.1 + mlp / 1e4                      },
+    });
+  }
+  EXPECT_EQ(leave_models_out(measurement, {}).size(), 2U);
+}
+
+// A model that no file tells stands with the default's figures, and is no vit-b-16 for that.
+TEST(MeasuredFit, AnUnknownModelIsNoOtherModel) {
+  VitSpec unknown;
+  unknown.name = kUnknown;
+  ASSERT_TRUE(same_architecture(unknown, *vit_variant("vit-b-16")));
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "nobody knows", 2, 0.1, "a:0", false, unknown);
+  add_steps(measurement, "base", 2, 0.5, "a:0", false, *vit_variant("vit-b-16"));
+  EXPECT_EQ(fit(measurement, {}).gpus.at("cpu-a").steps.size(), 2U);
+}
+
 // 12 layers of launches at 5 us alone take longer than these passes: no arithmetic is slow enough
 // to be seen, and its speed must stay a number that a profile can hold.
 TEST(MeasuredFit, StaysFiniteWhereArithmeticDoesNotShow) {
@@ -117,6 +210,17 @@ TEST(MeasuredFit, EqualDevicesThatDifferAreTheSpreadOfUnits) {
   // Two units that differ by ln(1.1): a standard deviation of ln(1.1) / sqrt(2) = 6.7 %.
   EXPECT_NEAR(
       calibration.gpus.at("cpu-a").spread.unit_sigma.value(), std::log(1.1) / std::sqrt(2.0), 1e-6);
+}
+
+TEST(MeasuredFit, OtherModelsOnEqualDevicesAreNoSpreadOfUnits) {
+  Measurement measurement{.device = "cpu-a"};
+  for (const std::int64_t batch : {1, 2, 4}) {
+    const std::string name = std::to_string(batch);
+    add_steps(measurement, "small " + name, batch, 0.01, "a:0", false, written_out(4, 128, 4));
+    add_steps(measurement, "big " + name, batch, 0.20, "b:1", false, written_out(12, 512, 8));
+  }
+  // No two units ran the same: nothing is known of how they differ.
+  EXPECT_EQ(fit(measurement, {}).gpus.at("cpu-a").spread.unit_sigma, std::nullopt);
 }
 
 TEST(MeasuredFit, DisturbedStepsCountOnlyWhereThereAreNoOthers) {

@@ -88,6 +88,27 @@ TEST(Profile, GpuProfileSurvivesTheFile) {
   EXPECT_THAT(read.provenance.sources, ElementsAre("run-1", "run-2"));
 }
 
+// A name stands alone only where it is a variant's and the figures are the variant's.
+TEST(Profile, ModelsOfEveryNameSurviveTheFile) {
+  VitSpec cut_short = *vit_variant("vit-b-16");
+  cut_short.layers = 6;
+  const VitSpec no_name;  // written out with a variant's figures
+  VitSpec one_channel = *vit_variant("vit-b-16");
+  one_channel.channels = 1;
+  GpuProfile profile{.name = "card"};
+  for (const VitSpec& model : {*vit_variant("vit-b-16"), cut_short, no_name, one_channel}) {
+    profile.steps.push_back(
+        {.model = model,
+         .points = {{.micro_batch = 1, .forward = Seconds(0.1), .backward = Seconds(0.2)}}});
+  }
+  const Part part = part_from_text(profile_text(profile), "card.json");
+  const auto& read = std::get<GpuProfile>(part);
+  ASSERT_EQ(read.steps.size(), profile.steps.size());
+  for (std::size_t i = 0; i < profile.steps.size(); ++i) {
+    EXPECT_EQ(read.steps[i].model, profile.steps[i].model) << i;
+  }
+}
+
 TEST(Profile, UnknownSpreadStaysUnknown) {
   const TemporaryFolder folder;
   write_profile(folder.path() / "card.json", GpuProfile{.name = "card"});
