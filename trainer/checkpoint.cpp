@@ -92,24 +92,13 @@ std::string optimizer_file(std::int64_t part, std::int64_t parts) {
   return fmt::format("optimizer-{}-of-{}.safetensors", part, parts);
 }
 
-std::filesystem::path follow_to_step(const std::filesystem::path& folder) {
-  const auto in = [](const std::filesystem::path& place) -> std::optional<std::filesystem::path> {
-    if (std::filesystem::exists(place / "manifest.json")) {
-      return place;
-    }
-    std::ifstream latest(place / "latest");
-    std::string name;
-    if (latest && std::getline(latest, name)) {
-      return place / name;
-    }
-    return std::nullopt;
-  };
-  for (const auto& place : {folder, folder / "checkpoint"}) {
-    if (const auto found = in(place)) {
-      return *found;
-    }
-  }
-  throw UserError(fmt::format("{}: there is no checkpoint", folder.string()));
+// What a run's resolved.json says of where its checkpoints are; empty where nothing.
+std::filesystem::path stated_folder(const std::filesystem::path& run) {
+  std::ifstream input(run / "resolved.json");
+  const Json resolved = Json::parse(input, nullptr, /*allow_exceptions=*/false);
+  const Json::json_pointer key("/training/checkpoint/path");
+  return resolved.contains(key) && resolved[key].is_string() ? resolved[key].get<std::string>()
+                                                             : std::string();
 }
 
 Json read_manifest(const std::filesystem::path& file) {
@@ -206,6 +195,23 @@ class Pieces {
 };
 
 }  // namespace
+
+std::optional<std::filesystem::path> find_checkpoint(const std::filesystem::path& folder) {
+  for (const auto& place : {folder, stated_folder(folder), folder / "checkpoint"}) {
+    if (place.empty()) {
+      continue;
+    }
+    if (std::filesystem::exists(place / "manifest.json")) {
+      return place;
+    }
+    std::ifstream latest(place / "latest");
+    std::string name;
+    if (latest && std::getline(latest, name)) {
+      return place / name;
+    }
+  }
+  return std::nullopt;
+}
 
 void save_checkpoint(const std::filesystem::path& folder,
                      const TrainingState& state,
@@ -325,7 +331,14 @@ void save_checkpoint(const std::filesystem::path& folder,
 }
 
 Progress load_checkpoint(const std::filesystem::path& folder, const TrainingState& state) {
-  const std::filesystem::path step = follow_to_step(folder);
+  const auto found = find_checkpoint(folder);
+  if (!found) {
+    const std::filesystem::path stated = stated_folder(folder);
+    throw UserError(fmt::format("{}: there is no checkpoint{}",
+                                folder.string(),
+                                stated.empty() ? "" : ", nor in " + stated.string()));
+  }
+  const std::filesystem::path& step = *found;
   const Json manifest = read_manifest(step / "manifest.json");
   Progress progress;
   try {
@@ -356,11 +369,11 @@ Progress load_checkpoint(const std::filesystem::path& folder, const TrainingStat
     for (const Json& row : manifest.at("epochs")) {
       progress.epochs.push_back(epoch_row(row));
     }
-    if (const auto found = manifest.find("loss_scale"); found != manifest.end()) {
-      progress.loss_scale = {.scale = found->at("scale").get<double>(),
-                             .hysteresis = found->at("hysteresis").get<int>(),
-                             .iteration = found->at("iteration").get<std::int64_t>(),
-                             .last_overflow = found->at("last_overflow").get<std::int64_t>()};
+    if (const auto scale = manifest.find("loss_scale"); scale != manifest.end()) {
+      progress.loss_scale = {.scale = scale->at("scale").get<double>(),
+                             .hysteresis = scale->at("hysteresis").get<int>(),
+                             .iteration = scale->at("iteration").get<std::int64_t>(),
+                             .last_overflow = scale->at("last_overflow").get<std::int64_t>()};
     }
   } catch (const Json::exception& error) {
     throw UserError(

@@ -45,10 +45,13 @@ void save_checkpoint(const std::filesystem::path& folder,
                      const Progress& progress,
                      Communication& communication);
 
-/// Puts the latest checkpoint of `folder` back: a run directory, its checkpoint folder, or one
-/// step-N. Ranks may be more or fewer, and sharded otherwise, than when it was written. Throws
-/// UserError where it is missing, cut, newer than this program, or of another model, precision or
-/// optimizer.
+/// The step-N that `folder` leads to, if any: a run directory (by the checkpoint.path in its
+/// resolved.json, else its own folder of checkpoints), a folder of checkpoints, or a step-N itself.
+std::optional<std::filesystem::path> find_checkpoint(const std::filesystem::path& folder);
+
+/// Puts the checkpoint back that find_checkpoint finds. Ranks may be more or fewer, and sharded
+/// otherwise, than when it was written. Throws UserError where it is missing, cut, newer than this
+/// program, or of another model, precision or optimizer.
 Progress load_checkpoint(const std::filesystem::path& folder, const TrainingState& state);
 
 }  // namespace vitsim

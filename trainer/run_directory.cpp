@@ -10,10 +10,18 @@
 
 #include "models/atomic_file.h"
 #include "models/error.h"
+#include "trainer/checkpoint.h"
 
 namespace vitsim {
 
 namespace {
+
+namespace fs = std::filesystem;
+
+bool is_there(const fs::path& file) {
+  std::error_code ignored;
+  return fs::exists(file, ignored);
+}
 
 std::string or_empty(const std::optional<double>& value) {
   return value ? fmt::format("{:.9g}", *value) : std::string();
@@ -57,6 +65,35 @@ void RunDirectory::write_steps(const std::vector<StepRow>& rows) const {
         "{},{},{:.17g},{:.17g},{}\n", row.step, row.epoch, row.loss, row.lr, row.skipped ? 1 : 0);
   }
   write_file_atomically(path_ / "steps.csv", text);
+}
+
+void require_no_other_run(const fs::path& out,
+                          const std::optional<fs::path>& checkpoints,
+                          const std::optional<fs::path>& resume) {
+  const auto checkpoints_of = [](const fs::path& place) -> std::optional<fs::path> {
+    const auto step = find_checkpoint(place);
+    return step ? std::optional(fs::weakly_canonical(*step).parent_path()) : std::nullopt;
+  };
+  const auto resumed = resume ? checkpoints_of(*resume) : std::nullopt;
+  if (resume && !resumed) {
+    return;  // which load_checkpoint tells
+  }
+  if ((is_there(out / "resolved.json") || is_there(out / "checkpoint" / "latest")) &&
+      (!resumed || resumed != checkpoints_of(out))) {
+    throw UserError(
+        fmt::format("{}: holds another run, which this one would overwrite: name another --out, or "
+                    "go on with it by --resume {}",
+                    out.string(),
+                    out.string()));
+  }
+  if (checkpoints && is_there(*checkpoints / "latest") &&
+      (!resumed || *resumed != fs::weakly_canonical(*checkpoints))) {
+    throw UserError(
+        fmt::format("{}: holds another run's checkpoint, which this one would overwrite: name "
+                    "another training.checkpoint.path, or go on with it by --resume {}",
+                    checkpoints->string(),
+                    checkpoints->string()));
+  }
 }
 
 std::vector<StepRow> read_steps(const std::filesystem::path& file, std::int64_t step) {

@@ -45,6 +45,13 @@ class RunDirectory {
   std::filesystem::path path_;
 };
 
+/// Throws UserError where a run that writes to `out`, and its checkpoints to `checkpoints` if that
+/// is another place, would mix with or destroy one that is there and that `resume` does not go on
+/// with.
+void require_no_other_run(const std::filesystem::path& out,
+                          const std::optional<std::filesystem::path>& checkpoints,
+                          const std::optional<std::filesystem::path>& resume);
+
 /// The lines of a steps.csv that come before `step`; none where there is no such file.
 std::vector<StepRow> read_steps(const std::filesystem::path& file, std::int64_t step);
 

@@ -17,6 +17,7 @@
 #include "trainer/communication.h"
 #include "trainer/failure.h"
 #include "trainer/rank_command.h"
+#include "trainer/run_directory.h"
 #include "trainer/training_run.h"
 
 namespace vitsim {
@@ -179,6 +180,13 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
   });
   share_cores(session);
   agree_on_run_directory(arguments, experiment, session);
+  on_every_rank(session, [&] {
+    if (session.rank() == 0) {
+      const auto& checkpoint = experiment.training.checkpoint;
+      require_no_other_run(
+          arguments.run.out, checkpoint ? checkpoint->path : std::nullopt, arguments.run.resume);
+    }
+  });
 
   Watchdog watchdog(session, seconds(arguments.hang_timeout_s));
   Communication communication(session, experiment.training.all_reduce, {});

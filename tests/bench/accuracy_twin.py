@@ -15,6 +15,7 @@ import csv
 import json
 import math
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -112,6 +113,7 @@ def vitsim_twin(vitsim, images, out):
             "schedule": {"type": "cosine", "warmup_steps": WARM_UP},
         },
     }))
+    shutil.rmtree(out, ignore_errors=True)
     subprocess.run([vitsim, "train", str(file), "--device", "cpu", "--out", str(out)], check=True,
                    stdout=subprocess.DEVNULL)
 

@@ -13,6 +13,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def epochs_of(options, folder, *arguments):
     file = folder / "recording.json"
     file.write_text(json.dumps(experiment))
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    shutil.rmtree(folder / "out", ignore_errors=True)
     subprocess.run(["mpirun", "--quiet", "--oversubscribe", "--bind-to", "none", "-np", str(options.ranks),
                     options.trainer, "train", str(file), "--device", "cpu", "--out", str(folder / "out"), *arguments],
                    env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -86,6 +87,8 @@ class Machine:
         result = self.folder / f"{name}-result.json"
         if not result.exists():
             self.write(case)
+            for unfinished in (self.folder / "runs").glob(f"{name}*"):
+                shutil.rmtree(unfinished)
             self.vitsim("validate", f"{case.name}.json", "--profiles", profiles, "--steps", self.options.steps,
                         "--json", result, "--out", f"runs/{name}", accept=(0, 1))
         figures = json.loads(result.read_text(encoding="utf-8"))["comparison"]["figures"]

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -85,6 +86,7 @@ def vitsim_steps(options, threads, folder):
     launcher = ["mpirun", "--quiet", "--oversubscribe", "--bind-to", "none", "-np", str(options.ranks)]
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OMPI_ALLOW_RUN_AS_ROOT="1",
                        OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    shutil.rmtree(folder / "out", ignore_errors=True)
     subprocess.run([*(launcher if options.ranks > 1 else []), options.trainer, "train", str(file), "--device", "cpu",
                     "--out", str(folder / "out")], env=environment, check=True, stdout=subprocess.DEVNULL)
     spans = [json.loads(line) for line in (folder / "out" / "timeline.jsonl").read_text().splitlines()]

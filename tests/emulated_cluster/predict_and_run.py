@@ -221,6 +221,7 @@ class Laboratory:
     def validate(self, setups):
         """Predicts and runs every set-up; by name, the results of the runs that count."""
         results = {}
+        shutil.rmtree(self.folder / "runs", ignore_errors=True)  # of an earlier time
 
         def validation(name, hosts, batch, sync):
             hosts = [Host.parse(text) for text in hosts]

@@ -18,8 +18,8 @@ SYNC = sys.argv[1]
 
 
 def content(ranks, **more):
-    return experiment(6, ranks, epochs=3, gradient_sync=SYNC, evaluate=True,
-                      checkpoint={"every": 4}, schedule={"type": "cosine", "warmup_steps": 3}, **more)
+    return experiment(6, ranks, **{"epochs": 3, "gradient_sync": SYNC, "evaluate": True, "checkpoint": {"every": 4},
+                                   "schedule": {"type": "cosine", "warmup_steps": 3}, **more})
 
 
 def weights(place, name):
@@ -46,6 +46,26 @@ with Workplace() as place:
     require(place.losses("parts") == whole, "losses after resuming differ")
     require(weights(place, "parts") == weights(place, "whole"), "weights or optimizer state differ")
     require(epochs(place, "parts") == epochs(place, "whole"), "epochs.csv differs")
+
+    # Another run may not write where one is, nor put its checkpoints there.
+    if SYNC == "ddp":
+        run = place.path / "whole"
+        files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        for name, words, more in (
+                ("whole", "whole: holds another run", {}),
+                ("sharing", "holds another run's checkpoint", {"checkpoint": {"path": str(run / "checkpoint")}})):
+            _, error = place.run(content(2, **more), name, expect=2)
+            require(words in error and "--resume" in error and error.count("vitsim: error:") == 1, error)
+        _, error = place.run(content(2), "whole", "--resume", str(place.path / "parts"), expect=2)
+        require("whole: holds another run" in error, error)
+        require(files == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}, "files have changed")
+        require(not (place.path / "sharing").exists(), "a refused run made its directory")
+        # A run whose checkpoints are elsewhere is resumed by its own name all the same.
+        far = content(2, checkpoint={"path": "far/checkpoints"})
+        place.run(far, "far-run", "--steps", "14")
+        require((place.path / "far" / "checkpoints" / "latest").exists(), "checkpoint.path is not where it is said")
+        place.run(far, "far-run", "--resume", str(place.path / "far-run"))
+        require(place.losses("far-run") == whole, "losses after resuming from elsewhere differ")
 
     # Rank 0, which writes, is killed at different moments after a checkpoint; each time the run goes
     # on from what is there.
