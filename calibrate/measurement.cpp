@@ -54,6 +54,9 @@ Json run_to_json(const RecordedRun& run) {
     json["cluster"] = run.cluster;
   }
   json["one_node"] = run.one_node;
+  if (!run.link.empty()) {
+    json["link"] = run.link;
+  }
   json["gpus"] = run.gpus;
   json["model"] = vit_to_json(run.model);
   json["precision"] = name(run.precision);
@@ -213,6 +216,7 @@ RecordedRun read_run(const Field& field) {
   run.name = required_text(reader, "name");
   reader.read("cluster", run.cluster);
   reader.read("one_node", run.one_node);
+  reader.read("link", run.link);
   run.gpus = read_words(reader.require("gpus"));
   if (const auto model = reader.require("model")) {
     run.model = read_vit(*model);
@@ -317,6 +321,12 @@ constexpr DocumentOptions kOptions = {.bytes = 1'000'000'000, .values = 100'000'
 }  // namespace
 
 std::string link_name(const RecordedRun& run) {
+  if (!run.link.empty()) {
+    return run.link;
+  }
+  if (run.cluster.empty()) {
+    return run.one_node ? "node" : "network";
+  }
   const std::string_view end = run.one_node ? "-node" : "-ethernet";
   return run.cluster.ends_with(end) ? run.cluster : run.cluster + std::string(end);
 }

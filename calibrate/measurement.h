@@ -23,6 +23,7 @@ struct RecordedRun {
   std::string name;               // unique within the measurement
   std::string cluster;            // which network and machines, e.g. "tesla", "vector-t4"
   bool one_node = false;          // all GPUs inside one machine
+  std::string link;               // profile of the network between them, where a file names it
   std::vector<std::string> gpus;  // by rank, as configs/gpus names them, e.g. "rtx-3070"; "unknown"
   VitSpec model;
   Precision precision = Precision::kFp32;
@@ -36,8 +37,9 @@ struct RecordedRun {
   bool wall_clock_breakdown = true;  // DeepSpeed's timers synchronise the GPU at every phase
 };
 
-/// Name of the link profile of a recorded run's cluster: `tesla-ethernet`, `vector-t4-node`. A
-/// cluster that is called like a link already keeps its name.
+/// Name of the link profile between a recorded run's GPUs: the one its files name, or by its
+/// cluster `tesla-ethernet`, `vector-t4-node`. A cluster that is called like a link already keeps
+/// its name; without any name it is "network" or "node".
 std::string link_name(const RecordedRun& run);
 
 /// Raw seconds of one thing, never averaged. `what` is one of

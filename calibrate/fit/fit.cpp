@@ -260,11 +260,12 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
       }
     }
     for (const Sample& sample : measurement.samples) {
-      const auto link = sample.text.find("link");
-      const auto inside = sample.number.find("one_node");
-      if (sample.what == "all_reduce" && link != sample.text.end()) {
-        one_node.try_emplace(link->second, inside != sample.number.end() && inside->second > 0);
-        sources[link->second].insert("AllReduce samples");
+      if (sample.what == "all_reduce") {
+        const ReducedLink link = reduced_link(measurement, sample);
+        one_node.try_emplace(link.name, link.one_node);
+        if (sample.run.empty()) {
+          sources[link.name].insert("AllReduce samples");
+        }
       }
     }
     for (const auto& [key, points] : steps.compute_s) {

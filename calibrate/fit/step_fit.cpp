@@ -45,6 +45,10 @@ constexpr double kCorrectionSigma = 0.08;
 constexpr double kLatencyLogSigma = 1.5;
 constexpr double kNetworkLatency = 200e-6;
 constexpr double kNodeLatency = 20e-6;
+// A call's overhead is told from latency by different numbers of ranks only. Inside a machine,
+// where NCCL's own tables give it 5 to 10 us, it must not take over what latency explains.
+constexpr double kNetworkOverhead = 100e-6;
+constexpr double kNodeOverhead = 5e-6;
 
 struct AloneReduce {
   std::string link;
@@ -69,10 +73,9 @@ std::vector<AloneReduce> lone_reduces(const Measurement& measurement, const FitO
         !sample.number.contains("ranks")) {
       continue;
     }
-    const auto link = sample.text.find("link");
+    const ReducedLink link = reduced_link(measurement, sample);
     const auto settled =
         std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up), sample.seconds.size() - 1);
-    const auto one_node = sample.number.find("one_node");
     const RecordedRun* run = measurement.find_run(sample.run);
     if (run != nullptr && run->wall_clock_breakdown) {
       continue;  // its phases hold the same AllReduces, with the copies around them
@@ -81,10 +84,8 @@ std::vector<AloneReduce> lone_reduces(const Measurement& measurement, const FitO
     for (const double seconds : std::span(sample.seconds).subspan(settled)) {
       logarithms.push_back(std::log(seconds));
     }
-    all.push_back({.link = link != sample.text.end() ? link->second
-                           : run != nullptr          ? link_name(*run)
-                                                     : "network",
-                   .one_node = one_node != sample.number.end() && one_node->second > 0,
+    all.push_back({.link = link.name,
+                   .one_node = link.one_node,
                    .bytes = sample.number.at("bytes"),
                    .ranks = sample.number.at("ranks"),
                    .seconds = median(std::span(sample.seconds).subspan(settled)),
@@ -112,10 +113,10 @@ class Unknowns {
     for (const AloneReduce& reduce : alone) {
       const double message = std::ceil(reduce.bytes / reduce.ranks);
       add_link(reduce.link, reduce.one_node, message, 1e9);
-      overheads_.try_emplace(reduce.link, -1);
-    }
-    for (auto& [link, index] : overheads_) {
-      index = add(std::log(1e-4), std::log(1e-4), 1 / kLatencyLogSigma);
+      if (!overheads_.contains(reduce.link)) {
+        const double overhead = std::log(reduce.one_node ? kNodeOverhead : kNetworkOverhead);
+        overheads_[reduce.link] = add(overhead, overhead, 1 / kLatencyLogSigma);
+      }
     }
   }
 
@@ -262,6 +263,19 @@ void run_residuals(const StepFit& fit, const RunSummary& summary, std::vector<do
 }
 
 }  // namespace
+
+ReducedLink reduced_link(const Measurement& measurement, const Sample& all_reduce) {
+  const RecordedRun* run = measurement.find_run(all_reduce.run);
+  RecordedRun between = run != nullptr ? *run : RecordedRun();
+  if (const auto one_node = all_reduce.number.find("one_node");
+      one_node != all_reduce.number.end()) {
+    between.one_node = one_node->second > 0;
+  }
+  if (const auto link = all_reduce.text.find("link"); link != all_reduce.text.end()) {
+    between.link = link->second;
+  }
+  return {.name = link_name(between), .one_node = between.one_node};
+}
 
 double message_seconds(const LinkUnknowns& link, double bytes) {
   const double straight = link.latency_s + bytes * link.seconds_per_byte;

@@ -20,6 +20,14 @@ struct LinkUnknowns {
   std::map<double, double> corrections;  // by message bytes: factor of that message's time
 };
 
+/// What an AllReduce that was measured went over.
+struct ReducedLink {
+  std::string name;
+  bool one_node = false;
+};
+
+ReducedLink reduced_link(const Measurement& measurement, const Sample& all_reduce);
+
 /// Seconds of one message of `bytes`, corrected by what was seen at nearby sizes.
 double message_seconds(const LinkUnknowns& link, double bytes);
 

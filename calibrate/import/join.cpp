@@ -81,12 +81,21 @@ void add_environment(Measurement& measurement, const std::map<std::string, std::
   }
 }
 
-/// AllReduces measured alone belong to the network that the user names.
+/// AllReduces measured alone belong to the network that the user names, and cross a machine's
+/// inside or what is between machines.
 void name_links(Piece& piece, const ImportHints& hints) {
   for (Sample& sample : piece.samples) {
-    if (sample.what == "all_reduce" && hints.cluster && !sample.text.contains("link")) {
+    if (sample.what != "all_reduce") {
+      continue;
+    }
+    if (hints.one_node) {
+      sample.number.try_emplace("one_node", *hints.one_node ? 1 : 0);
+    }
+    if (hints.cluster && !sample.text.contains("link")) {
+      const auto inside = sample.number.find("one_node");
       sample.text["link"] =
-          link_name({.cluster = *hints.cluster, .one_node = hints.one_node.value_or(false)});
+          link_name({.cluster = *hints.cluster,
+                     .one_node = inside != sample.number.end() && inside->second > 0});
     }
   }
 }
@@ -120,6 +129,7 @@ class RunJoiner {
     }
     run_.cluster = facts_.cluster.value_or(hints_.cluster.value_or(""));
     run_.one_node = facts_.one_node.value_or(hints_.one_node.value_or(false));
+    run_.link = facts_.link.value_or("");
     run_.optimizer = facts_.optimizer.value_or(OptimizerKind::kAdamW);
     run_.gradient_sync = facts_.gradient_sync.value_or(GradientSync::kDeepspeedZero0);
     run_.epochs = facts_.epochs.value_or(0);

@@ -202,6 +202,7 @@ Piece Parser::parse(const std::string& name) {
     if (ranks_ > 0) {
       sample.number["ranks"] = static_cast<double>(ranks_);
       sample.number["nodes"] = static_cast<double>(hosts_.size());
+      sample.number["one_node"] = hosts_.size() == 1 ? 1 : 0;
     }
     piece.samples.push_back(std::move(sample));
   }

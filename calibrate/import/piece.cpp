@@ -26,6 +26,7 @@ void fill(std::vector<T>& mine, const std::vector<T>& other) {
 void RunFacts::complete_with(const RunFacts& other) {
   fill(cluster, other.cluster);
   fill(one_node, other.one_node);
+  fill(link, other.link);
   fill(world_size, other.world_size);
   fill(gpus, other.gpus);
   fill(model, other.model);

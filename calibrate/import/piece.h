@@ -14,6 +14,7 @@ namespace vitsim {
 struct RunFacts {
   std::optional<std::string> cluster;
   std::optional<bool> one_node;
+  std::optional<std::string> link;  // profile of the network between the ranks
   std::optional<std::int64_t> world_size;
   std::vector<std::string> gpus;  // by rank; empty: not said
   std::optional<VitSpec> model;

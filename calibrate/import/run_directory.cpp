@@ -34,9 +34,14 @@ void read_resolved(const fs::path& file, RunFacts& facts) {
     facts.gpus.push_back(experiment.cluster.nodes[place.node].gpus[place.gpu].model);
   }
   facts.world_size = std::ssize(facts.gpus);
-  facts.one_node = experiment.cluster.nodes.size() == 1;
-  if (experiment.cluster.network && experiment.cluster.network->profile) {
-    facts.cluster = experiment.cluster.network->profile;
+  const ClusterSpec& cluster = experiment.cluster;
+  facts.one_node = cluster.nodes.size() == 1;
+  const auto& inside =
+      cluster.nodes.front().intra_node ? cluster.nodes.front().intra_node : cluster.intra_node;
+  const auto& between = *facts.one_node ? inside : cluster.network;
+  if (between && between->profile) {
+    facts.link = between->profile;
+    facts.cluster = between->profile;
   }
   const TrainingSpec& training = experiment.training;
   facts.model = training.model;

@@ -193,6 +193,65 @@ TEST_F(Import, TakesTheSamplesOfAFolderFromTheRunsReport) {
   EXPECT_EQ(import_all({folder_ / "run"}).runs.front().samples, 40);
 }
 
+// A path inside a node is called by the cluster file's profile of that path, whatever network the
+// file has besides; "pcie" is no cluster of which one would make "pcie-node".
+TEST_F(Import, ARunInsideANodeGoesByTheNamesOfItsFile) {
+  const auto facts = nlohmann::json::parse(test::file_text(import_sample("run_a/resolved.json")));
+  const auto link_of = [&](const nlohmann::json& resolved) {
+    file("run/resolved.json", resolved.dump());
+    fs::copy(import_sample("run_a/timeline.jsonl"),
+             folder_ / "run",
+             fs::copy_options::overwrite_existing);
+    const Measurement measurement = import_all({folder_ / "run"}, {.cluster = "lab"});
+    EXPECT_THAT(measurement.runs, SizeIs(1));
+    const std::string again = to_text(measurement);
+    const RecordedRun run = measurement_from_text(again, "m.json").runs.at(0);
+    return std::pair(link_name(run), run.one_node);
+  };
+  nlohmann::json two = facts;
+  two["cluster"]["network"] = {
+      {"profile", "wire"}
+  };
+  two["cluster"]["intra_node"] = {
+      {"profile", "pcie"}
+  };
+  EXPECT_EQ(link_of(two), std::pair(std::string("wire"), false));
+  nlohmann::json one = two;
+  one["cluster"]["nodes"][0]["gpus"] += one["cluster"]["nodes"][1]["gpus"][0];
+  one["cluster"]["nodes"].erase(1);
+  EXPECT_EQ(link_of(one), std::pair(std::string("pcie"), true));
+  one["cluster"]["nodes"][0]["intra_node"] = {
+      {"profile", "nvlink"}
+  };
+  EXPECT_EQ(link_of(one), std::pair(std::string("nvlink"), true));
+  // Figures have no name: the cluster's is left.
+  one["cluster"]["nodes"][0].erase("intra_node");
+  one["cluster"]["intra_node"] = facts["cluster"]["intra_node"];
+  EXPECT_EQ(link_of(one), std::pair(std::string("lab-node"), true));
+}
+
+TEST_F(Import, AllReducesKnowWhetherTheyStayInsideANode) {
+  const auto link_of = [&](const std::string& name, const ImportHints& hints) {
+    const Measurement measurement = import_all({import_sample(name)}, hints);
+    for (const Sample& sample : measurement.samples) {
+      if (sample.what == "all_reduce") {
+        const auto inside = sample.number.find("one_node");
+        return std::pair(sample.text.at("link"),
+                         inside == sample.number.end() ? -1 : inside->second);
+      }
+    }
+    return std::pair(std::string("none"), -1.0);
+  };
+  const ImportHints network{.cluster = "lab"};
+  const ImportHints node{.cluster = "lab", .one_node = true};
+  // A table does not say where its ranks are: the user does.
+  EXPECT_EQ(link_of("clock/ar_3x1g.rank0.csv", network),
+            std::pair(std::string("lab-ethernet"), -1.0));
+  EXPECT_EQ(link_of("clock/ar_3x1g.rank0.csv", node), std::pair(std::string("lab-node"), 1.0));
+  // nccl-tests lists two hosts, which no flag makes one.
+  EXPECT_EQ(link_of("ring/four_gpus.txt", node), std::pair(std::string("lab-ethernet"), 0.0));
+}
+
 TEST_F(Import, TakesEveryRanksMemoryFromARunsReport) {
   fs::copy(import_sample("run_a"), folder_ / "run", fs::copy_options::recursive);
   Report report{.source = "measured"};

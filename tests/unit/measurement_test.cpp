@@ -19,7 +19,7 @@ Measurement example() {
   measurement.environment["deepspeed"] = "0.19.8";
   measurement.warnings = {"epoch 3 is short"};
   RecordedRun run{
-      .name = "two", .cluster = "tesla", .gpus = {"tesla-p4", "rtx-3070"}
+      .name = "two", .cluster = "tesla", .link = "wire", .gpus = {"tesla-p4", "rtx-3070"}
   };
   run.model = *vit_variant("vit-s-16");
   run.precision = Precision::kAmpFp16;
@@ -64,6 +64,7 @@ TEST(Measurement, ReadsWhatItWrote) {
   EXPECT_EQ(run.name, "two");
   EXPECT_EQ(run.cluster, "tesla");
   EXPECT_FALSE(run.one_node);
+  EXPECT_EQ(run.link, "wire");
   EXPECT_EQ(run.gpus, (std::vector<std::string>{"tesla-p4", "rtx-3070"}));
   EXPECT_EQ(run.model, *vit_variant("vit-s-16"));
   EXPECT_EQ(run.precision, Precision::kAmpFp16);
@@ -91,6 +92,15 @@ TEST(Measurement, NamesTheUnitOfItsFigures) {
   const std::string text = to_text(example());
   EXPECT_THAT(text, HasSubstr("\"bytes\":[4165992448.0]"));
   EXPECT_THAT(text, HasSubstr("\"seconds\":[0.1,"));
+}
+
+TEST(Measurement, NamesTheLinkOfARun) {
+  EXPECT_EQ(link_name({.cluster = "tesla"}), "tesla-ethernet");
+  EXPECT_EQ(link_name({.cluster = "tesla", .one_node = true}), "tesla-node");
+  EXPECT_EQ(link_name({.cluster = "tesla-node", .one_node = true}), "tesla-node");
+  EXPECT_EQ(link_name({.cluster = "tesla", .one_node = true, .link = "nvlink"}), "nvlink");
+  EXPECT_EQ(link_name({.one_node = true}), "node");
+  EXPECT_EQ(link_name({}), "network");
 }
 
 TEST(Measurement, FindsARunByItsName) {

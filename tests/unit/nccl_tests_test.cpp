@@ -41,6 +41,7 @@ TEST(NcclTests, ReadsBothPlacesOfEverySize) {
   EXPECT_THAT(sample.seconds, Pointwise(DoubleEq(), std::vector<double>{0.0198}));  // 19800 us
   EXPECT_EQ(sample.number.at("ranks"), 4);
   EXPECT_EQ(sample.number.at("nodes"), 2);
+  EXPECT_EQ(sample.number.at("one_node"), 0);
   EXPECT_EQ(sample.text.at("gpu"), "a40");
   EXPECT_EQ(sample.text.at("backend"), "nccl");
   EXPECT_THAT(at(piece, 1024, "in-place").seconds,

@@ -177,7 +177,11 @@ TEST(Schema, TimelineLinesAreRight) {
 TEST(Schema, MeasurementKeysAreTheReaders) {
   Measurement measurement{.device = "imported", .environment = {{"torch", "2.11"}}};
   measurement.runs = {
-      {.name = "run", .cluster = "tesla", .gpus = {"rtx-3070"}, .micro_batch = {16}}
+      {.name = "run",
+       .cluster = "tesla",
+       .link = "wire",
+       .gpus = {"rtx-3070"},
+       .micro_batch = {16}}
   };
   measurement.samples = {
       { .what = "epoch", .run = "run",        .seconds = {1.5}},
