@@ -109,6 +109,12 @@ ResolvedExperiment resolve_or_calibrate(const ValidateArguments& arguments,
     for (const std::string& setting : input.settings) {
       command.insert(command.end(), {"--set", setting});
     }
+    if (arguments.launch.hostfile) {
+      command.insert(command.end(), {"--hostfile", arguments.launch.hostfile->string()});
+    }
+    if (!arguments.launch.launcher.empty()) {
+      command.insert(command.end(), {"--launcher", arguments.launch.launcher});
+    }
     fs::create_directories(own);
     const int code = run_to_end(command);
     if (code != 0) {

@@ -12,6 +12,7 @@
 
 #include "sim/cli/application.h"
 #include "sim/validation_history.h"
+#include "tests/support/run_program_support.h"
 #include "tests/support/small_measurement.h"
 #include "tests/support/temporary_folder_support.h"
 
@@ -219,6 +220,36 @@ TEST_F(ValidateCommand, TakesTheNumberOfImagesFromTheRunThatCountedThem) {
 TEST_F(ValidateCommand, NeedsAFileOrRecordedRuns) {
   EXPECT_EQ(vitsim({"validate"}), 2);
   EXPECT_EQ(vitsim({"validate", file_, "--runs", at("measured")}), 2);
+}
+
+// Or else this machine would be measured under the names of the other machines' GPUs.
+TEST_F(ValidateCommand, CalibratesOnTheMachinesThatItTrainsOn) {
+  std::string text = kCluster;
+  text.replace(text.find("slow"), 4, "unmeasured");
+  folder_.write("lab.json", text);
+  const fs::path mpirun = folder_.write("mpirun",
+                                        "#!/bin/sh\n"
+                                        "echo \"$@\" >> \"$(dirname \"$0\")/launched\"\n"
+                                        "exit 3\n");
+  fs::permissions(mpirun, fs::perms::owner_all);
+  const auto launched = [&](const std::string& option, const std::string& value) {
+    fs::remove(at("launched"));
+    // In the folder, which the profiles are kept in.
+    const test::ProgramRun run = test::run_program({"sh",
+                                                    "-c",
+                                                    "cd \"$0\" && PATH=\"$0:$PATH\" exec \"$@\"",
+                                                    folder_.path().string(),
+                                                    VITSIM_BINARY_DIR "/vitsim",
+                                                    "validate",
+                                                    file_,
+                                                    option,
+                                                    value});
+    EXPECT_EQ(run.exit_code, 3) << run.errors;
+    return test::file_text(at("launched"));
+  };
+  EXPECT_THAT(launched("--hostfile", "hosts.txt"),
+              ::testing::ContainsRegex("--hostfile hosts.txt .* measure "));
+  EXPECT_THAT(launched("--launcher", "mpirun of {n}"), ::testing::StartsWith("of 2 "));
 }
 
 }  // namespace
