@@ -37,8 +37,10 @@ std::vector<char*> as_arguments(const std::vector<std::string>& command) {
 }
 
 std::atomic<pid_t> running_child = 0;
+std::atomic<bool> signal_passed_on = false;
 
 void pass_on(int signal) {
+  signal_passed_on = true;
   const pid_t child = running_child.load();
   if (child > 0) {
     kill(child, signal);
@@ -154,11 +156,17 @@ int run_to_end(const std::vector<std::string>& command) {
   setenv("VITSIM_TERMINAL", isatty(STDOUT_FILENO) == 1 ? "1" : "0", 1);
   // Whom the command leaves behind becomes our child, and its CPU time counts as ours.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const pid_t parent = getpid();
   const pid_t child = fork();
   if (child < 0) {
     throw DeviceError(fmt::format("fork: {}", std::strerror(errno)));
   }
   if (child == 0) {
+    // No command outlives this process, even one killed; it may be gone before this is asked for.
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) {
+      _exit(kDeviceFailed);
+    }
     try {
       become(command);
     } catch (const DeviceError& error) {
@@ -166,6 +174,7 @@ int run_to_end(const std::vector<std::string>& command) {
       _exit(kDeviceFailed);
     }
   }
+  signal_passed_on = false;
   running_child = child;
 
   struct sigaction action {};
@@ -188,7 +197,7 @@ int run_to_end(const std::vector<std::string>& command) {
   // mpirun ends with the code of the first rank that failed, or tells of a signal by one of its
   // own.
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : kDeviceFailed;
-  if (code == 1 || code == kLauncherFailed) {
+  if (!signal_passed_on && (code == 1 || code == kLauncherFailed)) {
     // No rank was there to say why, and mpirun says little.
     fmt::print(
         stderr,

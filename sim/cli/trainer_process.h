@@ -36,7 +36,7 @@ std::vector<std::string> launch_command(const LaunchOptions& options,
 [[noreturn]] void become(const std::vector<std::string>& command);
 
 /// Runs `command` to its end and returns its exit code; all but 0, 2 and 70 is a failed device: 3.
-/// SIGINT and SIGTERM are passed on to it.
+/// SIGINT and SIGTERM are passed on to it; it gets SIGTERM where this process is killed.
 int run_to_end(const std::vector<std::string>& command);
 
 }  // namespace vitsim
