@@ -404,13 +404,16 @@ nlohmann::json check_json(const CalibrationCheck& check) {
 int run_check(const ImportArguments& arguments,
               const std::string& json,
               const std::filesystem::path& history) {
+  if (arguments.files.empty() && history.empty()) {
+    throw UserError("give recorded runs to refit, or --history with validations");
+  }
+  if (arguments.files.empty() && !json.empty()) {
+    throw UserError("--json holds the errors of recorded runs: give some to refit");
+  }
   if (!history.empty()) {
-    fmt::print("{}", history_text(read_history(history)));
+    fmt::print(json == "-" ? stderr : stdout, "{}", history_text(read_history(history)));
   }
   if (arguments.files.empty()) {
-    if (history.empty()) {
-      throw UserError("give recorded runs to refit, or --history with validations");
-    }
     return 0;
   }
   const Measurement measurement = read(arguments);

@@ -134,6 +134,20 @@ std::string misspelt_subcommand(const CLI::App& calibrate, const std::string& wo
                      did_you_mean(word, commands));
 }
 
+// What stands before a subcommand is read by nobody.
+void refuse_words_before_subcommand(const CLI::App& calibrate) {
+  const std::string subcommand = calibrate.get_subcommands().front()->get_name();
+  for (const CLI::Option* option : calibrate.get_options()) {
+    if (option->count() > 0) {
+      throw UserError(fmt::format(
+          "{0} stands before {1}, which does not read it there: write it after {1}; see "
+          "vitsim calibrate {1} --help",
+          option->get_name(),
+          subcommand));
+    }
+  }
+}
+
 }  // namespace
 
 void add_calibrate_measure_command(CLI::App& calibrate, Action& action) {
@@ -149,9 +163,11 @@ void add_calibrate_measure_command(CLI::App& calibrate, Action& action) {
       "Without a subcommand: measure, alone or under mpirun, then fit.\n"
       "Example: vitsim calibrate --budget 2min --name my-gpu --out profiles");
   calibrate.callback([=, &calibrate, &action] {
-    if (calibrate.get_subcommands().empty()) {
-      action = [=] { return measure_and_fit(*both); };
+    if (!calibrate.get_subcommands().empty()) {
+      refuse_words_before_subcommand(calibrate);
+      return;
     }
+    action = [=] { return measure_and_fit(*both); };
   });
 
   auto* measure = calibrate.add_subcommand("measure", "Measure this machine, or all of a cluster");

@@ -64,6 +64,15 @@ void add_prediction_input(CLI::App& command, PredictionInput& input) {
                4096);
 }
 
+void add_tolerance(CLI::App& command, std::string& tolerance) {
+  command
+      .add_option("--tolerance",
+                  tolerance,
+                  "Exit 1 where a figure differs by more; parts of a step count by the step")
+      ->type_name("SHARE")
+      ->capture_default_str();
+}
+
 void write_output(const std::string& target, std::string_view text) {
   if (target == "-") {
     fmt::print("{}", text);

@@ -58,6 +58,9 @@ struct PredictionInput {
 /// Adds FILE, --set, --seed, --replicates, --threads.
 void add_prediction_input(CLI::App& command, PredictionInput& input);
 
+/// Adds --tolerance, a share; what `tolerance` holds is its default.
+void add_tolerance(CLI::App& command, std::string& tolerance);
+
 /// Writes to the file, or to standard output for "-".
 void write_output(const std::string& target, std::string_view text);
 

@@ -51,12 +51,7 @@ void add_compare_command(CLI::App& app, Action& action) {
   auto arguments = std::make_shared<CompareArguments>();
   command->add_option("A", arguments->a, "Report or run directory")->required();
   command->add_option("B", arguments->b, "Report or run directory, held against A")->required();
-  command
-      ->add_option("--tolerance",
-                   arguments->tolerance,
-                   "Exit 1 where a figure differs by more; parts of a step count by the step")
-      ->type_name("SHARE")
-      ->capture_default_str();
+  add_tolerance(*command, arguments->tolerance);
   command
       ->add_option("--json", arguments->json, "Write the comparison as JSON; - for standard output")
       ->type_name("FILE");

@@ -150,10 +150,10 @@ void become(const std::vector<std::string>& command) {
                                 command.front() == "mpirun" ? " (install openmpi-bin)" : ""));
 }
 
-int run_to_end(const std::vector<std::string>& command) {
+int run_to_end(const std::vector<std::string>& command, int output) {
   std::fflush(nullptr);
   // mpirun gives ranks a terminal of their own, whether there is one here or not.
-  setenv("VITSIM_TERMINAL", isatty(STDOUT_FILENO) == 1 ? "1" : "0", 1);
+  setenv("VITSIM_TERMINAL", isatty(output) == 1 ? "1" : "0", 1);
   // Whom the command leaves behind becomes our child, and its CPU time counts as ours.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   const pid_t parent = getpid();
@@ -167,6 +167,7 @@ int run_to_end(const std::vector<std::string>& command) {
     if (getppid() != parent) {
       _exit(kDeviceFailed);
     }
+    dup2(output, STDOUT_FILENO);
     try {
       become(command);
     } catch (const DeviceError& error) {

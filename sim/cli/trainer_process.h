@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <unistd.h>
+
 #include "models/cluster.h"
 
 namespace vitsim {
@@ -36,7 +38,8 @@ std::vector<std::string> launch_command(const LaunchOptions& options,
 [[noreturn]] void become(const std::vector<std::string>& command);
 
 /// Runs `command` to its end and returns its exit code; all but 0, 2 and 70 is a failed device: 3.
-/// SIGINT and SIGTERM are passed on to it; it gets SIGTERM where this process is killed.
-int run_to_end(const std::vector<std::string>& command);
+/// SIGINT and SIGTERM are passed on to it; it gets SIGTERM where this process is killed. What it
+/// prints to standard output goes to the file descriptor `output`.
+int run_to_end(const std::vector<std::string>& command, int output = STDOUT_FILENO);
 
 }  // namespace vitsim

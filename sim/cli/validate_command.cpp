@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <optional>
 
 #include <CLI/CLI.hpp>
@@ -39,6 +40,9 @@ struct ValidateArguments {
   std::string json;
   std::string budget = "2min";
   LaunchOptions launch;
+
+  // Where it is told what goes on: standard output may be the JSON's alone.
+  [[nodiscard]] std::FILE* progress() const { return json == "-" ? stderr : stdout; }
 };
 
 std::vector<std::string> training_command(const ValidateArguments& arguments, const fs::path& out) {
@@ -96,7 +100,8 @@ ResolvedExperiment resolve_or_calibrate(const ValidateArguments& arguments,
   }
   const auto missing = uncalibrated(experiment.cluster, ProfileLibrary(experiment.profiles));
   if (!missing.empty()) {
-    fmt::print("No profile of {}: calibrating first.\n", fmt::join(missing, ", "));
+    fmt::print(
+        arguments.progress(), "No profile of {}: calibrating first.\n", fmt::join(missing, ", "));
     std::vector<std::string> command = {fs::read_symlink("/proc/self/exe").string(),
                                         "calibrate",
                                         input.file.string(),
@@ -116,7 +121,7 @@ ResolvedExperiment resolve_or_calibrate(const ValidateArguments& arguments,
       command.insert(command.end(), {"--launcher", arguments.launch.launcher});
     }
     fs::create_directories(own);
-    const int code = run_to_end(command);
+    const int code = run_to_end(command, fileno(arguments.progress()));
     if (code != 0) {
       throw DeviceError(fmt::format("the calibration ended with exit code {}", code));
     }
@@ -147,7 +152,8 @@ RealRun train_undisturbed(const ValidateArguments& arguments,
     const int code = run_to_end(launch_command(arguments.launch,
                                                &experiment.cluster,
                                                experiment.cluster.world_size(),
-                                               training_command(arguments, real.folder)));
+                                               training_command(arguments, real.folder)),
+                                fileno(arguments.progress()));
     const ForeignLoad load = meter.since_start();
     ++real.runs;
     if (code != 0) {
@@ -206,7 +212,8 @@ int validate_file(const ValidateArguments& arguments) {
   }
   const Report predicted =
       predict_jobs(resolved, {.replicates = input.replicates, .seed = input.seed}).front();
-  fmt::print("Predicted: a step of {:.4g} s, an epoch of {:.4g} s. Now for real.\n",
+  fmt::print(arguments.progress(),
+             "Predicted: a step of {:.4g} s, an epoch of {:.4g} s. Now for real.\n",
              predicted.step_s.p50,
              predicted.epoch_s.p50);
   const RealRun real = train_undisturbed(arguments, resolved.experiment, most_foreign);
@@ -346,6 +353,25 @@ int run_validate(const ValidateArguments& arguments) {
   return arguments.runs.empty() ? validate_file(arguments) : validate_runs(arguments);
 }
 
+// Recorded runs are predicted as they are, and no training is started.
+void refuse_options_of_a_training(const CLI::App& command) {
+  for (const char* option : {"--set",
+                             "--budget",
+                             "--epochs",
+                             "--steps",
+                             "--foreign-load",
+                             "--repeats",
+                             "--out",
+                             "--trace",
+                             "--trace-steps",
+                             "--hostfile",
+                             "--launcher"}) {
+    if (command.count(option) > 0) {
+      throw UserError(fmt::format("{} does nothing with --runs: it is for a FILE", option));
+    }
+  }
+}
+
 }  // namespace
 
 void add_validate_command(CLI::App& app, Action& action) {
@@ -364,12 +390,7 @@ void add_validate_command(CLI::App& app, Action& action) {
       ->check(CLI::PositiveNumber);
   command->add_option("--steps", arguments->steps, "Stop the real run after so many updates")
       ->check(CLI::PositiveNumber);
-  command
-      ->add_option("--tolerance",
-                   arguments->tolerance,
-                   "Exit 1 where a figure differs by more; parts of a step count by the step")
-      ->type_name("SHARE")
-      ->capture_default_str();
+  add_tolerance(*command, arguments->tolerance);
   command
       ->add_option("--foreign-load",
                    arguments->most_foreign_load,
@@ -395,8 +416,12 @@ void add_validate_command(CLI::App& app, Action& action) {
                       arguments->launch.launcher,
                       "Command to start ranks with in place of mpirun, e.g. \"srun -n {n}\"");
   command->footer("Example: vitsim validate lab.json --epochs 1 --steps 50 --tolerance 10%");
-  command->callback(
-      [arguments, &action] { action = [arguments] { return run_validate(*arguments); }; });
+  command->callback([arguments, command, &action] {
+    if (!arguments->runs.empty()) {
+      refuse_options_of_a_training(*command);
+    }
+    action = [arguments] { return run_validate(*arguments); };
+  });
 }
 
 }  // namespace vitsim

@@ -22,6 +22,16 @@ struct Mistake {
   std::string message;
 };
 
+void expect_mistakes(const std::vector<Mistake>& mistakes) {
+  for (const Mistake& mistake : mistakes) {
+    const ProgramRun run = run_vitsim(mistake.arguments);
+    EXPECT_EQ(run.exit_code, 2) << mistake.message;
+    EXPECT_THAT(run.output, IsEmpty()) << mistake.message;
+    EXPECT_THAT(run.errors, StartsWith("vitsim: error: "));
+    EXPECT_THAT(run.errors, HasSubstr(mistake.message));
+  }
+}
+
 TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
   const std::vector<Mistake> mistakes = {
       {                                                     {},"see vitsim --help"                                                               },
@@ -52,13 +62,18 @@ TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
       {                              {"calibrate", "lab.json"},                                  "lab.json: no such file"},
       {                                 {"completion", "fish"},                                      "fish not in {bash}"},
   };
-  for (const Mistake& mistake : mistakes) {
-    const ProgramRun run = run_vitsim(mistake.arguments);
-    EXPECT_EQ(run.exit_code, 2) << mistake.message;
-    EXPECT_THAT(run.output, IsEmpty()) << mistake.message;
-    EXPECT_THAT(run.errors, StartsWith("vitsim: error: "));
-    EXPECT_THAT(run.errors, HasSubstr(mistake.message));
-  }
+  expect_mistakes(mistakes);
+}
+
+TEST(CommandLine, WordsThatWouldDoNothingExitWith2) {
+  expect_mistakes({
+      {                {"calibrate", "--budget", "5s", "measure"},  "--budget stands before measure"},
+      {                          {"calibrate", kTesla, "measure"},      "FILE stands before measure"},
+      {                {"calibrate", "--out", "x", "fit", kTesla}, "see vitsim calibrate fit --help"},
+      {{"calibrate", "check", "--history", kTesla, "--json", "-"},              "give some to refit"},
+      { {"validate", "--runs", "x", "--set", "training.epochs=3"},              "--set does nothing"},
+      {       {"validate", "--runs", "x", "--trace", "both.json"},            "--trace does nothing"},
+  });
 }
 
 TEST(CommandLine, OutputThatCannotBeWrittenExitsWith3) {

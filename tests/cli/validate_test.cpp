@@ -222,6 +222,63 @@ TEST_F(ValidateCommand, NeedsAFileOrRecordedRuns) {
   EXPECT_EQ(vitsim({"validate", file_, "--runs", at("measured")}), 2);
 }
 
+TEST_F(ValidateCommand, JsonOnStandardOutputIsTheResultAlone) {
+  std::string text = kCluster;
+  text.replace(text.find("slow"), 4, "unmeasured");
+  folder_.write("lab.json", text);
+  Measurement made = test::small_measurement("unmeasured", "Xeon A");
+  made.samples.front().number = {
+      {    "layers",   2},
+      {     "width",  64},
+      {     "heads",   2},
+      {       "mlp", 128},
+      {     "patch",   8},
+      {"image_size",  32},
+      {   "classes",  10},
+      {     "batch",   8}
+  };
+  folder_.write("made.json", to_text(made));
+  will_measure(1.0);
+  // Like the trainer's, and mpirun's, banner.
+  const std::string launcher =
+      folder_.write("banner.sh", "echo banner; shift; exec \"$@\"").string();
+  const test::ProgramRun run = test::run_program({"sh",
+                                                  "-c",
+                                                  "cd \"$0\" && exec \"$@\"",
+                                                  folder_.path().string(),
+                                                  VITSIM_BINARY_DIR "/vitsim",
+                                                  "validate",
+                                                  file_,
+                                                  "--launcher",
+                                                  "sh " + launcher + " {n}",
+                                                  "--foreign-load",
+                                                  "10000%",
+                                                  "--tolerance",
+                                                  "10000%",
+                                                  "--json",
+                                                  "-"});
+  EXPECT_EQ(run.exit_code, 0) << run.errors;
+  EXPECT_TRUE(nlohmann::json::accept(run.output)) << run.output;
+  for (const char* part : {"calibrating first", "Next: vitsim predict", "Predicted: ", "banner"}) {
+    EXPECT_THAT(run.errors, ::testing::HasSubstr(part));
+  }
+}
+
+TEST_F(ValidateCommand, TheHistoryIsNoPartOfTheJsonOfACheck) {
+  will_measure(1.0);
+  ASSERT_EQ(validate({"--foreign-load", "10000%"}), 0);
+  const test::ProgramRun run = test::run_vitsim({"calibrate",
+                                                 "check",
+                                                 VITSIM_SOURCE_DIR "/tests/golden/import/ring",
+                                                 "--history",
+                                                 at("history.jsonl"),
+                                                 "--json",
+                                                 "-"});
+  EXPECT_EQ(run.exit_code, 0) << run.errors;
+  EXPECT_TRUE(nlohmann::json::accept(run.output)) << run.output;
+  EXPECT_THAT(run.errors, ::testing::HasSubstr("slowest named"));
+}
+
 // Or else this machine would be measured under the names of the other machines' GPUs.
 TEST_F(ValidateCommand, CalibratesOnTheMachinesThatItTrainsOn) {
   std::string text = kCluster;
