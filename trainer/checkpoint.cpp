@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <memory>
 #include <system_error>
@@ -60,6 +61,11 @@ Json describe(const EpochRow& row) {
           row.peak_memory_bytes};
 }
 
+// JSON has no word for what is not finite: the loss of an epoch of steps that were all skipped.
+double number_or_nan(const Json& json) {
+  return json.is_null() ? std::numeric_limits<double>::quiet_NaN() : json.get<double>();
+}
+
 EpochRow epoch_row(const Json& json) {
   const auto optional = [&](std::size_t i) {
     return json.at(i).is_null() ? std::nullopt : std::optional(json.at(i).get<double>());
@@ -67,7 +73,7 @@ EpochRow epoch_row(const Json& json) {
   return {.epoch = json.at(0).get<std::int64_t>(),
           .train_s = json.at(1).get<double>(),
           .evaluate_s = optional(2),
-          .loss = json.at(3).get<double>(),
+          .loss = number_or_nan(json.at(3)),
           .top1 = optional(4),
           .top5 = optional(5),
           .images_per_s = json.at(6).get<double>(),
@@ -302,6 +308,7 @@ void save_checkpoint(const std::filesystem::path& folder,
         {"samples_in_epoch",                   progress.samples_in_epoch},
         {           "steps",                              progress.steps},
         {        "loss_sum",                           progress.loss_sum},
+        {    "loss_samples",                       progress.loss_samples},
         {       "elapsed_s",                          progress.elapsed_s},
         {          "epochs",                                      epochs},
         {           "files",                                       files}
@@ -364,7 +371,8 @@ Progress load_checkpoint(const std::filesystem::path& folder, const TrainingStat
     progress.step_in_epoch = manifest.at("step_in_epoch").get<std::int64_t>();
     progress.samples_in_epoch = manifest.at("samples_in_epoch").get<std::int64_t>();
     progress.steps = manifest.at("steps").get<std::int64_t>();
-    progress.loss_sum = manifest.at("loss_sum").get<double>();
+    progress.loss_sum = number_or_nan(manifest.at("loss_sum"));
+    progress.loss_samples = manifest.value("loss_samples", progress.samples_in_epoch);
     progress.elapsed_s = manifest.at("elapsed_s").get<double>();
     for (const Json& row : manifest.at("epochs")) {
       progress.epochs.push_back(epoch_row(row));

@@ -20,10 +20,11 @@ struct Progress {
   std::int64_t epoch = 0;          // the one that goes on
   std::int64_t step_in_epoch = 0;  // its steps done
   std::int64_t samples_in_epoch = 0;
-  std::int64_t steps = 0;        // done in all
-  double loss_sum = 0;           // over the epoch's samples so far
-  double elapsed_s = 0;          // of the epoch so far
-  std::vector<EpochRow> epochs;  // finished ones
+  std::int64_t steps = 0;         // done in all
+  double loss_sum = 0;            // over the epoch's samples so far whose loss is finite
+  std::int64_t loss_samples = 0;  // how many these are
+  double elapsed_s = 0;           // of the epoch so far
+  std::vector<EpochRow> epochs;   // finished ones
   std::optional<LossScale::State> loss_scale;
 };
 

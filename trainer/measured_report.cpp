@@ -159,9 +159,12 @@ Quantiles of_run(const std::vector<double>& values) {
 
 std::string who_is_to_blame(const Report& report) {
   const double step_s = report.step_s.p50;
-  if (report.phases.data_load_s > 0.2 * step_s && step_s > 0) {
+  if (step_s <= 0) {
+    return "What holds the run up is unknown: no full step after warm-up was recorded.";
+  }
+  if (report.phases.data_load_s > 0.2 * step_s) {
     return fmt::format(
-        "Data: a rank waits {:.3g} s of a step of {:.4g} s for images; more --loader-workers may "
+        "Data: ranks wait {:.3g} s of a step of {:.4g} s for images; more --loader-workers may "
         "help.",
         report.phases.data_load_s,
         step_s);

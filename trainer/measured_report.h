@@ -27,7 +27,7 @@ struct Measured {
   std::vector<Span> spans;
   std::vector<StepTime> steps;
   std::vector<double> epochs_s;  // as the slowest rank sees them, evaluation excluded
-  double total_s = 0;
+  double total_s = 0;            // 0 where this process did not make all of the run
   std::vector<std::int64_t> peak_memory_bytes;  // by rank
   std::vector<std::int64_t> memory_bytes;       // capacity by rank; 0 where unknown
   std::vector<std::string> devices;             // names by rank

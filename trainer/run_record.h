@@ -27,6 +27,7 @@ class RunRecord {
   void write_timeline(const RunDirectory& directory);
 
   /// Writes report.json and, where phases were recorded, timeline.jsonl and trace.json. Rank 0.
+  /// `total_s`: 0 where unknown.
   Report write(const RunDirectory& directory,
                const std::vector<EpochRow>& epochs,
                double total_s,

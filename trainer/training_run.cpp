@@ -3,6 +3,7 @@
 #include "trainer/training_run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -78,6 +79,7 @@ class Run {
         device_(device),
         board_(watchdog.board()),
         loader_options_{.workers = options.loader_workers,
+                        .ahead = 2 * options.loader_workers,  // as PyTorch's DataLoader
                         .pin_memory = !device.torch_device().is_cpu()},
         model_(training_.model, training_.seed) {
     communication_.on_every_rank([&] {
@@ -85,12 +87,15 @@ class Run {
       if (training_.evaluate) {
         test_set_ = open_dataset(training_, Split::kTest, options.on_unreadable);
       }
+      const std::int64_t counted = counted_samples(training_, *dataset_);
+      const std::int64_t subset = subset_samples(counted, training_.dataset.fraction);
+      if (subset < 1) {
+        throw UserError(fmt::format("training.dataset: a fraction of {} of {} samples is none",
+                                    training_.dataset.fraction,
+                                    counted));
+      }
+      plan_ = plan_epoch(subset, session.size(), training_.micro_batch, training_.accumulation);
     });
-    plan_ = plan_epoch(
-        subset_samples(counted_samples(training_, *dataset_), training_.dataset.fraction),
-        session.size(),
-        training_.micro_batch,
-        training_.accumulation);
     model_.convert(device.torch_device(), model_type(training_.precision));
     {
       const at::NoGradGuard no_grad;
@@ -114,7 +119,7 @@ class Run {
                                 (training_.epochs - progress_.epoch) * plan_.steps,
                             options.steps.value_or(std::numeric_limits<std::int64_t>::max()));
     communication_.on_every_rank([&] {
-      if (session_.rank() == 0) {
+      if (session_.rank() == 0 && !nothing_is_left()) {
         directory_.emplace(options.out);
         directory_->write_resolved(resolved(experiment_).dump(2) + "\n");
       }
@@ -151,7 +156,18 @@ class Run {
       train_epoch();
     }
     board_.enter(progress_.steps, Phase::kOther);
-    finish();
+    if (!nothing_is_left()) {
+      write_report();
+    } else if (session_.rank() == 0) {
+      progress_line_->note(fmt::format("nothing is left to do: {} steps are done", first_step_));
+    }
+    if (options_.check_replicas) {
+      vitsim::check_replicas(communication_, model_.parameters());
+      if (session_.rank() == 0) {
+        progress_line_->note("replicas are equal");
+      }
+    }
+    communication_.barrier();
   }
 
  private:
@@ -229,7 +245,10 @@ class Run {
     communication_.sum(pending_losses_);
     for (std::size_t i = 0; i < pending_losses_.size(); ++i) {
       rows_[rows_.size() - pending_losses_.size() + i].loss = pending_losses_[i];
-      progress_.loss_sum += pending_losses_[i] * static_cast<double>(pending_samples_[i]);
+      if (std::isfinite(pending_losses_[i])) {  // else its step was skipped
+        progress_.loss_sum += pending_losses_[i] * static_cast<double>(pending_samples_[i]);
+        progress_.loss_samples += pending_samples_[i];
+      }
     }
     pending_losses_.clear();
     pending_samples_.clear();
@@ -241,7 +260,7 @@ class Run {
   void end_epoch(double train_s) {
     EpochRow row{.epoch = progress_.epoch,
                  .train_s = train_s,
-                 .loss = progress_.loss_sum / static_cast<double>(progress_.samples_in_epoch),
+                 .loss = progress_.loss_sum / static_cast<double>(progress_.loss_samples),
                  .images_per_s = static_cast<double>(progress_.samples_in_epoch) / train_s};
     if (test_set_) {
       const std::int64_t begin_ns = recorder_->now_ns();
@@ -268,6 +287,7 @@ class Run {
     progress_.step_in_epoch = 0;
     progress_.samples_in_epoch = 0;
     progress_.loss_sum = 0;
+    progress_.loss_samples = 0;
     progress_.elapsed_s = 0;
     if (training_.checkpoint) {
       save();
@@ -336,21 +356,36 @@ class Run {
                           std::int64_t{0},
                           [](std::int64_t sum, const StepShape& s) { return sum + s.samples(); });
       progress_.step_in_epoch = std::min(progress_.samples_in_epoch / per_step, plan_.steps);
+      // What came after that step is done again, and counts once.
+      const double kept = static_cast<double>(progress_.step_in_epoch * per_step) /
+                          static_cast<double>(progress_.samples_in_epoch);
+      const auto scale = [kept](std::int64_t& samples) {
+        samples = std::llround(kept * static_cast<double>(samples));
+      };
+      scale(progress_.samples_in_epoch);
+      scale(progress_.loss_samples);
+      progress_.loss_sum *= kept;
+      progress_.elapsed_s *= kept;
     }
     if (session_.rank() == 0) {
       rows_ = read_steps(folder / "steps.csv", progress_.steps);
     }
   }
 
-  void finish() {
+  // A run that is resumed after its end leaves everything as it is.
+  [[nodiscard]] bool nothing_is_left() const { return first_step_ >= total_steps_; }
+
+  void write_report() {
     gather_unreadable();
     record_->gather(communication_, *recorder_, device_);
     if (session_.rank() == 0) {
       const std::vector<std::string> unreadable = unreadable_.summary();
-      const Report report = record_->write(*directory_,
-                                           progress_.epochs,
-                                           static_cast<double>(recorder_->now_ns()) * 1e-9,
-                                           warnings());
+      const bool whole = first_step_ == 0 && progress_.epoch == training_.epochs;
+      const Report report =
+          record_->write(*directory_,
+                         progress_.epochs,
+                         whole ? static_cast<double>(recorder_->now_ns()) * 1e-9 : 0,
+                         warnings());
       progress_line_->note(report.bottleneck);
       if (const std::string line = utilisation_text(report); !line.empty()) {
         progress_line_->note(line);
@@ -360,13 +395,6 @@ class Run {
       }
       progress_line_->note(fmt::format("wrote {}", directory_->path().string()));
     }
-    if (options_.check_replicas) {
-      vitsim::check_replicas(communication_, model_.parameters());
-      if (session_.rank() == 0) {
-        progress_line_->note("replicas are equal");
-      }
-    }
-    communication_.barrier();
   }
 
   // What the file says and this run does not do, and images that could not be read.
@@ -374,6 +402,11 @@ class Run {
     std::vector<std::string> all = experiment_.warnings;
     if (!experiment_.events.empty()) {
       all.emplace_back("events are predicted, not made: this run has none");
+    }
+    if (options_.kineto && total_steps_ - first_step_ <= kWarmUpSteps) {
+      all.push_back(fmt::format("--kineto records steps after the first {}: this run has {}",
+                                kWarmUpSteps,
+                                total_steps_ - first_step_));
     }
     const std::vector<std::string> unreadable = unreadable_.summary();
     all.insert(all.end(), unreadable.begin(), unreadable.end());

@@ -78,6 +78,7 @@ with Workplace() as place:
     # Two images of 24 cannot be read. Each rank decodes half of them; the count is that of both.
     image_folder(place)
     images = {"name": "image-folder", "path": str(place.path / "images")}
+    refused("none-left", experiment(6, 2, dataset={**images, "fraction": 0.04}), "0.04 of 24 samples is none")
     out, error = place.run(experiment(6, 2, dataset=images, epochs=2), "replaced", "--loader-workers", "1")
     require("2 images could not be read" in out, out)
     for name in ("03.png", "10.png"):

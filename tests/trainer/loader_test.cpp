@@ -114,6 +114,25 @@ TEST(EpochLoader, VisitsOnlyTheSubset) {
   EXPECT_EQ(labels, first_thirty);
 }
 
+TEST(EpochLoader, AsksTheDataSetWhichSamplesMakeUpAPart) {
+  class SpreadDataset : public NumberedDataset {
+   public:
+    SpreadDataset() : NumberedDataset(100) {}
+
+    [[nodiscard]] std::int64_t index_in_part(std::int64_t number,
+                                             std::int64_t count) const override {
+      return number * size() / count;
+    }
+  };
+
+  // A part of 10 of 100 is 0, 10, ..., 90, in the order of randperm(10): 4, 1, 7, ...
+  const SpreadDataset dataset;
+  const std::vector<std::int64_t> micro = {10};
+  EXPECT_THAT(
+      all_labels(*start_epoch(dataset, grey_training(), plan_epoch(10, 1, micro, 1), 0, 1, 0, 0)),
+      ElementsAre(40, 10, 70, 50, 30, 90, 0, 80, 60, 20));
+}
+
 TEST(EpochLoader, StartsAtAnyStepWithTheSameBytesOnAnyNumberOfThreads) {
   TrainingSpec training;
   training.model.image_size = 40;

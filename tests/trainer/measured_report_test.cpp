@@ -125,6 +125,8 @@ TEST(MeasuredReport, SaysSoWhenOnlyWarmUpWasMeasured) {
       measured_report(example.cluster, example.training, example.plan, example.measured);
   ASSERT_EQ(report.warnings.size(), 1U);
   EXPECT_EQ(report.phases.forward_s, 0);
+  EXPECT_EQ(report.bottleneck,
+            "What holds the run up is unknown: no full step after warm-up was recorded.");
 }
 
 }  // namespace

@@ -78,6 +78,10 @@ with Workplace() as place:
         require(f'"rank": {rank}' in text and "ProfilerStep#3" in text and "ProfilerStep#5" in text, "kineto trace")
         json.loads(text)
 
+    out, _ = place.run(experiment(6, 2), "kineto-short", "--kineto", "--steps", "3", "--loader-workers", "9")
+    require("warning: --kineto records steps after the first 3: this run has 3" in out, out)
+    require("is unknown: no full step" in out and "Compute:" not in out, out)
+
     # A DeepSpeed configuration says how to train; what it says and nobody does here is named.
     (place.path / "ds.json").write_text(json.dumps({
         "train_batch_size": 24, "gradient_accumulation_steps": 2, "gradient_clipping": 0.5, "bf16": {"enabled": True},

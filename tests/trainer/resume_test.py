@@ -5,7 +5,9 @@ For one way to synchronise gradients (argument 1). Stopped by --steps in the mid
 killed at several moments; then the same checkpoint goes on with another number of ranks.
 """
 
+import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -46,6 +48,16 @@ with Workplace() as place:
     require(place.losses("parts") == whole, "losses after resuming differ")
     require(weights(place, "parts") == weights(place, "whole"), "weights or optimizer state differ")
     require(epochs(place, "parts") == epochs(place, "whole"), "epochs.csv differs")
+
+    # Only a whole run knows how long it takes; going on after the end leaves what is there.
+    def total(name):
+        return json.loads((place.path / name / "report.json").read_text())["measurement"]["total_s"]["p50"]
+    require(total("whole") > 0 and total("parts") == 0, f"total_s: {total('whole')}, {total('parts')}")
+    before = {path: path.read_bytes() for path in (place.path / "whole").rglob("*") if path.is_file()}
+    out, _ = place.run(content(2), "whole", "--resume", str(place.path / "whole"))
+    require("nothing is left to do: 30 steps are done" in out, out)
+    require(before == {path: path.read_bytes() for path in (place.path / "whole").rglob("*") if path.is_file()},
+            "a run with nothing to do changed files")
 
     # Another run may not write where one is, nor put its checkpoints there.
     if SYNC == "ddp":
@@ -95,6 +107,26 @@ with Workplace() as place:
     losses = place.losses("wider")
     require(len(losses) == 30, f"{len(losses)} steps")
     require(all(abs(a - b) <= 1e-4 for a, b in zip(losses, whole)), "another number of ranks trains something else")
+
+    # Another step size: 4 steps of 12 into the second epoch are 48 samples, 2 steps of 20. The 8 that are
+    # trained on again count once: 120 images an epoch.
+    place.run(content(2), "coarser", "--steps", "14")
+    alone["training"]["micro_batch_per_gpu"] = 20
+    place.run(alone, "coarser", "--resume", str(place.path / "coarser"))
+    with open(place.path / "coarser" / "epochs.csv") as file:
+        images = [float(row["images_per_s"]) * float(row["train_s"]) for row in csv.DictReader(file)]
+    require(all(abs(count - 120) < 1e-3 for count in images), f"images of the epochs: {images}")
+
+    # Losses that overflow with fp16's gradients: their steps are skipped, and the run can go on.
+    if SYNC == "ddp":
+        wild = content(2, precision="amp-fp16", epochs=1, optimizer={"type": "sgd", "lr": 1e6}, schedule={"type": "constant"})
+        place.run(wild, "wild", "--steps", "8")
+        require(not all(map(math.isfinite, place.losses("wild"))), f"losses are finite: {place.losses('wild')}")
+        place.run(wild, "wild", "--resume", str(place.path / "wild"))
+        with open(place.path / "wild" / "epochs.csv") as file:
+            mean = float(next(csv.DictReader(file))["loss"])
+        finite = [loss for loss in place.losses("wild") if math.isfinite(loss)]
+        require(abs(mean - sum(finite) / len(finite)) < 1e-6 * abs(mean), f"mean loss {mean} of {finite}")
 
     # Checkpoints that cannot be used.
     def refused(name, change, words):

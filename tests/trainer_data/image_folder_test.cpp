@@ -55,6 +55,30 @@ TEST(ImageFolderDataset, LabelsByTheSortedClassFolders) {
   EXPECT_EQ(sample(dataset, 3), std::pair(std::int64_t{2}, 20));
 }
 
+TEST(ImageFolderDataset, APartHasOfEachClassAsMuch) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 8; ++i) {
+    write_grey(folder.path() / "ant" / (std::to_string(i) + ".png"), 1);
+    if (i < 4) {
+      write_grey(folder.path() / "bee" / (std::to_string(i) + ".png"), 2);
+    }
+  }
+  const ImageFolderDataset dataset(folder.path(), Split::kTrain, 3, OnUnreadable::kStop);
+  // 12 files, the ants first: every second of them, of which 4 are ants.
+  std::vector<std::int64_t> half;
+  std::int64_t ants = 0;
+  for (std::int64_t number = 0; number < 6; ++number) {
+    half.push_back(dataset.index_in_part(number, 6));
+    ants += sample(dataset, half.back()).first == 0 ? 1 : 0;
+  }
+  EXPECT_THAT(half, ElementsAre(0, 2, 4, 6, 8, 10));
+  EXPECT_EQ(ants, 4);
+  // The whole is in the order of the files.
+  for (std::int64_t number = 0; number < 12; ++number) {
+    EXPECT_EQ(dataset.index_in_part(number, 12), number);
+  }
+}
+
 TEST(ImageFolderDataset, LabelsTheTestSplitByTheTrainingClasses) {
   const TemporaryFolder folder;
   write_grey(folder.path() / "train" / "ant" / "a.png", 1);

@@ -37,6 +37,13 @@ class Dataset {
 
   [[nodiscard]] virtual const Normalisation& normalisation() const = 0;
 
+  /// The index of sample `number` of a part of `count` samples, for runs that take only a part. The
+  /// first ones, unless the set is in an order that makes them a poor choice.
+  [[nodiscard]] virtual std::int64_t index_in_part(std::int64_t number,
+                                                   std::int64_t /*count*/) const {
+    return number;
+  }
+
   /// Decodes sample `index` into `image`, whose memory is reused, and returns its label.
   /// Throws UserError where the sample cannot be read and may not be replaced.
   virtual std::int64_t read(std::int64_t index, Image& image) const = 0;

@@ -38,6 +38,11 @@ class ImageFolderDataset final : public Dataset {
 
   [[nodiscard]] const Normalisation& normalisation() const override { return normalisation_; }
 
+  /// Files are sorted by class, so a part is spread evenly over them: of each class as much.
+  [[nodiscard]] std::int64_t index_in_part(std::int64_t number, std::int64_t count) const override {
+    return number * size() / count;
+  }
+
   /// A sample that cannot be read is replaced by the next one that can, and noted, or throws
   /// UserError naming the file, as asked at opening. 1000 unreadable ones in a row throw always.
   std::int64_t read(std::int64_t index, Image& image) const override;

@@ -108,10 +108,12 @@ std::unique_ptr<EpochLoader> start_epoch(const Dataset& dataset,
   const std::int64_t count = deal.micro_batches() - first;
   auto indices_of = [deal = std::move(deal),
                      order = shuffled_order(plan.subset, training.seed, epoch),
-                     first](std::int64_t number) {
+                     first,
+                     &dataset](std::int64_t number) {
     std::vector<std::int64_t> indices = deal.positions(first + number);
     for (std::int64_t& index : indices) {
-      index = order[static_cast<std::size_t>(index)];
+      index = dataset.index_in_part(order[static_cast<std::size_t>(index)],
+                                    static_cast<std::int64_t>(order.size()));
     }
     return indices;
   };
