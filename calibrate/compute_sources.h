@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "calibrate/compute_model.h"
-#include "calibrate/fit/throughput_fit.h"
+#include "calibrate/operator_curve.h"
 
 namespace vitsim {
 
@@ -23,23 +23,39 @@ struct PassCurves {
 
 std::optional<PassCurves> pass_curves(const GpuProfile& profile, Precision precision);
 
-/// The curve of updates in this precision, else in any; nullptr where none was fitted.
-const OperatorCurve* find_optimizer(const GpuProfile& profile, Precision precision);
+/// The curve of updates in this precision, else in one with the same weights, fp32 alone or fp32
+/// beside short ones. Else the other kind's, at the ratio that GPUs measured in both show. Nothing
+/// where no update was fitted.
+std::optional<OperatorCurve> optimizer_curve(const GpuProfile& profile,
+                                             Precision precision,
+                                             const ProfileSet& profiles);
 
-/// What measured steps of a precision take by what the curves give for them; 1 where none are.
-double anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision precision);
+/// What measured steps take by what curves give for them, by micro-batch.
+struct Anchor {
+  std::map<std::int64_t, double> log_ratios;
+
+  /// Interpolated on the logarithm of the micro-batch; outside, the nearest; 1 where none are.
+  [[nodiscard]] double at(std::int64_t micro_batch) const;
+};
+
+/// From all measured steps of a precision, the median over models at each micro-batch.
+Anchor anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision precision);
+
+/// What loading a sample takes: by this GPU's own steps where there are some, else what calibrated
+/// machines show. It takes the CPU, not the GPU.
+Seconds load_per_sample(const std::string& gpu, const ProfileSet& profiles);
 
 /// Adds a model's error to the spread between runs.
 void widen(Spread& spread, double error);
 
-/// Times by throughput curves, `anchor` times as long. `optimizer` may be null; a `bandwidth` of 0
-/// is unknown. Spread and basis are left to the caller.
+/// Times by throughput curves, `anchor` times as long. A `bandwidth` of 0 is unknown. Spread and
+/// basis are left to the caller.
 std::unique_ptr<ComputeModel> model_of_curves(const TrainingSpec& training,
                                               const PassCurves& passes,
-                                              double anchor,
-                                              const OperatorCurve* optimizer,
+                                              Anchor anchor,
+                                              const std::optional<OperatorCurve>& optimizer,
                                               BytesPerSecond bandwidth,
-                                              const ProfileSet& profiles);
+                                              Seconds load_per_sample);
 
 /// Measured steps of this model and precision; nullptr where the profile holds none.
 std::unique_ptr<ComputeModel> measured_model(const GpuProfile& profile,

@@ -31,25 +31,26 @@ const OperatorCurve* find_curve(const GpuProfile& profile,
 // Throughput curves, scaled to agree with what was measured.
 class CurveModel final : public ComputeModel {
  public:
-  CurveModel(VitSpec model, PassCurves passes, double anchor, Seconds load_per_sample)
+  CurveModel(VitSpec model, PassCurves passes, Anchor anchor, Seconds load_per_sample)
       : model_(std::move(model)),
         passes_(std::move(passes)),
-        anchor_(anchor),
+        anchor_(std::move(anchor)),
         load_per_sample_(load_per_sample) {}
 
   [[nodiscard]] MicroBatchTimes at(std::int64_t samples) const override {
     if (samples <= 0) {
       return {};
     }
+    const double anchor = anchor_.at(samples);
     return {.data_load = load_per_sample_ * static_cast<double>(samples),
-            .forward = Seconds(anchor_ * pass_seconds(passes_.forward, model_, samples, 1)),
-            .backward = Seconds(anchor_ * pass_seconds(passes_.backward, model_, samples, 2))};
+            .forward = Seconds(anchor * pass_seconds(passes_.forward, model_, samples, 1)),
+            .backward = Seconds(anchor * pass_seconds(passes_.backward, model_, samples, 2))};
   }
 
  private:
   VitSpec model_;
   PassCurves passes_;
-  double anchor_;
+  Anchor anchor_;
   Seconds load_per_sample_;
 };
 
@@ -70,19 +71,25 @@ Seconds measured_copies(const GpuProfile& profile, const TrainingSpec& training)
   return copies;
 }
 
-// Loading takes the CPU, not the GPU: what calibrated machines showed, per sample.
-Seconds typical_load(const ProfileSet& profiles) {
-  std::vector<double> per_sample;
-  for (const auto& [name, profile] : profiles.gpus) {
-    for (const StepCurve& curve : profile.steps) {
-      for (const StepPoint& point : curve.points) {
-        if (point.data_load.value() > 0) {
-          per_sample.push_back(point.data_load.value() / static_cast<double>(point.micro_batch));
-        }
-      }
+// Adds what each measured point loaded, per sample.
+void add_loads(const GpuProfile& profile, std::vector<double>& per_sample) {
+  for (const StepCurve& curve : profile.steps) {
+    for (const StepPoint& point : curve.points) {
+      per_sample.push_back(point.data_load.value() / static_cast<double>(point.micro_batch));
     }
   }
-  return Seconds(per_sample.empty() ? 0 : median(per_sample));
+}
+
+// The curve of updates that hold the same weights, in this very precision if there is one.
+const OperatorCurve* find_updates(const GpuProfile& profile, Precision precision) {
+  if (const OperatorCurve* own = find_curve(profile, "optimizer", precision)) {
+    return own;
+  }
+  const auto alike = std::ranges::find_if(profile.operators, [&](const OperatorCurve& curve) {
+    return curve.kind == "optimizer" &&
+           has_master_weights(curve.precision) == has_master_weights(precision);
+  });
+  return alike == profile.operators.end() ? nullptr : &*alike;
 }
 
 }  // namespace
@@ -96,42 +103,92 @@ std::optional<PassCurves> pass_curves(const GpuProfile& profile, Precision preci
   return PassCurves{*forward, *backward};
 }
 
-const OperatorCurve* find_optimizer(const GpuProfile& profile, Precision precision) {
-  const OperatorCurve* curve = find_curve(profile, "optimizer", precision);
-  if (curve != nullptr) {
-    return curve;
+std::optional<OperatorCurve> optimizer_curve(const GpuProfile& profile,
+                                             Precision precision,
+                                             const ProfileSet& profiles) {
+  if (const OperatorCurve* alike = find_updates(profile, precision)) {
+    return *alike;
   }
-  for (const OperatorCurve& any : profile.operators) {
-    if (any.kind == "optimizer") {
-      return &any;
+  const auto any = std::ranges::find(profile.operators, "optimizer", &OperatorCurve::kind);
+  if (any == profile.operators.end()) {
+    return std::nullopt;
+  }
+  std::vector<double> ratios;
+  for (const auto& [name, other] : profiles.gpus) {
+    const OperatorCurve* from = find_updates(other, any->precision);
+    const OperatorCurve* to = find_updates(other, precision);
+    if (from != nullptr && to != nullptr) {
+      ratios.push_back(to->bytes_per_s / from->bytes_per_s);
     }
   }
-  return nullptr;
+  OperatorCurve scaled = *any;
+  scaled.precision = precision;
+  scaled.bytes_per_s = scaled.bytes_per_s * (ratios.empty() ? 1 : median(ratios));
+  return scaled;
 }
 
-double anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision precision) {
-  std::vector<double> ratios;
+double Anchor::at(std::int64_t micro_batch) const {
+  if (log_ratios.empty()) {
+    return 1;
+  }
+  const auto above = log_ratios.lower_bound(micro_batch);
+  if (above == log_ratios.begin()) {
+    return std::exp(above->second);
+  }
+  const auto below = std::prev(above);
+  if (above == log_ratios.end()) {
+    return std::exp(below->second);
+  }
+  const auto log = [](std::int64_t batch) { return std::log(static_cast<double>(batch)); };
+  const double position =
+      (log(micro_batch) - log(below->first)) / (log(above->first) - log(below->first));
+  return std::exp(std::lerp(below->second, above->second, position));
+}
+
+Anchor anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision precision) {
+  std::map<std::int64_t, std::vector<double>> seen;
   for (const StepCurve& curve : profile.steps) {
     for (const StepPoint& point : curve.points) {
-      if (curve.precision == precision && point.count > 0) {
-        ratios.push_back((point.forward + point.backward).value() /
-                         passes.seconds(curve.model, point.micro_batch));
+      if (curve.precision == precision) {
+        const double ratio = (point.forward + point.backward).value() /
+                             passes.seconds(curve.model, point.micro_batch);
+        seen[point.micro_batch].push_back(std::log(ratio));
       }
     }
   }
-  return ratios.empty() ? 1 : median(ratios);
+  Anchor anchor;
+  for (const auto& [micro_batch, logarithms] : seen) {
+    anchor.log_ratios[micro_batch] = median(logarithms);
+  }
+  return anchor;
+}
+
+Seconds load_per_sample(const std::string& gpu, const ProfileSet& profiles) {
+  std::vector<double> loads;
+  if (const auto own = profiles.gpus.find(gpu); own != profiles.gpus.end()) {
+    add_loads(own->second, loads);
+  }
+  if (loads.empty()) {
+    for (const auto& [name, profile] : profiles.gpus) {
+      add_loads(profile, loads);
+    }
+    // A GPU whose loading hid behind its steps says nothing of another machine's.
+    std::erase(loads, 0.0);
+  }
+  return Seconds(loads.empty() ? 0 : median(loads));
 }
 
 std::unique_ptr<ComputeModel> model_of_curves(const TrainingSpec& training,
                                               const PassCurves& passes,
-                                              double anchor,
-                                              const OperatorCurve* optimizer,
+                                              Anchor anchor,
+                                              const std::optional<OperatorCurve>& optimizer,
                                               BytesPerSecond bandwidth,
-                                              const ProfileSet& profiles) {
-  auto model = std::make_unique<CurveModel>(training.model, passes, anchor, typical_load(profiles));
+                                              Seconds load_per_sample) {
+  auto model =
+      std::make_unique<CurveModel>(training.model, passes, std::move(anchor), load_per_sample);
   const double bytes = static_cast<double>(parameter_count(training.model)) *
                        gradient_bytes_per_parameter(training.precision).value();
-  if (optimizer != nullptr) {
+  if (optimizer) {
     model->optimizer =
         Seconds(optimizer_seconds(*optimizer, training.model, training.optimizer.kind));
   }
@@ -154,9 +211,9 @@ std::unique_ptr<ComputeModel> curve_model(const GpuProfile& profile,
       training,
       *passes,
       anchor_of(profile, *passes, training.precision),
-      find_optimizer(profile, training.precision),
+      optimizer_curve(profile, training.precision, profiles),
       sheet == profiles.sheets.end() ? BytesPerSecond(0) : sheet->second.memory_bandwidth,
-      profiles);
+      load_per_sample(profile.name, profiles));
   if (const Seconds copies = measured_copies(profile, training); copies > Seconds(0)) {
     model->other = copies;
   }

@@ -37,8 +37,9 @@ struct StepCurve {
   std::vector<StepPoint> points;
 };
 
-/// Throughput for other model sizes, of a whole pass or of one kind of operator:
-/// time = launches * overhead + flops / flops_per_s + bytes / bytes_per_s over the cost graph.
+/// Throughput for other model sizes, of a whole pass or of one kind of operator, over the cost
+/// graph: time = max(launches * overhead, flops / flops_per_s + bytes / bytes_per_s). A rate of 0
+/// means that the term is absent.
 struct OperatorCurve {
   std::string kind;  // "forward", "backward", "optimizer" (bytes alone), or an OperatorKind's name
   Precision precision = Precision::kFp32;

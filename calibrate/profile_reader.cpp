@@ -188,6 +188,14 @@ OperatorCurve read_operator(const Field& field) {
   if (const auto error = object.find("error")) {
     curve.error = error->number(kShare);
   }
+  const bool is_update = curve.kind == "optimizer";
+  const bool is_pass = curve.kind == "forward" || curve.kind == "backward";
+  const bool moves = curve.bytes_per_s.value() > 0;
+  if ((is_update && !moves) || (is_pass && !moves && curve.flops_per_s.value() <= 0)) {
+    field.problem(fmt::format("{} takes no time: {} must be above 0",
+                              curve.kind,
+                              is_update ? "bytes_per_s" : "flops_per_s or bytes_per_s"));
+  }
   object.finish();
   return curve;
 }

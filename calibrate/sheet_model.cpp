@@ -46,13 +46,16 @@ std::vector<Precision> substitutes(Precision precision) {
   return {precision};
 }
 
-// What share of a data sheet's figures a calibrated GPU reaches.
+// What share of a data sheet's figures a calibrated GPU reaches, and what its host's launches take.
+// 0: no such term in its curve.
 struct Efficiency {
   double forward_flops = 0;
   double backward_flops = 0;
   double bytes = 0;
   double backward_bytes = 0;
   double optimizer_bytes = 0;
+  double forward_launch_s = 0;
+  double backward_launch_s = 0;
   bool fused_backward = true;
   double weight = 1;
 };
@@ -60,6 +63,7 @@ struct Efficiency {
 std::vector<Efficiency> efficiencies(const std::string& gpu,
                                      const GpuSheet& target,
                                      Precision precision,
+                                     Precision wanted,
                                      const ProfileSet& profiles) {
   std::vector<Efficiency> found;
   for (const auto& [name, profile] : profiles.gpus) {
@@ -70,13 +74,15 @@ std::vector<Efficiency> efficiencies(const std::string& gpu,
     }
     const FlopsPerSecond peak = peak_flops(sheet->second, precision);
     const BytesPerSecond bandwidth = sheet->second.memory_bandwidth;
-    const OperatorCurve* optimizer = find_optimizer(profile, precision);
+    const auto optimizer = optimizer_curve(profile, wanted, profiles);
     Efficiency one{
         .forward_flops = passes->forward.flops_per_s / peak,
         .backward_flops = passes->backward.flops_per_s / peak,
         .bytes = passes->forward.bytes_per_s / bandwidth,
         .backward_bytes = passes->backward.bytes_per_s / bandwidth,
-        .optimizer_bytes = optimizer == nullptr ? 0.3 : optimizer->bytes_per_s / bandwidth,
+        .optimizer_bytes = optimizer ? optimizer->bytes_per_s / bandwidth : 0.3,
+        .forward_launch_s = passes->forward.overhead.value(),
+        .backward_launch_s = passes->backward.overhead.value(),
         .fused_backward = passes->backward.fused_attention,
         .weight = std::exp(-0.7 * std::abs(generation(sheet->second) - generation(target)))};
     // A GPU at a tenth of its sheet is ill, e.g. short of memory: no guide to others.
@@ -87,14 +93,26 @@ std::vector<Efficiency> efficiencies(const std::string& gpu,
   return found;
 }
 
+// Of those that have the term; 0 where none has.
 double weighted_log_mean(const std::vector<Efficiency>& all, double Efficiency::*member) {
   double sum = 0;
   double weights = 0;
   for (const Efficiency& one : all) {
-    sum += one.weight * std::log(one.*member);
-    weights += one.weight;
+    if (one.*member > 0) {
+      sum += one.weight * std::log(one.*member);
+      weights += one.weight;
+    }
   }
-  return std::exp(sum / weights);
+  return weights > 0 ? std::exp(sum / weights) : 0;
+}
+
+// Launches are the host's affair, of which few hosts tell: shrunk to the typical one, which counts
+// as one GPU.
+Seconds launch_overhead(std::vector<Efficiency> all, double Efficiency::*member) {
+  Efficiency typical;
+  typical.*member = kTypicalLaunch.value();
+  all.push_back(typical);
+  return Seconds(weighted_log_mean(all, member));
 }
 
 double weighted_log_sigma(const std::vector<Efficiency>& all) {
@@ -113,19 +131,29 @@ double weighted_log_sigma(const std::vector<Efficiency>& all) {
   return std::sqrt((n * own + kPriorGpus * kSheetError * kSheetError) / (n + kPriorGpus));
 }
 
-// What another precision brings relative to its peak, as GPUs calibrated in both show.
+// What another precision brings relative to its peak, as GPUs calibrated in both show; where none
+// was, in one whose numbers are as short.
 double precision_efficiency(Precision from, Precision to, const ProfileSet& profiles) {
-  std::vector<double> ratios;
-  for (const auto& [name, profile] : profiles.gpus) {
-    const auto sheet = profiles.sheets.find(name);
-    const auto before = pass_curves(profile, from);
-    const auto after = pass_curves(profile, to);
-    if (sheet != profiles.sheets.end() && before && after) {
-      const double peaks = peak_flops(sheet->second, to) / peak_flops(sheet->second, from);
-      ratios.push_back(after->forward.flops_per_s / before->forward.flops_per_s / peaks);
+  for (const Precision alike : substitutes(to)) {
+    if (arithmetic_bytes(alike) != arithmetic_bytes(to)) {
+      continue;
+    }
+    std::vector<double> ratios;
+    for (const auto& [name, profile] : profiles.gpus) {
+      const auto sheet = profiles.sheets.find(name);
+      const auto before = pass_curves(profile, from);
+      const auto after = pass_curves(profile, alike);
+      if (sheet != profiles.sheets.end() && before && after &&
+          before->forward.flops_per_s.value() > 0 && after->forward.flops_per_s.value() > 0) {
+        const double peaks = peak_flops(sheet->second, alike) / peak_flops(sheet->second, from);
+        ratios.push_back(after->forward.flops_per_s / before->forward.flops_per_s / peaks);
+      }
+    }
+    if (!ratios.empty()) {
+      return median(ratios);
     }
   }
-  return ratios.empty() ? 1 : median(ratios);
+  return 1;
 }
 
 }  // namespace
@@ -158,7 +186,7 @@ std::unique_ptr<ComputeModel> other_precision_model(const GpuProfile& profile,
     if (precision == training.precision || !passes) {
       continue;
     }
-    const double anchor = anchor_of(profile, *passes, precision);
+    Anchor anchor = anchor_of(profile, *passes, precision);
     const double peaks = peak_flops(sheet, training.precision) / peak_flops(sheet, precision);
     const bool same_arithmetic = std::abs(peaks - 1) < 0.05;
     const double faster =
@@ -169,10 +197,10 @@ std::unique_ptr<ComputeModel> other_precision_model(const GpuProfile& profile,
     }
     auto model = model_of_curves(training,
                                  *passes,
-                                 anchor,
-                                 find_optimizer(profile, training.precision),
+                                 std::move(anchor),
+                                 optimizer_curve(profile, training.precision, profiles),
                                  sheet.memory_bandwidth,
-                                 profiles);
+                                 load_per_sample(profile.name, profiles));
     const double error = same_arithmetic ? kPrecisionError / 2 : kPrecisionError;
     model->spread = profile.spread;
     widen(model->spread, error);
@@ -193,7 +221,8 @@ std::unique_ptr<ComputeModel> sheet_model(const std::string& gpu,
                                           const TrainingSpec& training,
                                           const ProfileSet& profiles) {
   for (const Precision precision : substitutes(training.precision)) {
-    const std::vector<Efficiency> all = efficiencies(gpu, sheet, precision, profiles);
+    const std::vector<Efficiency> all =
+        efficiencies(gpu, sheet, precision, training.precision, profiles);
     if (all.empty()) {
       continue;
     }
@@ -204,19 +233,21 @@ std::unique_ptr<ComputeModel> sheet_model(const std::string& gpu,
         .precision = training.precision,
         .flops_per_s = peak * weighted_log_mean(all, &Efficiency::forward_flops),
         .bytes_per_s = sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::bytes),
-        .overhead = microseconds(5)};
+        .overhead = launch_overhead(all, &Efficiency::forward_launch_s)};
     passes.backward = passes.forward;
     passes.backward.kind = "backward";
     passes.backward.flops_per_s = peak * weighted_log_mean(all, &Efficiency::backward_flops);
     passes.backward.bytes_per_s =
         sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::backward_bytes);
+    passes.backward.overhead = launch_overhead(all, &Efficiency::backward_launch_s);
     passes.backward.fused_attention =
         std::ranges::all_of(all, [](const Efficiency& one) { return one.fused_backward; });
     const OperatorCurve optimizer{
         .kind = "optimizer",
         .bytes_per_s =
             sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::optimizer_bytes)};
-    auto model = model_of_curves(training, passes, 1, &optimizer, sheet.memory_bandwidth, profiles);
+    auto model = model_of_curves(
+        training, passes, {}, optimizer, sheet.memory_bandwidth, load_per_sample(gpu, profiles));
     double error = weighted_log_sigma(all);
     if (precision != training.precision) {
       error = std::hypot(error, kPrecisionError);

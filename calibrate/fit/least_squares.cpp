@@ -79,6 +79,7 @@ LeastSquaresResult robust_least_squares(
       damping *= 4;
     }
   }
+  result.cost = best;
   const Eigen::MatrixXd normal = jacobian.transpose() * weights.asDiagonal() * jacobian;
   result.covariance = (normal + 1e-12 * Eigen::MatrixXd::Identity(n, n))
                           .ldlt()

@@ -11,6 +11,7 @@ struct LeastSquaresResult {
   Eigen::VectorXd x;
   Eigen::VectorXd residuals;   // normalised, at x
   Eigen::MatrixXd covariance;  // of x, from the weighted normal equations
+  double cost = 0;             // what was minimised, at x
   int iterations = 0;
 };
 

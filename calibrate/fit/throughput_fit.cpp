@@ -2,21 +2,29 @@
 //
 // A pass over a batch of b images takes, over the operators of the cost graph,
 //
-//   launches * overhead + b * flops / F + (b * activation bytes + parameter bytes) / B
+//   max(launches * overhead, b * flops / F + (b * activation bytes + parameter bytes) / B)
 //
-// Backward is two such passes, with an F and a B of its own; the optimizer moves bytes alone.
-// F and B are found by robust least squares on logarithms. B has a prior, 0.6 of the data sheet's
-// memory bandwidth within a factor of 1.6, so that one measured model is enough to start from; F is
-// free. Neglected: wave quantisation and cache effects, which is what the left-out error shows.
+// since the host launches ahead while the device computes: small batches last as long as their
+// launches, whatever the arithmetic. Backward is two such passes, with constants of its own; the
+// optimizer moves bytes alone. F, B and the overhead are found by robust least squares on
+// logarithms. B has a prior, 0.6 of the data sheet's memory bandwidth within a factor of 1.6, so
+// that one measured model is enough to start from; F is free. The overhead has a wide prior at 5
+// us, where it stays unless some pass shows it. Robust costs have several minima: from a start that
+// takes launches for arithmetic, the passes that show arithmetic are outliers and stay so. Hence
+// several starts, of which the lowest cost counts. Neglected: wave quantisation and cache effects,
+// which is what the left-out error shows.
 #include "calibrate/fit/throughput_fit.h"
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
 #include <map>
 #include <set>
 
 #include "calibrate/fit/least_squares.h"
 #include "calibrate/fit/run_summary.h"
+#include "calibrate/operator_curve.h"
 #include "models/cost_graph.h"
 #include "models/distribution.h"
 
@@ -27,28 +35,9 @@ namespace {
 constexpr double kSigma = 0.05;
 constexpr double kBandwidthShare = 0.6;
 constexpr double kBandwidthLogSigma = 0.5;
-constexpr double kLaunch = 5e-6;
+constexpr double kLaunchLogSigma = 1;
 // Beyond any device: where arithmetic does not show in the times, nothing holds F.
 constexpr double kMostFlops_per_s = 1e18;
-
-struct Work {
-  double flops = 0;
-  double bytes = 0;
-  double launches = 0;
-};
-
-Work work_of(const VitSpec& model, Precision precision, bool fused, std::int64_t batch) {
-  Work work;
-  const auto images = static_cast<double>(batch);
-  for (const Operator& op : forward_operators(
-           model, precision, fused ? AttentionKernel::kFused : AttentionKernel::kUnfused)) {
-    const auto count = static_cast<double>(op.count);
-    work.flops += count * images * op.flops.value();
-    work.bytes += count * (images * op.activation_bytes.value() + op.parameter_bytes.value());
-    work.launches += count;
-  }
-  return work;
-}
 
 // deit_* and vit_* of one size are the same computation.
 std::string model_identity(const VitSpec& model) {
@@ -66,7 +55,7 @@ struct Observations {
   std::map<Precision, std::vector<PassObservation>> forward;
   std::map<Precision, std::vector<PassObservation>> backward;
   std::map<Precision, std::vector<TrainObservation>> train;
-  std::vector<std::pair<double, double>> optimizer;  // bytes moved, seconds
+  std::map<Precision, std::vector<double>> update_rates;  // bytes per second of a StepCurve
 };
 
 std::optional<PassObservation> pass_of(const Sample& sample) {
@@ -167,64 +156,120 @@ FlopsPerSecond arithmetic_speed(double logarithm) {
   return FlopsPerSecond(std::exp(std::min(logarithm, std::log(kMostFlops_per_s))));
 }
 
-// A fit of F and B to passes; without a data sheet bytes are taken to cost a fifth of the time.
+// Where a fit may start: one pass taken for all arithmetic, and launches hidden behind the work or
+// all that the shortest pass shows.
+struct PassStart {
+  double log_flops_per_s = 0;
+  double log_overhead = 0;
+};
+
+PassWork work_of(const PassObservation& seen) {
+  return pass_work(seen.model, seen.precision, seen.fused_attention, seen.batch);
+}
+
+// `passes` counts forward passes' work in each observation.
+std::vector<PassStart> pass_starts(const std::vector<PassObservation>& observations,
+                                   double passes) {
+  std::vector<double> rates;
+  double most_overhead = std::numeric_limits<double>::infinity();
+  for (const PassObservation& seen : observations) {
+    const PassWork work = work_of(seen);
+    rates.push_back(passes * work.flops / seen.seconds);
+    most_overhead = std::min(most_overhead, seen.seconds / (passes * work.launches));
+  }
+  std::vector<PassStart> starts;
+  for (const double rate : {rates.front(), rates.back(), std::ranges::max(rates)}) {
+    for (const double overhead : {kTypicalLaunch.value(), most_overhead}) {
+      starts.push_back({std::log(1.25 * rate), std::log(overhead)});
+    }
+  }
+  return starts;
+}
+
+// Without a data sheet bytes are taken to cost a fifth of the busiest pass.
+double assumed_bandwidth(const std::vector<PassObservation>& observations, double passes) {
+  const PassObservation& busiest =
+      *std::ranges::max_element(observations, {}, [](const PassObservation& seen) {
+        return work_of(seen).flops / seen.seconds;
+      });
+  return passes * work_of(busiest).bytes / (0.2 * busiest.seconds);
+}
+
+void set_rates(OperatorCurve& curve, double log_flops, double log_bytes, double log_overhead) {
+  curve.flops_per_s = arithmetic_speed(log_flops);
+  curve.bytes_per_s = BytesPerSecond(std::exp(log_bytes));
+  curve.overhead = Seconds(std::exp(log_overhead));
+}
+
+// Unknowns are the logarithms of F, B and the overhead, and of the optimizer's rate where there is
+// a fourth. Each but F has a prior, a residual after those of the observations.
+Eigen::VectorXd best_fit(
+    const std::function<void(const Eigen::VectorXd&, Eigen::VectorXd&)>& evaluate,
+    const std::vector<PassStart>& starts,
+    double bandwidth,
+    Eigen::Index unknowns,
+    Eigen::Index count) {
+  std::optional<LeastSquaresResult> best;
+  for (const PassStart& start : starts) {
+    Eigen::VectorXd x = Eigen::VectorXd::Constant(unknowns, std::log(bandwidth));
+    x[0] = start.log_flops_per_s;
+    x[2] = start.log_overhead;
+    auto solved = robust_least_squares(evaluate, x, count + unknowns - 1, count);
+    if (!best || solved.cost < best->cost) {
+      best = std::move(solved);
+    }
+  }
+  return best->x;
+}
+
 OperatorCurve fit_pass(const std::string& kind,
                        const std::vector<PassObservation>& observations,
                        double passes,
                        double bandwidth) {
   const PassObservation& first = observations.front();
-  OperatorCurve curve{.kind = kind,
-                      .precision = first.precision,
-                      .overhead = Seconds(kLaunch),
-                      .fused_attention = first.fused_attention};
-  const Work work = work_of(first.model, first.precision, first.fused_attention, first.batch);
+  OperatorCurve curve{
+      .kind = kind, .precision = first.precision, .fused_attention = first.fused_attention};
   if (bandwidth <= 0) {
-    bandwidth = passes * work.bytes / (0.2 * first.seconds);
+    bandwidth = assumed_bandwidth(observations, passes);
   }
   const auto count = static_cast<Eigen::Index>(observations.size());
-  Eigen::VectorXd start(2);
-  start << std::log(1.25 * passes * work.flops / first.seconds), std::log(bandwidth);
-  const auto at = [&](const Eigen::VectorXd& x) {
-    OperatorCurve trial = curve;
-    trial.flops_per_s = arithmetic_speed(x[0]);
-    trial.bytes_per_s = BytesPerSecond(std::exp(x[1]));
-    return trial;
-  };
   const auto evaluate = [&](const Eigen::VectorXd& x, Eigen::VectorXd& residuals) {
+    OperatorCurve trial = curve;
+    set_rates(trial, x[0], x[1], x[2]);
     for (Eigen::Index i = 0; i < count; ++i) {
       const PassObservation& seen = observations[static_cast<std::size_t>(i)];
-      OperatorCurve trial = at(x);
       trial.fused_attention = seen.fused_attention;
       residuals[i] =
           std::log(pass_seconds(trial, seen.model, seen.batch, passes) / seen.seconds) / kSigma;
     }
     residuals[count] = (x[1] - std::log(bandwidth)) / kBandwidthLogSigma;
+    residuals[count + 1] = (x[2] - std::log(kTypicalLaunch.value())) / kLaunchLogSigma;
   };
-  const auto solved = robust_least_squares(evaluate, start, count + 1, count);
-  return at(solved.x);
+  const Eigen::VectorXd x =
+      best_fit(evaluate, pass_starts(observations, passes), bandwidth, 3, count);
+  set_rates(curve, x[0], x[1], x[2]);
+  return curve;
 }
 
 // Backward and optimizer from whole training steps, the forward pass given.
 std::pair<OperatorCurve, OperatorCurve> fit_train(const std::vector<TrainObservation>& observations,
                                                   const std::optional<OperatorCurve>& forward,
                                                   double bandwidth) {
-  const PassObservation& first = observations.front().pass;
-  OperatorCurve backward{.kind = "backward",
-                         .precision = first.precision,
-                         .overhead = Seconds(kLaunch),
-                         .fused_attention = first.fused_attention};
+  std::vector<PassObservation> steps;
+  for (const TrainObservation& observation : observations) {
+    steps.push_back(observation.pass);
+  }
+  const PassObservation& first = steps.front();
+  OperatorCurve backward{
+      .kind = "backward", .precision = first.precision, .fused_attention = first.fused_attention};
   OperatorCurve optimizer{.kind = "optimizer", .precision = first.precision};
-  const Work work = work_of(first.model, first.precision, first.fused_attention, first.batch);
   if (bandwidth <= 0) {
-    bandwidth = 3 * work.bytes / (0.2 * first.seconds);
+    bandwidth = assumed_bandwidth(steps, 3);
   }
   const auto count = static_cast<Eigen::Index>(observations.size());
-  Eigen::VectorXd start(3);
-  start << std::log(4 * work.flops / first.seconds), std::log(bandwidth), std::log(bandwidth);
   const auto set = [&](const Eigen::VectorXd& x) {
-    backward.flops_per_s = arithmetic_speed(x[0]);
-    backward.bytes_per_s = BytesPerSecond(std::exp(x[1]));
-    optimizer.bytes_per_s = BytesPerSecond(std::exp(x[2]));
+    set_rates(backward, x[0], x[1], x[2]);
+    optimizer.bytes_per_s = BytesPerSecond(std::exp(x[3]));
   };
   const auto evaluate = [&](const Eigen::VectorXd& x, Eigen::VectorXd& residuals) {
     set(x);
@@ -237,10 +282,10 @@ std::pair<OperatorCurve, OperatorCurve> fit_train(const std::vector<TrainObserva
       residuals[i] = std::log(passes / seen.seconds) / kSigma;
     }
     residuals[count] = (x[1] - std::log(bandwidth)) / kBandwidthLogSigma;
-    residuals[count + 1] = (x[2] - std::log(bandwidth)) / kBandwidthLogSigma;
+    residuals[count + 1] = (x[2] - std::log(kTypicalLaunch.value())) / kLaunchLogSigma;
+    residuals[count + 2] = (x[3] - std::log(bandwidth)) / kBandwidthLogSigma;
   };
-  const auto solved = robust_least_squares(evaluate, start, count + 2, count);
-  set(solved.x);
+  set(best_fit(evaluate, pass_starts(steps, 3), bandwidth, 4, count));
   return {backward, optimizer};
 }
 
@@ -266,14 +311,15 @@ std::vector<OperatorCurve> fit_curves(const Observations& seen, double bandwidth
       curves.push_back(alone);
     }
     curves.push_back(backward);
-    curves.push_back(optimizer);
-  }
-  if (!seen.optimizer.empty()) {
-    std::vector<double> rates;
-    for (const auto& [bytes, seconds] : seen.optimizer) {
-      rates.push_back(bytes / seconds);
+    // Updates that were timed by themselves tell more than the rest of a whole step.
+    if (!seen.update_rates.contains(precision)) {
+      curves.push_back(optimizer);
     }
-    curves.push_back({.kind = "optimizer", .bytes_per_s = BytesPerSecond(median(rates))});
+  }
+  for (const auto& [precision, rates] : seen.update_rates) {
+    curves.push_back({.kind = "optimizer",
+                      .precision = precision,
+                      .bytes_per_s = BytesPerSecond(median(rates))});
   }
   return curves;
 }
@@ -290,6 +336,7 @@ const OperatorCurve* find(const std::vector<OperatorCurve>& curves,
 // Steps that the joint fit has already told apart are observations too.
 void add_fitted_steps(const GpuProfile& profile, Observations& seen) {
   for (const StepCurve& curve : profile.steps) {
+    std::vector<double> updates;
     for (const StepPoint& point : curve.points) {
       const auto pass = [&](Seconds time) {
         return PassObservation{.model = curve.model,
@@ -304,10 +351,14 @@ void add_fitted_steps(const GpuProfile& profile, Observations& seen) {
         seen.backward[curve.precision].push_back(pass(point.backward));
       }
       if (point.optimizer.value() > 0) {
-        seen.optimizer.emplace_back(update_bytes_per_parameter(curve.optimizer).value() *
-                                        static_cast<double>(parameter_count(curve.model)),
-                                    point.optimizer.value());
+        updates.push_back(point.optimizer.value());
       }
+    }
+    // An update does not depend on the batch: one entry, however many points.
+    if (!updates.empty()) {
+      seen.update_rates[curve.precision].push_back(
+          update_bytes_per_parameter(curve.optimizer).value() *
+          static_cast<double>(parameter_count(curve.model)) / median(updates));
     }
   }
 }
@@ -349,22 +400,6 @@ void borrow_backward(Calibration& calibration) {
 }
 
 }  // namespace
-
-double pass_seconds(const OperatorCurve& curve,
-                    const VitSpec& model,
-                    std::int64_t batch,
-                    double passes) {
-  const Work work = work_of(model, curve.precision, curve.fused_attention, batch);
-  return passes * (work.launches * curve.overhead.value() + work.flops / curve.flops_per_s.value() +
-                   work.bytes / curve.bytes_per_s.value());
-}
-
-double optimizer_seconds(const OperatorCurve& curve,
-                         const VitSpec& model,
-                         OptimizerKind optimizer) {
-  return update_bytes_per_parameter(optimizer).value() *
-         static_cast<double>(parameter_count(model)) / curve.bytes_per_s.value();
-}
 
 void fit_throughput(const Measurement& measurement,
                     const FitOptions& options,

@@ -18,16 +18,6 @@ struct PassObservation {
   bool fused_attention = true;
 };
 
-/// Seconds that a throughput curve gives to one pass: flops, bytes moved and launches of the cost
-/// graph. `passes` is 1 for forward and 2 for backward, which does twice the work.
-double pass_seconds(const OperatorCurve& curve,
-                    const VitSpec& model,
-                    std::int64_t batch,
-                    double passes);
-
-/// Seconds of the optimizer's update by an "optimizer" curve.
-double optimizer_seconds(const OperatorCurve& curve, const VitSpec& model, OptimizerKind optimizer);
-
 /// Error of predicting one model from the others of the same GPU.
 struct LeftOutModel {
   std::string gpu;

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <map>
 
 #include <gtest/gtest.h>
 
@@ -16,11 +17,14 @@ void add_steps(Measurement& measurement,
                double forward_s,
                const std::string& unit = "a:0",
                bool disturbed = false,
-               const VitSpec& model = *vit_variant("vit-ti-16")) {
+               const VitSpec& model = *vit_variant("vit-ti-16"),
+               Precision precision = Precision::kFp32,
+               double optimizer_s = 0.02) {
   RecordedRun run{.name = name,
                   .one_node = true,
                   .gpus = {"cpu-a"},
                   .model = model,
+                  .precision = precision,
                   .gradient_sync = GradientSync::kDeepspeedZero0,
                   .micro_batch = {micro_batch},
                   .epochs = 1};
@@ -38,8 +42,8 @@ void add_steps(Measurement& measurement,
   add("forward", forward_s * batch);
   add("backward", 2 * forward_s * batch);
   add("gradient_all_reduce", 0.004);
-  add("optimizer", 0.02);
-  add("step", 0.001 * batch + 3 * forward_s * batch + 0.024);
+  add("optimizer", optimizer_s);
+  add("step", 0.001 * batch + 3 * forward_s * batch + 0.004 + optimizer_s);
   measurement.runs.push_back(run);
 }
 
@@ -187,6 +191,36 @@ TEST(MeasuredFit, StaysFiniteWhereArithmeticDoesNotShow) {
   const GpuProfile profile = fit(measurement, {}).gpus.at("cpu-a");
   ASSERT_FALSE(profile.operators.empty());
   EXPECT_NO_THROW(part_from_text(profile_text(profile), "cpu-a.json"));
+}
+
+// 28 bytes for each parameter in 20 ms in fp32 and in 40 ms in fp16, whichever has more points.
+TEST(MeasuredFit, UpdatesAreFittedInEachPrecision) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "single", 2, 0.1);
+  for (const std::int64_t batch : {2, 4, 8}) {
+    add_steps(measurement,
+              "half-" + std::to_string(batch),
+              batch,
+              0.05,
+              "a:0",
+              false,
+              *vit_variant("vit-ti-16"),
+              Precision::kFp16,
+              0.04);
+  }
+  const GpuProfile profile = fit(measurement, {}).gpus.at("cpu-a");
+  std::map<Precision, std::vector<double>> rates;
+  for (const OperatorCurve& curve : profile.operators) {
+    if (curve.kind == "optimizer") {
+      rates[curve.precision].push_back(curve.bytes_per_s.value());
+    }
+  }
+  const double bytes = 28.0 * static_cast<double>(parameter_count(*vit_variant("vit-ti-16")));
+  ASSERT_EQ(rates.size(), 2U);
+  ASSERT_EQ(rates[Precision::kFp32].size(), 1U);
+  ASSERT_EQ(rates[Precision::kFp16].size(), 1U);
+  EXPECT_NEAR(rates[Precision::kFp32][0], bytes / 0.02, 1e-6 * bytes / 0.02);
+  EXPECT_NEAR(rates[Precision::kFp16][0], bytes / 0.04, 1e-6 * bytes / 0.04);
 }
 
 TEST(MeasuredFit, TwoVisitsThatDifferAreTheSpreadOfARun) {

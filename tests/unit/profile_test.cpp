@@ -188,6 +188,21 @@ TEST(Profile, ReportsWrongFiguresWithTheirPlaces) {
               HasSubstr("card.json:6: /spread/run_sigma: must be a number, not a string"));
 }
 
+// A rate of 0 means that the term is absent: a pass keeps one of its two, an update its only one.
+TEST(Profile, ACurveWithoutAnyRateIsRefused) {
+  const std::string problems = problem_of(R"({
+  "schema": "vitsim-profile/1", "kind": "gpu", "name": "card",
+  "operators": [{"kind": "forward", "flops_per_s": 1e13, "bytes_per_s": 0},
+                {"kind": "forward", "bytes_per_s": 1e11},
+                {"kind": "backward", "overhead_s": 1e-5},
+                {"kind": "optimizer", "flops_per_s": 1e13, "bytes_per_s": 0}]
+})");
+  EXPECT_EQ(problems,
+            "card.json:5: /operators/2: backward takes no time: flops_per_s or bytes_per_s must be "
+            "above 0\n"
+            "card.json:6: /operators/3: optimizer takes no time: bytes_per_s must be above 0");
+}
+
 TEST(Profile, AProfileOfTheOtherKindIsNamed) {
   const TemporaryFolder folder;
   const auto file = folder.path() / "card.json";
