@@ -83,7 +83,8 @@ struct GpuProfile {
   std::optional<Bytes> memory_constant;
   Bytes memory_alone;  // what a job of one rank holds on top
   double activation_factor = 1;
-  Seconds epoch_start;  // once per epoch: the loader's workers start
+  Seconds epoch_start;     // once per epoch: the loader's workers start
+  std::string intra_node;  // link profile measured with it: the path between two in a node
   FitQuality fit;
 };
 

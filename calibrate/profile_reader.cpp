@@ -222,6 +222,7 @@ GpuProfile read_gpu(ObjectReader& object) {
   }
   object.read("overlap_slowdown", profile.overlap_slowdown, {.least = 1, .most = 1e6});
   read_quantity(object, "epoch_start_s", profile.epoch_start, kDuration);
+  object.read_any("intra_node", profile.intra_node);
   profile.spread = read_spread(object);
   if (const auto memory = object.find("memory")) {
     ObjectReader inner(*memory);

@@ -122,6 +122,9 @@ std::string profile_text(const GpuProfile& profile) {
   json["overlap_slowdown"] = profile.overlap_slowdown;
   json["spread"] = json_of(profile.spread);
   json["epoch_start_s"] = profile.epoch_start.value();
+  if (!profile.intra_node.empty()) {
+    json["intra_node"] = profile.intra_node;
+  }
   json["memory"]["alone_bytes"] = profile.memory_alone.value();
   json["memory"]["activation_factor"] = profile.activation_factor;
   if (profile.memory_constant) {

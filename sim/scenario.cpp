@@ -82,6 +82,24 @@ LinkData link_data(const LinkSpec& spec, const ProfileSet& profiles) {
   return data;
 }
 
+// Nodes for which the file names no inner path take the one that was measured with their GPUs.
+ClusterSpec with_measured_paths(ClusterSpec cluster, const ProfileSet& profiles) {
+  if (cluster.intra_node) {
+    return cluster;
+  }
+  for (NodeSpec& node : cluster.nodes) {
+    std::set<std::string> paths;
+    for (const GpuSpec& gpu : node.gpus) {
+      const auto profile = profiles.gpus.find(gpu.model);
+      paths.insert(profile == profiles.gpus.end() ? "" : profile->second.intra_node);
+    }
+    if (!node.intra_node && paths.size() == 1 && profiles.links.contains(*paths.begin())) {
+      node.intra_node = LinkSpec{.profile = *paths.begin()};
+    }
+  }
+  return cluster;
+}
+
 NetworkData network_data(const ClusterSpec& cluster, const ProfileSet& profiles) {
   NetworkData network{.switches = cluster.switches};
   const LinkData default_intra =
@@ -273,6 +291,9 @@ ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& lib
         need_others |= !profile || !knows_itself(*profile, *training);
       }
       if (profile) {
+        if (auto path = library.link(profile->intra_node)) {
+          set.links.emplace(profile->intra_node, std::move(*path));
+        }
         set.gpus.emplace(gpu.model, std::move(*profile));
       }
       if (sheet) {
@@ -325,17 +346,19 @@ void check_samples(const Experiment& experiment) {
 }
 
 ResolvedExperiment resolve(const Experiment& experiment, const ProfileSet& profiles) {
-  ResolvedExperiment resolved{
-      .experiment = experiment, .network = network_data(experiment.cluster, profiles), .jobs = {}};
+  ResolvedExperiment resolved{.experiment = experiment, .network = {}, .jobs = {}};
+  ClusterSpec& cluster = resolved.experiment.cluster;
+  cluster = with_measured_paths(std::move(cluster), profiles);
+  resolved.network = network_data(cluster, profiles);
   if (experiment.jobs.empty()) {
-    std::vector<std::int64_t> everybody(static_cast<std::size_t>(experiment.cluster.world_size()));
+    std::vector<std::int64_t> everybody(static_cast<std::size_t>(cluster.world_size()));
     for (std::size_t rank = 0; rank < everybody.size(); ++rank) {
       everybody[rank] = static_cast<std::int64_t>(rank);
     }
-    resolved.jobs.push_back(make_job(experiment.cluster, experiment.training, everybody, profiles));
+    resolved.jobs.push_back(make_job(cluster, experiment.training, everybody, profiles));
   }
   for (const JobSpec& job : experiment.jobs) {
-    resolved.jobs.push_back(make_job(experiment.cluster, job.training, job.ranks, profiles));
+    resolved.jobs.push_back(make_job(cluster, job.training, job.ranks, profiles));
     resolved.jobs.back().start = job.start;
   }
   for (Scenario& job : resolved.jobs) {

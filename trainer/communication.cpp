@@ -110,6 +110,10 @@ std::vector<std::string> Communication::gather_text(const std::string& text) {
   return result;
 }
 
+void Communication::release_scratch() {
+  worker_.run([&] { ring_.release_scratch(); });
+}
+
 void Communication::ping_pong(void* buffer, std::size_t bytes, int other, bool first) {
   worker_.run([&] { ring_.ping_pong(buffer, bytes, other, first); });
 }

@@ -46,6 +46,9 @@ class Communication {
   /// A message of `bytes` to rank `other` and one back; both call it, one of them `first`.
   void ping_pong(void* buffer, std::size_t bytes, int other, bool first);
 
+  /// Gives back the memory that the largest sum so far needed.
+  void release_scratch();
+
   /// Runs `check` everywhere. If it throws anywhere, the lowest such rank throws that on and the
   /// others throw OtherRankFailed with its exit code.
   void on_every_rank(const std::function<void()>& check);

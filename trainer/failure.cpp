@@ -83,4 +83,20 @@ void end_job_unless_agreed(Watchdog& watchdog) {
   }
 }
 
+bool memory_ran_out() {
+  try {
+    throw;
+  } catch (const c10::OutOfMemoryError&) {
+    return true;
+  } catch (const c10::Error& error) {
+    // The allocator of CPUs throws no exception of its own.
+    const std::string_view text = error.what_without_backtrace();
+    return text.find(kCpuAllocator) != std::string_view::npos;
+  } catch (const std::bad_alloc&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 }  // namespace vitsim

@@ -12,4 +12,8 @@ namespace vitsim {
 /// thrown on.
 [[noreturn]] void end_job_unless_agreed(Watchdog& watchdog);
 
+/// In a catch block: whether the exception being handled says that the device's memory, or this
+/// machine's, is too small.
+bool memory_ran_out();
+
 }  // namespace vitsim

@@ -340,6 +340,17 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
     profile.provenance.sources.insert(
         profile.provenance.sources.end(), sources[name].begin(), sources[name].end());
   }
+  // The path inside a node is known by the GPUs it was measured with.
+  for (const Sample& sample : measurement.samples) {
+    const auto gpu = sample.text.find("gpu");
+    const auto link = sample.text.find("link");
+    const auto inside = sample.number.find("one_node");
+    if (sample.what == "all_reduce" && gpu != sample.text.end() && link != sample.text.end() &&
+        inside != sample.number.end() && inside->second > 0 &&
+        calibration.gpus.contains(gpu->second) && calibration.links.contains(link->second)) {
+      calibration.gpus[gpu->second].intra_node = link->second;
+    }
+  }
   for (auto& [name, profile] : calibration.links) {
     profile.provenance.tool = "vitsim calibrate fit";
     profile.provenance.created = options.created;

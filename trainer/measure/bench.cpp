@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "trainer/failure.h"
 #include "trainer/progress_line.h"
 
 namespace vitsim {
@@ -59,6 +60,19 @@ double Bench::largest(double value) {
     most = std::max(most, one.front());
   }
   return static_cast<double>(most) * 1e-9;
+}
+
+bool Bench::fits(const std::function<void()>& work) {
+  bool enough = true;
+  try {
+    work();
+  } catch (...) {
+    if (!memory_ran_out()) {
+      throw;
+    }
+    enough = false;
+  }
+  return largest(enough ? 0 : 1) == 0;
 }
 
 bool Bench::end_timing(std::size_t first_sample) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,9 @@ class Bench {
   [[nodiscard]] bool agree(bool word);
   /// The largest of all ranks' values, on every rank.
   [[nodiscard]] double largest(double value);
+
+  /// Does `work`; false, on every rank, where any rank's memory was too small for it. Collective.
+  [[nodiscard]] bool fits(const std::function<void()>& work);
 
   /// Around everything that is timed: others on this machine are looked for in between.
   void begin_timing() { load_.restart(); }

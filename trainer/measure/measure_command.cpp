@@ -27,6 +27,7 @@
 #include "trainer/choose_device.h"
 #include "trainer/communication.h"
 #include "trainer/data/dataset.h"
+#include "trainer/failure.h"
 #include "trainer/measure/bench.h"
 #include "trainer/measure/device_name.h"
 #include "trainer/measure/network_measurement.h"
@@ -293,6 +294,7 @@ void measure_parts(const Arguments& arguments,
     measure_point_to_point(bench, link, 0.3 * share * budget_s);
     measure_all_reduce(bench, link, share * budget_s);
     measure_overlap(bench, plan.training, (share + 0.15) * budget_s);
+    bench.communication().release_scratch();  // steps are asked for their peak of memory
   }
   if (steps) {
     measure_steps(bench, plan.training, plan.steps, (operators ? 0.85 : 0.95) * budget_s);
@@ -404,9 +406,14 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
   watchdog.watch_collectives(communication.worker());
   try {
     measure(arguments, request, session, communication, watchdog.board());
-  } catch (...) {
+  } catch (const UserError&) {
     watchdog.leave();  // all ranks agreed to stop
     throw;
+  } catch (const OtherRankFailed&) {
+    watchdog.leave();
+    throw;
+  } catch (...) {
+    end_job_for_current_exception(watchdog);
   }
   watchdog.leave();
   return 0;

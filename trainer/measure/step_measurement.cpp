@@ -6,13 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <utility>
 
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include "models/cost_graph.h"
@@ -67,21 +65,21 @@ class StepMeasurement {
   // A processor that is hot or out of credits is slower in later visits, though nobody uses it.
   void look_for_throttling();
 
-  // False where any rank's device ran out of memory.
-  bool on_all_ranks(const std::function<void()>& work) {
-    bool fits = true;
-    try {
-      work();
-    } catch (const c10::OutOfMemoryError&) {
-      fits = false;
-    }
-    return bench_.largest(fits ? 0 : 1) == 0;
-  }
-
   [[nodiscard]] double left_s() const { return until_s_ - bench_.budget().elapsed_s(); }
 
  private:
   void build(const StepCase& one);
+
+  [[nodiscard]] bool is_built(const StepCase& one) const {
+    return built_ && built_->model == one.model && built_->precision == one.precision;
+  }
+
+  void leave() {
+    trainer_.reset();
+    dataset_.reset();
+    built_.reset();
+  }
+
   void record(const StepCase& one, int number, const std::vector<TrainingBench::Step>& steps);
 
   Bench& bench_;
@@ -96,11 +94,10 @@ class StepMeasurement {
 };
 
 void StepMeasurement::build(const StepCase& one) {
-  if (built_ && built_->model == one.model && built_->precision == one.precision) {
+  if (is_built(one)) {
     return;
   }
-  trainer_.reset();
-  dataset_.reset();
+  leave();
   TrainingSpec training = training_;
   training.model = one.model;
   training.precision = one.precision;
@@ -166,8 +163,11 @@ void StepMeasurement::record(const StepCase& one,
 std::optional<bool> StepMeasurement::visit(const StepCase& one, int number, double share_s) {
   bench_.progress("step of " + label(one));
   const double begin_s = bench_.budget().elapsed_s();
+  if (!is_built(one)) {
+    leave();  // before the peak is forgotten: another model's memory is not this one's
+  }
   bench_.device().reset_peak_memory();
-  const bool fits = on_all_ranks([&] { build(one); });
+  const bool fits = bench_.fits([&] { build(one); });
   bench_.communication().barrier();
   const std::size_t first_sample = bench_.measured.samples.size();
   std::vector<TrainingBench::Step> steps;
@@ -175,10 +175,9 @@ std::optional<bool> StepMeasurement::visit(const StepCase& one, int number, doub
   bench_.begin_timing();
   bool again = true;
   while (again) {
-    if (!fits || !on_all_ranks([&] { steps.push_back(trainer_->step(one.micro_batch)); })) {
+    if (!fits || !bench_.fits([&] { steps.push_back(trainer_->step(one.micro_batch)); })) {
       bench_.could_not(fmt::format("not measured: {}: out of memory", label(one)));
-      trainer_.reset();
-      built_.reset();
+      leave();
       return std::nullopt;
     }
     if (steps.size() > kWarmUp) {
@@ -221,9 +220,17 @@ void StepMeasurement::look_for_throttling() {
 
 void measure_steps(Bench& bench,
                    const TrainingSpec& training,
-                   const std::vector<StepCase>& cases,
+                   std::vector<StepCase> cases,
                    double until_s) {
   StepMeasurement measurement(bench, training, until_s);
+  const std::int64_t samples = open_dataset(training, Split::kTrain)->size();
+  std::erase_if(cases, [&](const StepCase& one) {
+    if (one.micro_batch > samples) {
+      bench.could_not(
+          fmt::format("not measured: {}: the data set holds {} samples", label(one), samples));
+    }
+    return one.micro_batch > samples;
+  });
   if (cases.empty()) {
     return;
   }
@@ -242,6 +249,7 @@ void measure_steps(Bench& bench,
     if (!measurement.visit(cases[i], 1, measurement.left_s() / visits_left)) {
       continue;
     }
+    bench.keep();
     chosen.push_back(cases[i]);
     owed_s = 0;
     for (const StepCase& other : chosen) {

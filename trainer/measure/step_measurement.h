@@ -24,7 +24,7 @@ struct StepCase {
 /// together, so that ranks of one machine load it as they do in a training.
 void measure_steps(Bench& bench,
                    const TrainingSpec& training,
-                   const std::vector<StepCase>& cases,
+                   std::vector<StepCase> cases,
                    double until_s);
 
 /// Name for a model that has none of its own: that of the named variant of the same architecture,

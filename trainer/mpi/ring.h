@@ -50,6 +50,9 @@ class Ring {
   /// A message of `bytes` to rank `other` and one back; both call it, one of them `first`.
   void ping_pong(void* buffer, std::size_t bytes, int other, bool first);
 
+  /// Gives back what the largest sum so far needed beside its own data.
+  void release_scratch() { scratch_ = {}; }
+
   [[nodiscard]] int rank() const { return rank_; }
 
   [[nodiscard]] int size() const { return size_; }
