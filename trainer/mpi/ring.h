@@ -51,7 +51,7 @@ class Ring {
   void ping_pong(void* buffer, std::size_t bytes, int other, bool first);
 
   /// Gives back what the largest sum so far needed beside its own data.
-  void release_scratch() { scratch_ = {}; }
+  void release_scratch() { std::vector<std::byte>().swap(scratch_); }
 
   [[nodiscard]] int rank() const { return rank_; }
 
