@@ -6,6 +6,7 @@
 #include "calibrate/fit/fit.h"
 #include "calibrate/fit/throughput_fit.h"
 #include "models/error.h"
+#include "sim/scenario.h"
 
 namespace vitsim {
 namespace {
@@ -295,6 +296,42 @@ TEST(MeasuredFit, ALinkInsideAMachineIsOneHop) {
                 1e-4);
     EXPECT_TRUE(link.spread.run_sigma.has_value());
   }
+}
+
+// Two GPUs of a node that names no inner path go over the one they were measured with: a file's own
+// word comes first, and GPUs measured over several paths have none.
+TEST(MeasuredFit, ANodesPathGoesWithItsGpus) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "two", 2, 0.1);
+  for (double bytes = 4096; bytes < 1e8; bytes *= 4) {
+    add_all_reduce(measurement, bytes, 2 * (1e-3 + bytes / 2 / 100e6), /*one_node=*/true);
+    measurement.samples.back().text["gpu"] = "cpu-a";
+  }
+  const Calibration calibration = fit(measurement, {});
+  EXPECT_EQ(calibration.gpus.at("cpu-a").intra_node, "net");
+
+  ProfileSet profiles{.gpus = calibration.gpus, .links = calibration.links};
+  Experiment experiment;
+  experiment.cluster.nodes = {
+      {.name = "n", .gpus = {{.model = "cpu-a"}, {.model = "cpu-a"}}}
+  };
+  experiment.training.model = *vit_variant("vit-ti-16");
+  experiment.training.dataset.samples = 100;
+  experiment.training.micro_batch = {2};
+  const auto bandwidth = [&] {
+    return resolve(experiment, profiles).network.nodes.front().intra_node.bandwidth.value();
+  };
+  EXPECT_NEAR(bandwidth(), 100e6, 5e6);
+  EXPECT_TRUE(resolve(experiment, profiles).jobs.front().warnings.empty());
+
+  experiment.cluster.intra_node = LinkSpec{.bandwidth = BytesPerSecond(7e9)};
+  EXPECT_EQ(bandwidth(), 7e9);
+  experiment.cluster.intra_node.reset();
+
+  profiles.gpus["cpu-b"] = profiles.gpus["cpu-a"];
+  profiles.gpus["cpu-b"].intra_node = "another";
+  experiment.cluster.nodes.front().gpus.back().model = "cpu-b";
+  EXPECT_EQ(bandwidth(), kPcie3Bandwidth.value());
 }
 
 TEST(MeasuredFit, PairsTellWhichNicIsSlow) {

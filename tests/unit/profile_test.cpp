@@ -58,6 +58,7 @@ GpuProfile full_gpu_profile() {
   profile.memory_alone = Bytes(1e7);
   profile.activation_factor = 1.1;
   profile.epoch_start = Seconds(0.5);
+  profile.intra_node = "lab-node";
   profile.fit = {.runs = 9, .mean_abs_error = 0.012, .worst = -0.03};
   return profile;
 }
@@ -84,6 +85,7 @@ TEST(Profile, GpuProfileSurvivesTheFile) {
   EXPECT_EQ(read.memory_constant, Bytes(7e8));
   EXPECT_EQ(read.memory_alone, Bytes(1e7));
   EXPECT_EQ(read.epoch_start, Seconds(0.5));
+  EXPECT_EQ(read.intra_node, "lab-node");
   EXPECT_EQ(read.fit.worst, -0.03);
   EXPECT_THAT(read.provenance.sources, ElementsAre("run-1", "run-2"));
 }
