@@ -5,15 +5,16 @@
 #include <fmt/format.h>
 
 #include "models/quantity_text.h"
+#include "sim/step/phases.h"
 #include "sim/step_time.h"
 
 namespace vitsim {
 
 namespace {
 
-// A run is simulated message by message where jobs share links: this many messages at most, then
-// epochs are cut, since one epoch beside the others is like the next.
-constexpr double kMostMessages = 4e6;
+// Of all runs together, with all events and without each: seconds of computing. Beyond, phases are
+// taken to go on as they begin.
+constexpr double kMostMessages = 4e7;
 
 // A job's plan and the work it points into.
 struct PlannedJob {
@@ -88,26 +89,74 @@ std::string describe(const EventSpec& spec) {
   return when;
 }
 
-double total_seconds(const RunOutcome& outcome) {
+using JobEpochs = std::vector<std::vector<Seconds>>;  // by job
+
+double total_seconds(const std::vector<Seconds>& epochs) {
   double total = 0;
-  for (const Seconds epoch : outcome.epochs) {
+  for (const Seconds epoch : epochs) {
     total += epoch.value();
   }
   return total;
 }
 
-// Epochs that stay within the bound on messages when every step is simulated message by message.
-std::int64_t affordable_epochs(const std::vector<std::unique_ptr<PlannedJob>>& jobs,
-                               std::int64_t epochs) {
-  double per_epoch = 0;
-  for (const auto& job : jobs) {
-    const auto ranks = static_cast<double>(job->plan.ranks.size());
-    per_epoch += static_cast<double>(job->plan.steps) *
-                 static_cast<double>(std::max<std::size_t>(job->plan.sync.buckets.size(), 1)) * 2 *
-                 (ranks - 1) * ranks;
+// Of jobs whose every step is simulated message by message.
+double message_count(const std::vector<JobPlan>& plans) {
+  double count = 0;
+  for (const JobPlan& plan : plans) {
+    const auto ranks = static_cast<double>(plan.ranks.size());
+    const auto buckets = static_cast<double>(std::max<std::size_t>(plan.sync.buckets.size(), 1));
+    count += static_cast<double>(plan.epochs) * static_cast<double>(plan.steps) * buckets * 2 *
+             (ranks - 1) * ranks;
   }
-  const double affordable = per_epoch > 0 ? kMostMessages / per_epoch : static_cast<double>(epochs);
-  return std::clamp(static_cast<std::int64_t>(affordable), std::int64_t{1}, epochs);
+  return count;
+}
+
+// All runs of the jobs that an effect is told from: every epoch, without noise.
+struct Runs {
+  JobEpochs alone;
+  JobEpochs disturbed;
+  std::vector<JobEpochs> without;  // by event
+  bool in_phases = false;
+};
+
+Runs simulate_whole(const Network& network,
+                    const std::vector<JobPlan>& plans,
+                    const std::vector<RunEvent>& events) {
+  Runs runs;
+  for (const JobPlan& plan : plans) {
+    runs.alone.push_back(simulate_run(network, plan).epochs);
+  }
+  const auto together = [&](const std::vector<RunEvent>& now) {
+    JobEpochs epochs;
+    for (RunOutcome& outcome : plans.size() > 1
+                                   ? simulate_jobs(network, plans, now)
+                                   : std::vector{simulate_run(network, plans.front(), now)}) {
+      epochs.push_back(std::move(outcome.epochs));
+    }
+    return epochs;
+  };
+  runs.disturbed = together(events);
+  for (std::size_t skipped = 0; skipped < events.size(); ++skipped) {
+    std::vector<RunEvent> others = events;
+    others.erase(others.begin() + static_cast<std::ptrdiff_t>(skipped));
+    runs.without.push_back(together(others));
+  }
+  return runs;
+}
+
+Runs simulate_in_phases(const Network& network,
+                        const std::vector<JobPlan>& plans,
+                        const std::vector<RunEvent>& events) {
+  PhasedRun run(network, plans, events);
+  Runs runs{.in_phases = true};
+  for (std::size_t job = 0; job < plans.size(); ++job) {
+    runs.alone.emplace_back(static_cast<std::size_t>(plans[job].epochs), run.epoch_alone(job));
+  }
+  runs.disturbed = run.epochs();
+  for (std::size_t skipped = 0; skipped < events.size(); ++skipped) {
+    runs.without.push_back(run.epochs(skipped));
+  }
+  return runs;
 }
 
 }  // namespace
@@ -119,52 +168,35 @@ std::vector<EventEffect> event_effects(const ResolvedExperiment& resolved, const
   if (specs.empty() && !shared) {
     return effects;
   }
-  std::vector<std::unique_ptr<PlannedJob>> jobs;
-  std::int64_t most_epochs = 1;
+  std::vector<std::unique_ptr<PlannedJob>> jobs;  // own the work that plans point into
+  std::vector<JobPlan> plans;
   for (const Scenario& scenario : resolved.jobs) {
     jobs.push_back(plan_job(scenario));
-    most_epochs = std::max(most_epochs, scenario.training.epochs);
-  }
-  std::vector<JobPlan> plans;
-  plans.reserve(jobs.size());
-  const std::int64_t epochs = shared ? affordable_epochs(jobs, most_epochs) : most_epochs;
-  for (const auto& job : jobs) {
-    plans.push_back(job->plan);
-    plans.back().epochs = std::min(plans.back().epochs, epochs);
+    plans.push_back(jobs.back()->plan);
   }
   std::vector<RunEvent> events;
   events.reserve(specs.size());
   for (const EventSpec& spec : specs) {
     events.push_back(run_event(spec, network));
   }
-  const auto run = [&](const std::vector<RunEvent>& now) {
-    return shared ? simulate_jobs(network, plans, now)
-                  : std::vector{simulate_run(network, plans.front(), now)};
-  };
-  const std::vector<RunOutcome> disturbed = run(events);
+  const double messages = message_count(plans) * static_cast<double>(1 + events.size());
+  const Runs runs = shared && messages > kMostMessages ? simulate_in_phases(network, plans, events)
+                                                       : simulate_whole(network, plans, events);
   for (std::size_t job = 0; job < effects.size(); ++job) {
-    const RunOutcome alone = simulate_run(network, plans[job]);
     EventEffect& effect = effects[job];
-    for (std::size_t epoch = 0; epoch < alone.epochs.size(); ++epoch) {
-      effect.epoch_s.push_back((disturbed[job].epochs[epoch] - alone.epochs[epoch]).value());
+    for (std::size_t epoch = 0; epoch < runs.alone[job].size(); ++epoch) {
+      effect.epoch_s.push_back((runs.disturbed[job][epoch] - runs.alone[job][epoch]).value());
     }
-    const auto simulated = static_cast<std::int64_t>(alone.epochs.size());
-    if (simulated < jobs[job]->plan.epochs) {
-      effect.notes.push_back(fmt::format(
-          "the jobs were simulated together for {} of {} epochs; the others are taken to be alike",
-          simulated,
-          jobs[job]->plan.epochs));
-      effect.epoch_s.resize(static_cast<std::size_t>(jobs[job]->plan.epochs),
-                            effect.epoch_s.back());
+    for (std::size_t event = 0; event < events.size(); ++event) {
+      effect.costs.push_back(
+          {describe(specs[event]),
+           total_seconds(runs.disturbed[job]) - total_seconds(runs.without[event][job])});
     }
-  }
-  for (std::size_t skipped = 0; skipped < events.size(); ++skipped) {
-    std::vector<RunEvent> others = events;
-    others.erase(others.begin() + static_cast<std::ptrdiff_t>(skipped));
-    const std::vector<RunOutcome> without = run(others);
-    for (std::size_t job = 0; job < effects.size(); ++job) {
-      effects[job].costs.push_back(
-          {describe(specs[skipped]), total_seconds(disturbed[job]) - total_seconds(without[job])});
+    if (runs.in_phases) {
+      effect.notes.emplace_back(
+          "the jobs run together for too long to simulate every message: of each phase, in which "
+          "the same jobs run under the same events, some steps were, the others are taken to be "
+          "alike");
     }
   }
   return effects;

@@ -17,8 +17,9 @@ struct EventEffect {
 };
 
 /// Runs all jobs without noise: alone and undisturbed, with all events, and without each event in
-/// turn. Jobs that share the network run event by event, together. Nothing where the file has
-/// neither events nor several jobs. By job.
+/// turn. Jobs that share the network run together, message by message, or, where those are too many
+/// to simulate, phase by phase (PhasedRun). Nothing where the file has neither events nor several
+/// jobs. By job.
 std::vector<EventEffect> event_effects(const ResolvedExperiment& resolved, const Network& network);
 
 }  // namespace vitsim

@@ -1,10 +1,13 @@
 #include "sim/step/run.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <deque>
 
 #include <gtest/gtest.h>
 
+#include "sim/step/phases.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {
@@ -126,6 +129,63 @@ TEST(RunProperty, JobsOnTheirOwnLinksRunAsIfAlone) {
     expect_equal(outcomes[0], simulate_run(network, first.plan));
     expect_equal(outcomes[1], simulate_run(network, second.plan));
   }
+}
+
+// Random jobs across one trunk, with random starts and events: phases give the run that the
+// simulation of every message gives, but for how the jobs happen to stand beside each other.
+TEST(RunProperty, PhasesGiveTheRunOfEveryMessage) {
+  double sum = 0;
+  int count = 0;
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    SCOPED_TRACE(seed);
+    RandomCluster random(seed);
+    NetworkData data = testing::star(4, BytesPerSecond(1.25e9), microseconds(20));
+    data.switches = {"A", "B"};
+    data.trunks = {
+        {"A", "B", {.bandwidth = BytesPerSecond(5e8)}}
+    };
+    for (std::size_t i = 0; i < 4; ++i) {
+      data.nodes[i].switch_name = i % 2 == 0 ? "A" : "B";
+    }
+    const Network network(data);
+    std::array<Job, 2> jobs;
+    std::vector<JobPlan> plans;
+    for (std::size_t i = 0; i < 2; ++i) {
+      make_job(random,
+               {static_cast<std::int64_t>(2 * i), static_cast<std::int64_t>(2 * i + 1)},
+               jobs[i]);
+      jobs[i].plan.steps = random.between(200, 400);
+      jobs[i].plan.epochs = random.between(2, 4);
+      jobs[i].plan.start = Seconds(static_cast<double>(random.between(0, 5)));
+      plans.push_back(jobs[i].plan);
+    }
+    std::vector<RunEvent> events = random_events(random, network);
+    for (RunEvent& event : events) {
+      event.from = event.from * 10;
+      event.to = event.to * 10;
+      if (event.what == RunEvent::What::kLink) {
+        event.links = network.trunk_links("A", "B");
+        event.bandwidth = event.bandwidth * 5;
+      }
+    }
+    const std::vector<RunOutcome> whole = simulate_jobs(network, plans, events);
+    const auto phased = PhasedRun(network, plans, events).epochs();
+    for (std::size_t job = 0; job < 2; ++job) {
+      ASSERT_EQ(phased[job].size(), whole[job].epochs.size());
+      double total = 0;
+      double exact = 0;
+      for (std::size_t i = 0; i < phased[job].size(); ++i) {
+        total += phased[job][i].value();
+        exact += whole[job].epochs[i].value();
+      }
+      // Sending at once or by turns makes up to a quarter of a step where compute and sending are
+      // alike.
+      EXPECT_NEAR(total / exact, 1, 0.25) << "job " << job;
+      sum += std::abs(total / exact - 1);
+      ++count;
+    }
+  }
+  EXPECT_LT(sum / count, 0.03);
 }
 
 }  // namespace
