@@ -127,34 +127,51 @@ NetworkData network_data(const ClusterSpec& cluster, const ProfileSet& profiles)
   return network;
 }
 
-// Which links the AllReduce of these ranks crosses, as far as noise and overhead go: between nodes
-// where there are several, else inside the one.
+// What the ring of these ranks crosses; of the paths inside nodes those that nobody names are null.
 std::vector<const LinkSpec*> crossed_links(const ClusterSpec& cluster,
-                                           const std::set<std::size_t>& nodes) {
-  std::vector<const LinkSpec*> crossed;
-  for (const std::size_t index : nodes) {
-    const NodeSpec& node = cluster.nodes[index];
-    const auto& spec = nodes.size() > 1 ? (node.nic ? node.nic : cluster.network)
-                                        : (node.intra_node ? node.intra_node : cluster.intra_node);
-    if (spec) {
-      crossed.push_back(&*spec);
+                                           const std::vector<std::int64_t>& ranks,
+                                           const ProfileSet& profiles) {
+  const Network network(network_data(cluster, profiles));
+  std::set<LinkOrigin> crossed;
+  std::vector<LinkId> path;
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    path.clear();
+    network.append_route(ranks[i], ranks[(i + 1) % ranks.size()], path);
+    for (const LinkId link : path) {
+      crossed.insert(network.origin(link));
     }
   }
-  if (nodes.size() > 1) {
-    for (const TrunkSpec& trunk : cluster.links) {
-      crossed.push_back(&trunk.link);
+  const auto named = [](const std::optional<LinkSpec>& own, const std::optional<LinkSpec>& all) {
+    return own ? &*own : all ? &*all : nullptr;
+  };
+  std::vector<const LinkSpec*> specs;
+  for (const LinkOrigin& origin : crossed) {
+    switch (origin.part) {
+      case LinkOrigin::Part::kNic:
+        specs.push_back(named(cluster.nodes[origin.index].nic, cluster.network));
+        break;
+      case LinkOrigin::Part::kInsideNode:
+        specs.push_back(named(cluster.nodes[origin.index].intra_node, cluster.intra_node));
+        break;
+      case LinkOrigin::Part::kTrunk:
+        specs.push_back(&cluster.links[origin.index].link);
+        break;
     }
   }
-  return crossed;
+  return specs;
 }
 
 void describe_links(Scenario& scenario,
-                    const ClusterSpec& cluster,
-                    const std::set<std::size_t>& nodes,
+                    const std::vector<const LinkSpec*>& crossed,
                     const ProfileSet& profiles) {
   std::set<std::string> seen;
   bool given = false;
-  for (const LinkSpec* spec : crossed_links(cluster, nodes)) {
+  std::int64_t assumed = 0;  // nodes
+  for (const LinkSpec* spec : crossed) {
+    if (spec == nullptr) {
+      ++assumed;
+      continue;
+    }
     if (!spec->profile) {
       given = true;
       continue;
@@ -182,17 +199,19 @@ void describe_links(Scenario& scenario,
                                         "exact",
                               .error = std::nullopt});
   }
-  if (nodes.size() == 1 && scenario.ranks.size() > 1 && seen.empty() && !given) {
+  if (assumed > 0) {
     scenario.basis.push_back(
         {.part = "network",
          .kind = "assumed",
-         .detail = fmt::format("PCIe 3.0 x16 inside the node, {:.0f} GB/s and {:.0f} us: name a "
-                               "profile or figures in cluster.intra_node",
+         .detail = fmt::format("PCIe 3.0 x16 inside {}, {:.0f} GB/s and {:.0f} us: name a profile "
+                               "or figures in cluster.intra_node",
+                               assumed == 1 ? "the node" : fmt::format("{} nodes", assumed),
                                kPcie3Bandwidth.value() * 1e-9,
                                kPcie3Latency.value() * 1e6),
          .error = std::nullopt});
-    scenario.warnings.emplace_back(
-        "the path between the node's GPUs is not calibrated: PCIe 3.0 x16 is assumed");
+    scenario.warnings.push_back(
+        fmt::format("the path between {} GPUs is not calibrated: PCIe 3.0 x16 is assumed",
+                    assumed == 1 ? "the node's" : "a node's"));
   }
 }
 
@@ -232,12 +251,10 @@ Scenario make_job(const ClusterSpec& cluster,
                              training.accumulation);
   std::map<std::pair<std::string, std::int64_t>, std::shared_ptr<const ComputeModel>> models;
   std::vector<std::string> problems;
-  std::set<std::size_t> nodes;
   for (std::size_t index = 0; index < cluster_ranks.size(); ++index) {
     const RankPlace place = places[static_cast<std::size_t>(cluster_ranks[index])];
     const NodeSpec& node = cluster.nodes[place.node];
     const GpuSpec& gpu = node.gpus[place.gpu];
-    nodes.insert(place.node);
     const std::int64_t micro_batch = scenario.plan.full[index].size;
     auto& model = models[{gpu.model, micro_batch}];
     if (!model) {
@@ -262,7 +279,7 @@ Scenario make_job(const ClusterSpec& cluster,
   }
   describe_compute(scenario);
   if (world > 1) {
-    describe_links(scenario, cluster, nodes, profiles);
+    describe_links(scenario, crossed_links(cluster, cluster_ranks, profiles), profiles);
   }
   return scenario;
 }

@@ -90,9 +90,9 @@ Network::Network(const NetworkData& data) {
     collect(problems, [&] { add_node(node, names, switches.front()); });
     gpu_base_.push_back(gpu_base_.back() + std::max<std::int64_t>(node.gpus, 0));
   }
-  for (const TrunkData& trunk : data.trunks) {
+  for (std::size_t i = 0; i < data.trunks.size(); ++i) {
     if (problems.empty()) {
-      collect(problems, [&] { add_trunk(trunk, names); });
+      collect(problems, [&] { add_trunk(data.trunks[i], i, names); });
     }
   }
   if (world_size() == 0) {
@@ -104,6 +104,12 @@ Network::Network(const NetworkData& data) {
   if (!problems.empty()) {
     throw UserError(problems);
   }
+}
+
+LinkId Network::add_link(const LinkData& link, const std::string& name, LinkOrigin origin) {
+  const LinkId id = links_.add(link, name);
+  origins_.push_back(origin);
+  return id;
 }
 
 void Network::add_node(const NodeData& node, const Names& names, const std::string& first_switch) {
@@ -122,8 +128,9 @@ void Network::add_node(const NodeData& node, const Names& names, const std::stri
       at = found->second.index;
     }
     const std::string name = fmt::format("NIC of node \"{}\"", node.name);
-    const LinkId out = links_.add(*node.nic, name);
-    const LinkId in = links_.add(*node.nic, name);
+    const LinkOrigin origin{.part = LinkOrigin::Part::kNic, .index = nodes_.size()};
+    const LinkId out = add_link(*node.nic, name, origin);
+    const LinkId in = add_link(*node.nic, name, origin);
     built.switches.push_back({.to = at, .out = out, .in = in});
     cables_.push_back({.a = node.name,
                        .b = node.switch_name.empty() ? first_switch : node.switch_name,
@@ -139,15 +146,16 @@ void Network::add_node(const NodeData& node, const Names& names, const std::stri
         return LinkFigures{Seconds(0), (*curve)(message_bytes).bandwidth};
       });
     }
+    const LinkOrigin origin{.part = LinkOrigin::Part::kInsideNode, .index = nodes_.size()};
     for (std::int64_t gpu = 0; gpu < node.gpus; ++gpu) {
-      links_.add(node.intra_node, name);
-      links_.add(in, name);
+      add_link(node.intra_node, name, origin);
+      add_link(in, name, origin);
     }
   }
   nodes_.push_back(std::move(built));
 }
 
-void Network::add_trunk(const TrunkData& trunk, const Names& names) {
+void Network::add_trunk(const TrunkData& trunk, std::size_t index, const Names& names) {
   const auto vertex = [&](const std::string& name) {
     const auto found = names.find(name);
     if (found == names.end()) {
@@ -162,8 +170,9 @@ void Network::add_trunk(const TrunkData& trunk, const Names& names) {
     throw UserError(fmt::format("link \"{}\" to itself", trunk.a));
   }
   const std::string name = fmt::format("link \"{}\" to \"{}\"", trunk.a, trunk.b);
-  const LinkId forth = links_.add(trunk.link, name);
-  const LinkId back = links_.add(trunk.link, name);
+  const LinkOrigin origin{.part = LinkOrigin::Part::kTrunk, .index = index};
+  const LinkId forth = add_link(trunk.link, name, origin);
+  const LinkId back = add_link(trunk.link, name, origin);
   cables_.push_back({.a = trunk.a, .b = trunk.b, .first = forth});
   // A switch's own list leads to switches alone: nodes do not forward.
   const auto join = [&](Vertex from, Vertex to, LinkId out, LinkId in) {

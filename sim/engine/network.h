@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -35,6 +36,16 @@ struct LinkData {
 
 /// Index of a directed link.
 using LinkId = std::uint32_t;
+
+/// What of a cluster a link is: the NIC of a node, the way in or out of one of its GPUs, or a
+/// trunk.
+struct LinkOrigin {
+  enum class Part : std::uint8_t { kNic, kInsideNode, kTrunk };
+  Part part = Part::kNic;
+  std::size_t index = 0;  // of the node or trunk in the data
+
+  auto operator<=>(const LinkOrigin&) const = default;
+};
 
 /// Directed links by number. A full-duplex cable is two of them.
 class LinkTable {
@@ -99,6 +110,8 @@ class Network {
 
   [[nodiscard]] const std::string& node_name(std::size_t node) const { return nodes_[node].name; }
 
+  [[nodiscard]] const LinkOrigin& origin(LinkId link) const { return origins_[link]; }
+
   /// Appends the directed links that a message crosses; nothing where both are the same rank.
   /// Costs one search over the switches where the nodes hang on different ones; keeps no table, so
   /// that memory stays linear in the cluster.
@@ -144,13 +157,15 @@ class Network {
   using Names = std::unordered_map<std::string, Vertex>;
 
   void add_node(const NodeData& node, const Names& names, const std::string& first_switch);
-  void add_trunk(const TrunkData& trunk, const Names& names);
+  void add_trunk(const TrunkData& trunk, std::size_t index, const Names& names);
+  LinkId add_link(const LinkData& link, const std::string& name, LinkOrigin origin);
   void check_connected(std::vector<std::string>& problems) const;
 
   /// Links between two switches by breadth-first search; false where there is no path.
   bool append_switch_route(std::size_t from, std::size_t to, std::vector<LinkId>& path) const;
 
   LinkTable links_;
+  std::vector<LinkOrigin> origins_;  // by link
   std::vector<Node> nodes_;
   std::vector<std::vector<Edge>> switch_edges_;
   std::vector<Cable> cables_;           // NICs and trunks; the way back is `first` + 1
