@@ -49,6 +49,7 @@ std::vector<RankGroup> groups_by_compute(const std::vector<RankReport>& ranks) {
     groups[{-rank.compute_s, rank.gpu, rank.micro_batch}].push_back(rank.rank);
   }
   std::vector<RankGroup> sorted;
+  sorted.reserve(groups.size());
   for (auto& [key, group] : groups) {
     sorted.push_back(std::move(group));
   }
@@ -177,7 +178,7 @@ std::string slow_part(const Scenario& scenario, const Report& report, const Epoc
 std::string bottleneck(const Scenario& scenario,
                        const Report& report,
                        const EpochSampler* sampler) {
-  const std::string slow = slow_part(scenario, report, sampler);
+  std::string slow = slow_part(scenario, report, sampler);
   for (const RankReport& rank : report.ranks) {
     if (!rank.memory.fits) {
       return fmt::format(

@@ -256,6 +256,7 @@ std::pair<OperatorCurve, OperatorCurve> fit_train(const std::vector<TrainObserva
                                                   const std::optional<OperatorCurve>& forward,
                                                   double bandwidth) {
   std::vector<PassObservation> steps;
+  steps.reserve(observations.size());
   for (const TrainObservation& observation : observations) {
     steps.push_back(observation.pass);
   }

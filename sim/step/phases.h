@@ -40,7 +40,7 @@ class PhasedRun {
     std::vector<std::size_t> running;  // jobs that use the network
     std::vector<std::size_t> events;   // in force; pauses are told by who runs
 
-    auto operator<=>(const Phase&) const = default;
+    auto operator<=>(const Phase&) const = default;  // NOLINT(modernize-use-nullptr)
   };
 
   /// Where each of a phase's jobs stands in its step when the phase begins, in quarters of it.
