@@ -343,12 +343,14 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   // The path inside a node is known by the GPUs it was measured with.
   for (const Sample& sample : measurement.samples) {
     const auto gpu = sample.text.find("gpu");
-    const auto link = sample.text.find("link");
-    const auto inside = sample.number.find("one_node");
-    if (sample.what == "all_reduce" && gpu != sample.text.end() && link != sample.text.end() &&
-        inside != sample.number.end() && inside->second > 0 &&
-        calibration.gpus.contains(gpu->second) && calibration.links.contains(link->second)) {
-      calibration.gpus[gpu->second].intra_node = link->second;
+    if (sample.what != "all_reduce" || gpu == sample.text.end() || !sample.text.contains("link")) {
+      continue;
+    }
+    const ReducedLink link = reduced_link(measurement, sample);
+    const auto profile = calibration.gpus.find(gpu->second);
+    if (link.one_node && profile != calibration.gpus.end() &&
+        calibration.links.contains(link.name)) {
+      profile->second.intra_node = link.name;
     }
   }
   for (auto& [name, profile] : calibration.links) {

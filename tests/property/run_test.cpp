@@ -139,15 +139,8 @@ TEST(RunProperty, PhasesGiveTheRunOfEveryMessage) {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     SCOPED_TRACE(seed);
     RandomCluster random(seed);
-    NetworkData data = testing::star(4, BytesPerSecond(1.25e9), microseconds(20));
-    data.switches = {"A", "B"};
-    data.trunks = {
-        {"A", "B", {.bandwidth = BytesPerSecond(5e8)}}
-    };
-    for (std::size_t i = 0; i < 4; ++i) {
-      data.nodes[i].switch_name = i % 2 == 0 ? "A" : "B";
-    }
-    const Network network(data);
+    const Network network(testing::on_two_switches(
+        testing::star(4, BytesPerSecond(1.25e9), microseconds(20)), BytesPerSecond(5e8)));
     std::array<Job, 2> jobs;
     std::vector<JobPlan> plans;
     for (std::size_t i = 0; i < 2; ++i) {

@@ -41,4 +41,7 @@ std::vector<std::int64_t> all_ranks(std::int64_t n);
 /// `hosts` machines with one GPU each on one switch.
 NetworkData star(std::int64_t hosts, BytesPerSecond bandwidth, Seconds latency);
 
+/// The same machines by turns on two switches, which a trunk joins.
+NetworkData on_two_switches(NetworkData data, BytesPerSecond trunk);
+
 }  // namespace vitsim::testing

@@ -82,4 +82,15 @@ NetworkData star(std::int64_t hosts, BytesPerSecond bandwidth, Seconds latency) 
   return data;
 }
 
+NetworkData on_two_switches(NetworkData data, BytesPerSecond trunk) {
+  data.switches = {"A", "B"};
+  data.trunks = {
+      {"A", "B", {.bandwidth = trunk}}
+  };
+  for (std::size_t i = 0; i < data.nodes.size(); ++i) {
+    data.nodes[i].switch_name = data.switches[i % 2];
+  }
+  return data;
+}
+
 }  // namespace vitsim::testing

@@ -29,15 +29,8 @@ class SharedTrunk : public ::testing::Test {
   }
 
   static NetworkData trunk() {
-    NetworkData data = testing::star(4, BytesPerSecond(1e9), Seconds(0));
-    data.switches = {"A", "B"};
-    data.trunks = {
-        {"A", "B", {.bandwidth = BytesPerSecond(1e9)}}
-    };
-    for (std::size_t i = 0; i < 4; ++i) {
-      data.nodes[i].switch_name = i % 2 == 0 ? "A" : "B";
-    }
-    return data;
+    return testing::on_two_switches(testing::star(4, BytesPerSecond(1e9), Seconds(0)),
+                                    BytesPerSecond(1e9));
   }
 
   // In phases, after it was held against the simulation of every message.

@@ -195,15 +195,8 @@ TEST(Run, ALinkDegradesAndRecovers) {
 // Two jobs cross one trunk of 1 GB/s between two switches, in both directions: each AllReduce of
 // 4 MB takes twice its 4 ms while the other runs too.
 TEST(Run, JobsShareATrunk) {
-  NetworkData data = testing::star(4, BytesPerSecond(1e9), Seconds(0));
-  data.switches = {"A", "B"};
-  data.trunks = {
-      {"A", "B", {.bandwidth = BytesPerSecond(1e9)}}
-  };
-  for (std::size_t i = 0; i < 4; ++i) {
-    data.nodes[i].switch_name = i % 2 == 0 ? "A" : "B";
-  }
-  const Network network(data);
+  const Network network(testing::on_two_switches(testing::star(4, BytesPerSecond(1e9), Seconds(0)),
+                                                 BytesPerSecond(1e9)));
   const Pair work(10 * kMs, 10 * kMs);
   std::vector<JobPlan> jobs(2, hundred_steps(work));
   jobs[1].ranks = {2, 3};
