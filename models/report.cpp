@@ -1,6 +1,8 @@
 #include "models/report.h"
 
+#include <algorithm>
 #include <array>
+#include <numeric>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -257,6 +259,26 @@ Report read_document(const Document& document, Problems& problems) {
 }
 
 }  // namespace
+
+std::vector<std::size_t> likely_slowest(const Report& report) {
+  if (report.ranks.size() < 2) {
+    return {};
+  }
+  const auto share = [&](std::size_t rank) { return report.ranks[rank].late_share; };
+  std::vector<std::size_t> ranks(report.ranks.size());
+  std::iota(ranks.begin(), ranks.end(), std::size_t{0});
+  std::ranges::stable_sort(ranks, std::ranges::greater(), share);
+  constexpr double kEnough = 0.9;
+  constexpr double kRounding = 1e-9;
+  double together = 0;
+  std::size_t count = 0;
+  while (count < ranks.size() &&
+         (together < kEnough || share(ranks[count]) > share(ranks[count - 1]) - kRounding)) {
+    together += share(ranks[count++]);
+  }
+  ranks.resize(count);
+  return ranks;
+}
 
 nlohmann::json to_json(const Report& report) {
   nlohmann::json phases;

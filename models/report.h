@@ -103,6 +103,10 @@ struct Report {
   std::vector<std::string> warnings;
 };
 
+/// Ranks that may be the slowest, the likeliest first: the fewest that are last in 9 of 10 steps,
+/// with those that are as likely as the last of them. None where a rank is alone.
+std::vector<std::size_t> likely_slowest(const Report& report);
+
 /// `vitsim-report/1`, docs: FORMATS in docs/formats.md.
 nlohmann::json to_json(const Report& report);
 

@@ -9,6 +9,7 @@
 // two old GPUs, or an old kind and another that would take its place.
 #include "sim/bottleneck.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -121,6 +122,22 @@ std::string who(const RankGroup& group, const std::vector<RankReport>& ranks) {
                            first.gpu);
 }
 
+// Ranks that are not named but may be the slowest.
+RankGroup rivals(const HoldUp& found, const Report& report) {
+  RankGroup rivals;
+  for (const std::size_t index : likely_slowest(report)) {
+    const auto rank = static_cast<std::int64_t>(index);
+    const auto holds = [&](const RankGroup& group) {
+      return std::ranges::find(group, rank) != group.end();
+    };
+    if (std::ranges::none_of(found.groups, holds)) {
+      rivals.push_back(rank);
+    }
+  }
+  std::ranges::sort(rivals);
+  return rivals;
+}
+
 std::string describe(const HoldUp& found, const Report& report) {
   const auto compute = [&](const RankGroup& group) {
     return human(Seconds(report.ranks[static_cast<std::size_t>(group.front())].compute_s));
@@ -132,7 +149,8 @@ std::string describe(const HoldUp& found, const Report& report) {
   }
   const std::string slowest = compute(found.groups.front());
   const std::string fastest = compute(found.groups.back());
-  return fmt::format(
+  const RankGroup others = rivals(found, report);
+  std::string sentence = fmt::format(
       "{} {} the others up: {} {} of each {} step, the median {} {}; were {} as fast, an epoch "
       "would take {} less ({:.0f} %)",
       fmt::join(names, ", "),
@@ -145,6 +163,10 @@ std::string describe(const HoldUp& found, const Report& report) {
       one ? "it" : "they",
       human(Seconds(found.gain_s)),
       100 * found.gain_s / report.epoch_s.p50);
+  if (!others.empty()) {
+    sentence += fmt::format(". Among new runs {} may be slower still", rank_list(others));
+  }
+  return sentence;
 }
 
 std::string slow_part(const Scenario& scenario, const Report& report, const EpochSampler* sampler) {

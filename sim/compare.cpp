@@ -22,14 +22,7 @@ class Comparer {
     part("exposed communication", a_.exposed_communication_s, b_.exposed_communication_s);
     part("wait, mean over ranks", a_.wait_s, b_.wait_s);
     ranks();
-    result_.slowest_a = slowest(a_);
-    result_.slowest_b = slowest(b_);
-    if (result_.slowest_a && result_.slowest_b && a_.ranks.size() == b_.ranks.size()) {
-      const RankReport& a = a_.ranks[*result_.slowest_a];
-      const RankReport& b = a_.ranks[*result_.slowest_b];
-      result_.slowest_agree =
-          a.rank == b.rank || (a.gpu == b.gpu && a.micro_batch == b.micro_batch);
-    }
+    slowest();
     return std::move(result_);
   }
 
@@ -94,12 +87,22 @@ class Comparer {
     }
   }
 
-  static std::optional<std::size_t> slowest(const Report& report) {
-    if (report.ranks.size() < 2) {
-      return std::nullopt;
+  void slowest() {
+    result_.named_a = likely_slowest(a_);
+    const std::vector<std::size_t> b = likely_slowest(b_);
+    if (b.empty()) {
+      return;
     }
-    const auto last = std::ranges::max_element(report.ranks, {}, &RankReport::late_share);
-    return static_cast<std::size_t>(last - report.ranks.begin());
+    result_.slowest_b = b.front();
+    if (a_.ranks.size() != b_.ranks.size()) {
+      return;
+    }
+    const RankReport& measured = a_.ranks[b.front()];
+    result_.slowest_agree = std::ranges::any_of(result_.named_a, [&](std::size_t rank) {
+      const RankReport& named = a_.ranks[rank];
+      return rank == b.front() ||
+             (named.gpu == measured.gpu && named.micro_batch == measured.micro_batch);
+    });
   }
 
   const Report& a_;
@@ -174,10 +177,11 @@ nlohmann::json to_json(const Comparison& comparison, double tolerance) {
       {  "figures",                   std::move(figures)},
       {    "notes",                     comparison.notes}
   };
-  if (comparison.slowest_a && comparison.slowest_b) {
+  if (!comparison.named_a.empty() && comparison.slowest_b) {
     json["slowest_rank"] = {
-        {"a", *comparison.slowest_a},
-        {"b", *comparison.slowest_b}
+        {    "a", comparison.named_a.front()},
+        {"named",         comparison.named_a},
+        {    "b",      *comparison.slowest_b}
     };
     if (comparison.slowest_agree) {
       json["slowest_rank"]["agree"] = *comparison.slowest_agree;

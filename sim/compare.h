@@ -34,10 +34,10 @@ struct ComparedFigure {
 struct Comparison {
   std::vector<ComparedFigure> figures;
   std::vector<std::string> notes;        // what could not be compared
-  std::optional<std::size_t> slowest_a;  // rank that is last most often; none for one rank
-  std::optional<std::size_t> slowest_b;
-  /// Whether both name the same rank as slowest, or ranks of the same GPU and micro-batch: chance
-  /// decides which of these is last. None for one rank.
+  std::vector<std::size_t> named_a;      // ranks that may be the slowest, the likeliest first
+  std::optional<std::size_t> slowest_b;  // rank that is last most often; none for one rank
+  /// Whether `slowest_b` is one of `named_a`, or of the same GPU and micro-batch as one of them:
+  /// chance decides which of these is last. None for one rank.
   std::optional<bool> slowest_agree;
 
   /// The figure of that name; none where a report lacks it.

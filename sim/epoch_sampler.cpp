@@ -41,6 +41,15 @@ StepCounts count_steps(const EpochPlan& plan) {
   return {.full = plan.steps - last, .short_last = last};
 }
 
+// How often each rank is last, over the steps of new runs, whose GPUs differ from their kind. What
+// a rank's own factors scale is its load.
+std::vector<double> late_shares(std::vector<RankLoad> loads, const Noise& noise) {
+  for (std::size_t rank = 0; rank < loads.size(); ++rank) {
+    loads[rank].sigma = std::hypot(noise.step_sigma(rank), noise.unit_sigma(rank));
+  }
+  return slowest_of(loads, true).late_share;
+}
+
 class BlockingSampler final : public EpochSampler {
  public:
   BlockingSampler(const Scenario& scenario, const Noise& noise, const BlockingSync& sync)
@@ -78,10 +87,10 @@ class BlockingSampler final : public EpochSampler {
   [[nodiscard]] TypicalStep typical() const override {
     const std::vector<double> factors(scenario_.ranks.size(), 1.0);
     std::vector<RankLoad> loads = loads_of(full_, factors);
-    const SlowestOf slowest = slowest_of(loads, true);
     const double after = gathered(full_, factors);
-    TypicalStep step{.step_s = slowest.mean_s + after + sync_.reduce_s + sync_.gather_s,
-                     .late_share = slowest.late_share};
+    TypicalStep step{
+        .step_s = slowest_of(loads, false).mean_s + after + sync_.reduce_s + sync_.gather_s,
+        .late_share = late_shares(loads, noise_)};
     const double communication = sync_.reduce_s + sync_.gather_s;
     for (std::size_t rank = 0; rank < loads.size(); ++rank) {
       step.ready_s.push_back(full_[rank].before_s + full_[rank].optimizer_s + full_[rank].other_s);
@@ -262,19 +271,21 @@ class SimulatedSampler final : public EpochSampler {
     for (int step = 0; step < kWarmUp; ++step) {
       std::ranges::copy(simulator.run(work.ranks(), starts).end, starts.begin());
     }
+    const Tick begin = *std::ranges::max_element(starts);
     const StepOutcome outcome = simulator.run(work.ranks(), starts);
     const auto compute = rank_compute(scenario_, scenario_.plan.full);
     TypicalStep step;
-    const Tick latest = *std::ranges::max_element(outcome.ready);
-    const auto ties = static_cast<double>(std::ranges::count(outcome.ready, latest));
+    std::vector<RankLoad> loads;
+    loads.reserve(compute.size());
     for (std::size_t rank = 0; rank < compute.size(); ++rank) {
+      loads.push_back({.seconds = std::max(0.0, to_seconds(outcome.ready[rank] - begin).value())});
       step.ready_s.push_back(compute[rank].before_s + compute[rank].optimizer_s +
                              compute[rank].other_s);
-      step.late_share.push_back(outcome.ready[rank] == latest ? 1 / ties : 0);
       step.wait_s.push_back(to_seconds(outcome.wait[rank]).value());
       step.exposed_s.push_back(to_seconds(outcome.exposed[rank]).value());
       step.busy_s.push_back(to_seconds(outcome.busy[rank]).value());
     }
+    step.late_share = late_shares(std::move(loads), noise_);
     return step;
   }
 
@@ -321,7 +332,6 @@ class SimulatedSampler final : public EpochSampler {
     const double work = static_cast<double>(scenario_.ranks.size()) * std::max(1.0, calls) *
                         (simulator_->by_arrays() ? 1 : 100);
     const int chains = static_cast<int>(std::clamp(1e5 / work, 3.0, 6.0));
-    std::vector<double> late(scenario_.ranks.size(), 0);
     for (int index = 0; index < chains; ++index) {
       std::vector<Tick> starts(scenario_.ranks.size(), 0);
       std::vector<double> factors(scenario_.ranks.size());
@@ -336,11 +346,6 @@ class SimulatedSampler final : public EpochSampler {
         const Tick now = *std::ranges::max_element(outcome.end);
         if (step >= kWarmUp) {
           steps.push_back(to_seconds(now - before).value());
-          const Tick latest = *std::ranges::max_element(outcome.ready);
-          const auto ties = static_cast<double>(std::ranges::count(outcome.ready, latest));
-          for (std::size_t rank = 0; rank < late.size(); ++rank) {
-            late[rank] += outcome.ready[rank] == latest ? 1 / (ties * kSteps * chains) : 0;
-          }
         }
         before = now;
         std::ranges::copy(outcome.end, starts.begin());
@@ -355,7 +360,6 @@ class SimulatedSampler final : public EpochSampler {
       seen.sigma_s = std::sqrt(seen.sigma_s);
       scatters_.push_back(seen);
     }
-    typical_.late_share = late;
     double mean = 0;
     for (const Chain& seen : scatters_) {
       mean += seen.mean_s / static_cast<double>(scatters_.size());

@@ -31,6 +31,9 @@ class Noise {
   /// Factor on one GPU among nominally equal ones, all run long.
   [[nodiscard]] double unit_factor(std::size_t rank, int replicate) const;
 
+  /// Of `unit_factor`: sigma of the logarithm.
+  [[nodiscard]] double unit_sigma(std::size_t rank) const { return ranks_[rank].unit_sigma; }
+
   /// From step to step: sigma of the logarithm.
   [[nodiscard]] double step_sigma(std::size_t rank) const { return ranks_[rank].step_sigma; }
 

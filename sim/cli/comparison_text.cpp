@@ -56,6 +56,26 @@ std::string remark(const ComparedFigure& figure, double tolerance) {
   return text;
 }
 
+// "2", "2 or 0", "2 or 7 others".
+std::string named_text(const std::vector<std::size_t>& ranks) {
+  switch (ranks.size()) {
+    case 1:
+      return fmt::format("{}", ranks[0]);
+    case 2:
+      return fmt::format("{} or {}", ranks[0], ranks[1]);
+    default:
+      return fmt::format("{} or {} others", ranks[0], ranks.size() - 1);
+  }
+}
+
+std::string_view verdict_on_slowest(const Comparison& comparison) {
+  const std::vector<std::size_t>& named = comparison.named_a;
+  if (std::ranges::find(named, *comparison.slowest_b) != named.end()) {
+    return named.size() == 1 ? "the same" : "one of these";
+  }
+  return comparison.slowest_agree.value_or(false) ? "of the same kind" : "not the same";
+}
+
 }  // namespace
 
 std::string comparison_text(const Comparison& comparison,
@@ -78,16 +98,13 @@ std::string comparison_text(const Comparison& comparison,
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
   }
-  if (comparison.slowest_a && comparison.slowest_b) {
-    const char* verdict = *comparison.slowest_a == *comparison.slowest_b ? "the same"
-                          : comparison.slowest_agree.value_or(false)     ? "of the same kind"
-                                                                         : "not the same";
+  if (!comparison.named_a.empty() && comparison.slowest_b) {
     text += fmt::format("{:<{}}  {:>12} {:>12}  {}\n",
                         "slowest rank",
                         width,
-                        *comparison.slowest_a,
+                        named_text(comparison.named_a),
                         *comparison.slowest_b,
-                        verdict);
+                        verdict_on_slowest(comparison));
   }
   for (const std::string& note : comparison.notes) {
     text += fmt::format("note: {}\n", note);

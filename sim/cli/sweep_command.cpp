@@ -257,6 +257,9 @@ int run_merge(const SweepArguments& arguments) {
 }
 
 int run_sweep(const SweepArguments& arguments) {
+  if (arguments.json == "-" && arguments.csv == "-") {
+    throw UserError("--json and --csv both write to standard output: name a file for one of them");
+  }
   if (!arguments.merge.empty()) {
     return run_merge(arguments);
   }

@@ -200,6 +200,10 @@ nlohmann::json run_json(const ValidatedRun& run, double tolerance) {
 int validate_file(const ValidateArguments& arguments) {
   const double tolerance = parse_share("--tolerance", arguments.tolerance);
   const double most_foreign = parse_share("--foreign-load", arguments.most_foreign_load);
+  if (fs::exists(arguments.out / "resolved.json")) {  // before minutes of calibrating
+    throw UserError(
+        fmt::format("{}: holds another run: name another --out", arguments.out.string()));
+  }
   PredictionInput input = arguments.input;
   if (arguments.epochs) {
     input.settings.push_back(fmt::format("training.epochs={}", *arguments.epochs));

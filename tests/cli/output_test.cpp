@@ -33,6 +33,14 @@ TEST(Output, JsonOnStandardOutputIsTheReportAlone) {
   EXPECT_EQ(report["prediction"]["ranks"].size(), 5U);
 }
 
+TEST(Output, TwoFormsOfASweepDoNotShareStandardOutput) {
+  const ProgramRun run =
+      run_vitsim({"sweep", kTesla, "--vary", "training.epochs=1,2", "--json", "-", "--csv", "-"});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.output, IsEmpty());
+  EXPECT_THAT(run.errors, HasSubstr("name a file for one of them"));
+}
+
 TEST(Output, SetChangesWhatIsPredicted) {
   const ProgramRun run = run_vitsim({"predict",
                                      kTesla,

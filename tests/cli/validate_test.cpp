@@ -144,6 +144,15 @@ TEST_F(ValidateCommand, ExitsByTheToleranceAndKeepsAHistory) {
   EXPECT_EQ(vitsim({"calibrate", "check", "--history", at("history.jsonl")}), 0);
 }
 
+TEST_F(ValidateCommand, RefusesTheFolderOfAnotherRunBeforeItCalibrates) {
+  will_measure(1.0);
+  folder_.write("run/resolved.json", "{}");
+  fs::remove(folder_.path() / "slow.json");  // which it would measure first
+  EXPECT_EQ(validate({"--budget", "1s"}), 2);
+  EXPECT_FALSE(fs::exists(at("history.jsonl")));
+  EXPECT_FALSE(fs::exists("outputs/profiles-lab"));
+}
+
 TEST_F(ValidateCommand, JudgesNothingThatOthersDisturbed) {
   will_measure(1.0);
   const pid_t other = fork();  // not waited for: its time is not ours

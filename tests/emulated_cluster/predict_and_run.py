@@ -14,10 +14,11 @@ to be seen in /proc/stat. So everything is measured twice, by turns and on excha
 the two differ, again, until two agree, which count. That is decided without looking at the errors;
 where none agree, nothing is judged.
 
-Passes if the mean absolute error of the step time, the worst error and the rank named slowest are
-within bounds; of two hosts with the same share and micro-batch either is right ("kind"). Out of
-bounds on a machine that is not as fast at the end as at first says nothing. Exits with 77 then, and
-where the machine cannot emulate hosts, or is never quiet or steady.
+Passes if the mean absolute error of the step time and the worst error are within bounds, and every
+run's slowest rank is one that the prediction names: those that it expects to be last in 9 of 10
+steps, one alone in at least half of the set-ups. Of two hosts with the same share and micro-batch
+either is right ("kind"). Out of bounds on a machine that is not as fast at the end as at first says
+nothing. Exits with 77 then, and where the machine cannot emulate hosts, or is never quiet or steady.
 """
 
 import argparse
@@ -259,26 +260,28 @@ def kinds(setups):
 
 
 def judge(setups, results):
-    print(f"{'set-up':<18}{'sync':<18}{'predicted':>11}{'measured':>11}{'error':>9}  slowest")
+    print(f"{'set-up':<18}{'sync':<18}{'predicted':>11}{'measured':>11}{'error':>9}  slowest: named, then measured")
     errors = []
-    named = 0
+    right = 0
+    alone = 0
     for name, _, _, sync in setups:
         counted = results[name]
         predicted = step(counted[0])["a_s"]
         measured = statistics.mean(step(result)["b_s"] for result in counted)
         slowest = [result["comparison"]["slowest_rank"] for result in counted]
-        right = all(rank["agree"] for rank in slowest)
-        exact = all(rank["a"] == rank["b"] for rank in slowest)
+        named = slowest[0]["named"]
         errors.append(abs(predicted / measured - 1))
-        named += right
+        agree = all(rank["agree"] for rank in slowest)
+        right += agree
+        alone += agree and len(named) == 1
+        verdict = "WRONG" if not agree else "kind" if any(rank["b"] not in named for rank in slowest) else ""
         print(f"{name:<18}{sync:<18}{1e3 * predicted:>8.1f} ms{1e3 * measured:>8.1f} ms"
               f"{100 * (predicted / measured - 1):>+7.1f} %"
-              f"  {slowest[0]['a']} of {' and '.join(str(rank['b']) for rank in slowest)}"
-              f"{'' if exact else ' kind' if right else ' WRONG'}")
+              f"  {' or '.join(map(str, named))}: {' and '.join(str(rank['b']) for rank in slowest)} {verdict}".rstrip())
     average = statistics.mean(errors)
     print(f"mean absolute error {100 * average:.2f} %, worst {100 * max(errors):.2f} %, slowest rank named rightly in "
-          f"{named} of {len(errors)}")
-    return average <= MEAN_BOUND and max(errors) <= WORST_BOUND and named == len(errors)
+          f"{right} of {len(errors)}: alone in {alone}, as one that it may be in {right - alone}")
+    return average <= MEAN_BOUND and max(errors) <= WORST_BOUND and right == len(errors) and 2 * alone >= len(errors)
 
 
 def main():

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -262,6 +263,26 @@ TEST(EpochSampler, GainIsTheEpochWithoutTheStraggler) {
   EXPECT_NEAR(report.ranks[1].wait_s, 0, 1e-12);
 }
 
+// Of two ranks, 3.4 % apart, the slower one is last where its own factors do not make up for that.
+TEST(EpochSampler, ARankIsLastAsOftenAsGpusAndStepsScatter) {
+  const Spread spread{.step_sigma = 0.02, .unit_sigma = 0.03, .run_sigma = 0.0};
+  // 30.0 and 31.0 ms forward: 96 and 99 ms with everything.
+  const double expected =
+      normal_cdf(std::log(99.0 / 96.0) / (std::numbers::sqrt2 * std::hypot(0.02, 0.03)));
+  for (const GradientSync sync : {GradientSync::kDeepspeedZero0, GradientSync::kDdp}) {
+    const Cluster lab = cluster(
+        {
+            {"a", 30},
+            {"b", 31}
+    },
+        spread,
+        sync);
+    const Report report = predict(resolve(lab.experiment, lab.profiles), {}).front();
+    EXPECT_NEAR(report.ranks[1].late_share, expected, 0.02);
+    EXPECT_NEAR(report.ranks[0].late_share, 1 - expected, 0.02);
+  }
+}
+
 // What `ranks` (kind and forward time in ms) wait for, and by how much their epoch is longer than
 // that of `faster`.
 struct Blame {
@@ -350,6 +371,27 @@ TEST(Bottleneck, ManySlowRanksAreComparedWithTheFewFastOnes) {
               HasSubstr("ranks 0-2 (b) hold the others up: they compute 276.0 ms of each"));
   EXPECT_THAT(found.sentence, HasSubstr("the median of the others 36.0 ms"));
   EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+}
+
+// Of ranks closer than their spread the named one may not be the slowest.
+TEST(Bottleneck, SaysWhereTheSpreadMayMakeAnotherTheSlowest) {
+  const auto sentence = [](double unit_sigma) {
+    const Spread spread{.step_sigma = 0.0, .unit_sigma = unit_sigma, .run_sigma = 0.0};
+    const Cluster lab = cluster(
+        {
+            {"a", 30},
+            {"b", 33},
+            {"c", 10}
+    },
+        spread,
+        GradientSync::kDeepspeedZero0);
+    return predict(resolve(lab.experiment, lab.profiles), {}).front().bottleneck;
+  };
+  const std::string named = "rank 1 (b on n1) holds the others up: ";
+  EXPECT_THAT(sentence(0.01), testing::StartsWith(named));
+  EXPECT_THAT(sentence(0.01), testing::Not(HasSubstr("may be slower")));
+  EXPECT_THAT(sentence(0.1), testing::StartsWith(named));
+  EXPECT_THAT(sentence(0.1), HasSubstr(". Among new runs rank 0 may be slower still"));
 }
 
 TEST(Bottleneck, EqualRanksHoldNobodyUp) {

@@ -10,6 +10,8 @@
 namespace vitsim {
 namespace {
 
+using ::testing::ContainsRegex;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 Report report(double step_s, double backward_s) {
@@ -55,8 +57,25 @@ TEST(Compare, NamesTheSlowestRankOfBoth) {
   EXPECT_EQ(compare(report(2.0, 0.1), other).slowest_b, 1U);
   EXPECT_EQ(compare(report(2.0, 0.1), other).slowest_agree, true);
   std::swap(other.ranks[0].late_share, other.ranks[1].late_share);
-  EXPECT_EQ(compare(report(2.0, 0.1), other).slowest_b, 0U);
-  EXPECT_EQ(compare(report(2.0, 0.1), other).slowest_agree, false);
+  const Comparison comparison = compare(report(2.0, 0.1), other);
+  EXPECT_EQ(comparison.slowest_b, 0U);
+  EXPECT_EQ(comparison.slowest_agree, false);
+  EXPECT_THAT(comparison_text(comparison, "predicted", "measured", 0.05),
+              ContainsRegex("slowest rank +1 +0  not the same\n"));
+}
+
+TEST(Compare, NamesEveryRankThatMayBeTheSlowest) {
+  Report predicted = report(2.0, 0.1);
+  predicted.ranks[0].late_share = 0.25;
+  predicted.ranks[1].late_share = 0.75;
+  Report measured = predicted;
+  std::swap(measured.ranks[0].late_share, measured.ranks[1].late_share);
+  const Comparison comparison = compare(predicted, measured);
+  EXPECT_THAT(comparison.named_a, ElementsAre(1, 0));
+  EXPECT_EQ(comparison.slowest_agree, true);
+  EXPECT_THAT(comparison_text(comparison, "predicted", "measured", 0.05),
+              ContainsRegex("slowest rank +1 or 0 +0  one of these\n"));
+  EXPECT_EQ(to_json(comparison, 0.05).at("slowest_rank").at("named"), (std::vector{1, 0}));
 }
 
 TEST(Compare, TakesEitherOfTwoEqualRanksForTheSlowest) {

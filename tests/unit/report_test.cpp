@@ -9,7 +9,10 @@
 namespace vitsim {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 Report full_report() {
   Report report{.resolved_json = R"({"training":{"epochs":3}})"};
@@ -80,6 +83,24 @@ TEST(Report, ReadsWhatItWrites) {
     // Printed over several lines it is the same report.
     EXPECT_EQ(to_json(report_from_text(json.dump(2), "report.json")), json);
   }
+}
+
+TEST(Report, NamesTheFewestRanksThatAreLastInNineOfTenSteps) {
+  const auto named = [](const std::vector<double>& late_shares) {
+    Report report;
+    for (const double share : late_shares) {
+      report.ranks.push_back({.late_share = share});
+    }
+    return likely_slowest(report);
+  };
+  EXPECT_THAT(named({1}), IsEmpty());
+  EXPECT_THAT(named({0, 1, 0}), ElementsAre(1));
+  EXPECT_THAT(named({0.08, 0.92}), ElementsAre(1));
+  EXPECT_THAT(named({0.24, 0.01, 0.75}), ElementsAre(2, 0));
+  // Equal ones together, although seven of the eight would do.
+  EXPECT_THAT(named(std::vector<double>(8, 0.125)), SizeIs(8));
+  // Of a run that was stopped before a step was counted.
+  EXPECT_THAT(named({0, 0}), ElementsAre(0, 1));
 }
 
 TEST(Report, SaysWhatIsWrongAndWhere) {
