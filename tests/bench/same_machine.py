@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well calibrations of this machine predict what they have not measured, and how well they repeat.
 
-    same_machine.py --vitsim build/test/vitsim [--rounds 3] [--budget 2min] [--device cpu] [--keep FOLDER]
+    same_machine.py --vitsim build/test/vitsim [--rounds 6] [--budget 1min] [--device cpu] [--keep FOLDER]
 
 By turns, so that a machine whose speed wanders favours neither: `vitsim calibrate` measures two model
 sizes at two micro-batches, and `vitsim validate` runs micro-batches between the two (interpolated) and
@@ -111,10 +111,10 @@ def points(profile):
 def main():
     parser = argparse.ArgumentParser(description="Calibrates this machine, predicts what was left out, runs it.")
     parser.add_argument("--vitsim", required=True, type=os.path.abspath)
-    parser.add_argument("--budget", default="2min")
+    parser.add_argument("--budget", default="1min")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--keep", type=pathlib.Path, help="folder for all files; what it holds is not measured again")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
