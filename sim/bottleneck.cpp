@@ -9,7 +9,6 @@
 // two old GPUs, or an old kind and another that would take its place.
 #include "sim/bottleneck.h"
 
-#include <algorithm>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -124,17 +123,21 @@ std::string who(const RankGroup& group, const std::vector<RankReport>& ranks) {
 
 // Ranks that are not named but may be the slowest.
 RankGroup rivals(const HoldUp& found, const Report& report) {
-  RankGroup rivals;
-  for (const std::size_t index : likely_slowest(report)) {
-    const auto rank = static_cast<std::int64_t>(index);
-    const auto holds = [&](const RankGroup& group) {
-      return std::ranges::find(group, rank) != group.end();
-    };
-    if (std::ranges::none_of(found.groups, holds)) {
-      rivals.push_back(rank);
+  std::vector<bool> may_be_slowest(report.ranks.size());
+  for (const std::size_t rank : likely_slowest(report)) {
+    may_be_slowest[rank] = true;
+  }
+  for (const RankGroup& group : found.groups) {
+    for (const std::int64_t rank : group) {
+      may_be_slowest[static_cast<std::size_t>(rank)] = false;
     }
   }
-  std::ranges::sort(rivals);
+  RankGroup rivals;
+  for (std::size_t rank = 0; rank < may_be_slowest.size(); ++rank) {
+    if (may_be_slowest[rank]) {
+      rivals.push_back(static_cast<std::int64_t>(rank));
+    }
+  }
   return rivals;
 }
 
