@@ -41,13 +41,28 @@ StepCounts count_steps(const EpochPlan& plan) {
   return {.full = plan.steps - last, .short_last = last};
 }
 
-// How often each rank is last, over the steps of new runs, whose GPUs differ from their kind. What
-// a rank's own factors scale is its load.
-std::vector<double> late_shares(std::vector<RankLoad> loads, const Noise& noise) {
-  for (std::size_t rank = 0; rank < loads.size(); ++rank) {
-    loads[rank].sigma = std::hypot(noise.step_sigma(rank), noise.unit_sigma(rank));
+// How often each rank is last, over the steps of new runs: kinds of GPUs differ from their profiles
+// by run, GPUs from their kind. What a rank's factors scale is its load.
+std::vector<double> late_shares(const std::vector<RankLoad>& loads, const Noise& noise) {
+  constexpr double kWork = 64'000;                // loads: more ranks, fewer runs
+  const bool one_kind = noise.kind_count() == 1;  // whose factor changes no order
+  const int runs =
+      noise.is_zero() || one_kind
+          ? 1
+          : static_cast<int>(std::clamp(kWork / static_cast<double>(loads.size()), 8.0, 64.0));
+  std::vector<double> shares(loads.size(), 0);
+  for (int run = 0; run < runs; ++run) {
+    std::vector<RankLoad> drawn = loads;
+    for (std::size_t rank = 0; rank < loads.size(); ++rank) {
+      drawn[rank].sigma = std::hypot(noise.step_sigma(rank), noise.unit_sigma(rank));
+      drawn[rank].seconds *= runs == 1 ? 1 : noise.run_factor(noise.kind(rank), run);
+    }
+    const SlowestOf slowest = slowest_of(drawn, true);
+    for (std::size_t rank = 0; rank < loads.size(); ++rank) {
+      shares[rank] += slowest.late_share[rank] / runs;
+    }
   }
-  return slowest_of(loads, true).late_share;
+  return shares;
 }
 
 class BlockingSampler final : public EpochSampler {
@@ -285,7 +300,7 @@ class SimulatedSampler final : public EpochSampler {
       step.exposed_s.push_back(to_seconds(outcome.exposed[rank]).value());
       step.busy_s.push_back(to_seconds(outcome.busy[rank]).value());
     }
-    step.late_share = late_shares(std::move(loads), noise_);
+    step.late_share = late_shares(loads, noise_);
     return step;
   }
 

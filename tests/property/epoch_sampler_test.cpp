@@ -283,6 +283,24 @@ TEST(EpochSampler, ARankIsLastAsOftenAsGpusAndStepsScatter) {
   }
 }
 
+// Each kind has a factor of its own in a run, equal GPUs share theirs.
+TEST(EpochSampler, RunsDecideWhichKindIsLastButNotWhichGpuOfAKind) {
+  const Spread spread{.step_sigma = 0.0, .unit_sigma = 0.001, .run_sigma = 0.05};
+  const Cluster lab = cluster(
+      {
+          {"a", 30},
+          {"b", 31},
+          {"b", 31}
+  },
+      spread,
+      GradientSync::kDeepspeedZero0);
+  const Report report = predict(resolve(lab.experiment, lab.profiles), {}).front();
+  const double kind_b = normal_cdf(std::log(99.0 / 96.0) / (std::numbers::sqrt2 * 0.05));
+  EXPECT_NEAR(report.ranks[1].late_share, kind_b / 2, 0.08);  // of 64 runs
+  EXPECT_NEAR(report.ranks[1].late_share, report.ranks[2].late_share, 1e-9);
+  EXPECT_GT(report.ranks[0].late_share, 0.1);
+}
+
 // What `ranks` (kind and forward time in ms) wait for, and by how much their epoch is longer than
 // that of `faster`.
 struct Blame {
