@@ -46,10 +46,11 @@ StepCounts count_steps(const EpochPlan& plan) {
 std::vector<double> late_shares(const std::vector<RankLoad>& loads, const Noise& noise) {
   constexpr double kWork = 64'000;                // loads: more ranks, fewer runs
   const bool one_kind = noise.kind_count() == 1;  // whose factor changes no order
-  const int runs =
-      noise.is_zero() || one_kind
-          ? 1
-          : static_cast<int>(std::clamp(kWork / static_cast<double>(loads.size()), 8.0, 64.0));
+  const int runs = noise.is_zero() || one_kind
+                       ? 1
+                       : static_cast<int>(std::min(
+                             std::clamp(kWork / static_cast<double>(loads.size()), 8.0, 64.0),
+                             static_cast<double>(std::max(1, noise.replicates()))));
   std::vector<double> shares(loads.size(), 0);
   for (int run = 0; run < runs; ++run) {
     std::vector<RankLoad> drawn = loads;

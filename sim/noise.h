@@ -43,6 +43,8 @@ class Noise {
   /// A standard normal for the sum of an epoch's steps.
   [[nodiscard]] double epoch_scatter(int replicate, std::int64_t epoch) const;
 
+  [[nodiscard]] int replicates() const { return replicates_; }
+
   [[nodiscard]] std::size_t kind(std::size_t rank) const { return ranks_[rank].kind; }
 
   [[nodiscard]] std::size_t kind_count() const { return kinds_.size(); }
