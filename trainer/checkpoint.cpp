@@ -20,7 +20,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "models/atomic_file.h"
+#include "models/document/atomic_file.h"
 #include "models/error.h"
 #include "trainer/tensor_file.h"
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "trainer/communication.h"
 #include "trainer/loss_scale.h"
 #include "trainer/model.h"

@@ -11,8 +11,8 @@
 #include <c10/core/Device.h>
 #include <c10/util/intrusive_ptr.h>
 
+#include "models/experiment/training.h"
 #include "models/precision.h"
-#include "models/training.h"
 
 namespace c10d {
 class Backend;

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 
 namespace vitsim {
 

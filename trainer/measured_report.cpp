@@ -8,8 +8,8 @@
 
 #include <fmt/format.h>
 
-#include "models/cost_graph.h"
 #include "models/distribution.h"
+#include "models/vit/cost_graph.h"
 
 namespace vitsim {
 

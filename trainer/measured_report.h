@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "models/cluster.h"
-#include "models/epoch.h"
-#include "models/report.h"
-#include "models/timeline.h"
-#include "models/training.h"
+#include "models/experiment/cluster.h"
+#include "models/experiment/epoch.h"
+#include "models/experiment/training.h"
+#include "models/report/report.h"
+#include "models/report/timeline.h"
 
 namespace vitsim {
 

@@ -6,7 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "models/precision.h"
-#include "models/vit.h"
+#include "models/vit/vit.h"
 
 namespace vitsim {
 

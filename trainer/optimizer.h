@@ -8,7 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 
 namespace vitsim {
 

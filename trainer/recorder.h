@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "models/timeline.h"
+#include "models/report/timeline.h"
 #include "trainer/device.h"
 #include "trainer/measured_report.h"
 #include "trainer/phase_board.h"

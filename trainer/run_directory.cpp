@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-#include "models/atomic_file.h"
+#include "models/document/atomic_file.h"
 #include "models/error.h"
 #include "trainer/checkpoint.h"
 

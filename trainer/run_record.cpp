@@ -8,11 +8,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "calibrate/compute_model.h"
-#include "calibrate/library.h"
-#include "models/atomic_file.h"
+#include "calibrate/compute/compute_model.h"
+#include "calibrate/profile/library.h"
+#include "models/document/atomic_file.h"
 #include "models/error.h"
-#include "models/resolved.h"
+#include "models/experiment/resolved.h"
 
 namespace vitsim {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/experiment.h"
+#include "models/experiment/experiment.h"
 #include "trainer/communication.h"
 #include "trainer/measured_report.h"
 #include "trainer/recorder.h"

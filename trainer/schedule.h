@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 
 namespace vitsim {
 

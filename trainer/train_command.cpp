@@ -11,8 +11,8 @@
 #include <fmt/format.h>
 
 #include "models/error.h"
-#include "models/experiment.h"
-#include "models/override.h"
+#include "models/experiment/experiment.h"
+#include "models/experiment/override.h"
 #include "trainer/choose_device.h"
 #include "trainer/communication.h"
 #include "trainer/failure.h"

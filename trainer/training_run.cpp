@@ -15,9 +15,9 @@
 #include <nlohmann/json.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
 
-#include "models/epoch.h"
 #include "models/error.h"
-#include "models/resolved.h"
+#include "models/experiment/epoch.h"
+#include "models/experiment/resolved.h"
 #include "trainer/banner.h"
 #include "trainer/checkpoint.h"
 #include "trainer/data/loader.h"

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "models/experiment.h"
+#include "models/experiment/experiment.h"
 #include "trainer/communication.h"
 #include "trainer/data/dataset.h"
 #include "trainer/device.h"

@@ -13,8 +13,8 @@
 #include "calibrate/fit/step_fit.h"
 #include "calibrate/fit/throughput_fit.h"
 #include "models/distribution.h"
+#include "models/document/words.h"
 #include "models/error.h"
-#include "models/words.h"
 
 namespace vitsim {
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/measurement.h"
-#include "calibrate/profile.h"
+#include "calibrate/measurement/measurement.h"
+#include "calibrate/profile/profile.h"
 
 namespace vitsim {
 

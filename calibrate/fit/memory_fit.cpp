@@ -5,9 +5,9 @@
 #include <map>
 #include <optional>
 
-#include "models/cost_graph.h"
 #include "models/distribution.h"
-#include "models/memory.h"
+#include "models/vit/cost_graph.h"
+#include "models/vit/memory.h"
 
 namespace vitsim {
 

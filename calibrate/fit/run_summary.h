@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/measurement.h"
-#include "models/epoch.h"
+#include "calibrate/measurement/measurement.h"
+#include "models/experiment/epoch.h"
 
 namespace vitsim {
 

@@ -22,11 +22,11 @@
 #include <map>
 #include <set>
 
+#include "calibrate/compute/operator_curve.h"
 #include "calibrate/fit/least_squares.h"
 #include "calibrate/fit/run_summary.h"
-#include "calibrate/operator_curve.h"
-#include "models/cost_graph.h"
 #include "models/distribution.h"
+#include "models/vit/cost_graph.h"
 
 namespace vitsim {
 

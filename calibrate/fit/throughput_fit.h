@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "calibrate/fit/fit.h"
-#include "calibrate/measurement.h"
+#include "calibrate/measurement/measurement.h"
 
 namespace vitsim {
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "calibrate/measurement.h"
+#include "calibrate/measurement/measurement.h"
 
 namespace vitsim {
 

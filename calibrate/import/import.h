@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/measurement.h"
+#include "calibrate/measurement/measurement.h"
 
 namespace vitsim {
 

@@ -10,8 +10,8 @@
 #include <fmt/ranges.h>
 
 #include "calibrate/import/rank_csv.h"
-#include "models/deepspeed_config.h"
 #include "models/error.h"
+#include "models/experiment/deepspeed_config.h"
 
 namespace vitsim {
 

@@ -12,11 +12,11 @@
 
 #include "calibrate/import/csv_table.h"
 #include "calibrate/import/text_source.h"
-#include "models/epoch.h"
 #include "models/error.h"
-#include "models/experiment.h"
-#include "models/report.h"
-#include "models/timeline.h"
+#include "models/experiment/epoch.h"
+#include "models/experiment/experiment.h"
+#include "models/report/report.h"
+#include "models/report/timeline.h"
 
 namespace vitsim {
 

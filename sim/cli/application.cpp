@@ -9,8 +9,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
+#include "models/document/words.h"
 #include "models/error.h"
-#include "models/words.h"
 #include "sim/cli/command.h"
 
 namespace vitsim {

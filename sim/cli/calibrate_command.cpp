@@ -11,15 +11,15 @@
 
 #include "calibrate/fit/fit.h"
 #include "calibrate/import/import.h"
-#include "calibrate/library.h"
+#include "calibrate/profile/library.h"
+#include "models/document/quantity_text.h"
+#include "models/document/words.h"
 #include "models/error.h"
-#include "models/experiment.h"
-#include "models/quantity_text.h"
-#include "models/words.h"
-#include "sim/calibration_check.h"
+#include "models/experiment/experiment.h"
+#include "sim/assess/calibration_check.h"
+#include "sim/assess/validation_history.h"
 #include "sim/cli/command.h"
-#include "sim/cli/report_text.h"
-#include "sim/validation_history.h"
+#include "sim/render/report_text.h"
 
 namespace vitsim {
 

@@ -5,10 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "calibrate/measurement.h"
+#include "calibrate/measurement/measurement.h"
+#include "models/document/words.h"
 #include "models/error.h"
-#include "models/experiment.h"
-#include "models/words.h"
+#include "models/experiment/experiment.h"
 #include "sim/cli/command.h"
 #include "sim/cli/trainer_process.h"
 

@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "models/document/quantity_text.h"
+#include "models/document/words.h"
 #include "models/error.h"
-#include "models/quantity_text.h"
-#include "models/words.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
 #include "sim/collective/table.h"

@@ -7,8 +7,8 @@
 #include <fmt/core.h>
 #include <oneapi/tbb/global_control.h>
 
-#include "models/atomic_file.h"
-#include "models/override.h"
+#include "models/document/atomic_file.h"
+#include "models/experiment/override.h"
 
 namespace vitsim {
 

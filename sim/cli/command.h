@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "models/experiment.h"
+#include "models/experiment/experiment.h"
 
 namespace CLI {
 class App;

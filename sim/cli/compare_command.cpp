@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "models/document/words.h"
 #include "models/error.h"
-#include "models/words.h"
+#include "sim/assess/compare.h"
 #include "sim/cli/command.h"
-#include "sim/cli/comparison_text.h"
-#include "sim/compare.h"
+#include "sim/render/comparison_text.h"
 
 namespace vitsim {
 

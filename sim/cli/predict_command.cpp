@@ -2,10 +2,10 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "models/timeline.h"
+#include "models/report/timeline.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
-#include "sim/cli/report_text.h"
+#include "sim/render/report_text.h"
 
 namespace vitsim {
 

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/error.h"
-#include "models/resolved.h"
+#include "models/experiment/resolved.h"
 
 namespace vitsim {
 

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "sim/cli/command.h"
-#include "sim/predict.h"
-#include "sim/scenario.h"
+#include "sim/job/scenario.h"
+#include "sim/predict/predict.h"
 
 namespace vitsim {
 

@@ -3,12 +3,12 @@
 #include <nlohmann/json.hpp>
 #include <oneapi/tbb/parallel_for.h>
 
+#include "models/document/quantity_text.h"
 #include "models/error.h"
-#include "models/quantity_text.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
-#include "sim/cli/report_text.h"
-#include "sim/subset.h"
+#include "sim/predict/subset.h"
+#include "sim/render/report_text.h"
 
 namespace vitsim {
 

@@ -2,7 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "models/experiment.h"
+#include "models/experiment/experiment.h"
 #include "sim/cli/command.h"
 #include "sim/cli/trainer_process.h"
 

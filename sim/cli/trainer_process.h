@@ -8,7 +8,7 @@
 
 #include <unistd.h>
 
-#include "models/cluster.h"
+#include "models/experiment/cluster.h"
 
 namespace vitsim {
 

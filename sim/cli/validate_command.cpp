@@ -9,14 +9,14 @@
 #include <nlohmann/json.hpp>
 
 #include "calibrate/import/import.h"
-#include "calibrate/library.h"
-#include "calibrate/load_meter.h"
+#include "calibrate/measurement/load_meter.h"
+#include "calibrate/profile/library.h"
 #include "models/error.h"
+#include "sim/assess/validation.h"
 #include "sim/cli/command.h"
-#include "sim/cli/comparison_text.h"
 #include "sim/cli/prediction.h"
 #include "sim/cli/trainer_process.h"
-#include "sim/validation.h"
+#include "sim/render/comparison_text.h"
 
 namespace vitsim {
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 
 namespace vitsim {
 

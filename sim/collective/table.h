@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "models/units.h"
 #include "sim/collective/communicator.h"
 

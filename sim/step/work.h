@@ -4,9 +4,9 @@
 #include <span>
 #include <vector>
 
+#include "models/experiment/training.h"
 #include "models/phase.h"
-#include "models/timeline.h"
-#include "models/training.h"
+#include "models/report/timeline.h"
 #include "sim/engine/clock.h"
 #include "sim/engine/network.h"
 

@@ -9,7 +9,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "tests/trainer_data/files.h"
 #include "trainer/data/cifar.h"
 #include "trainer/data/decode.h"

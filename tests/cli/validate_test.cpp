@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sim/assess/validation_history.h"
 #include "sim/cli/application.h"
-#include "sim/validation_history.h"
 #include "tests/support/run_program_support.h"
 #include "tests/support/small_measurement.h"
 #include "tests/support/temporary_folder_support.h"

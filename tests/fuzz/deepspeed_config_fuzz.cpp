@@ -2,8 +2,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include "models/deepspeed_config.h"
 #include "models/error.h"
+#include "models/experiment/deepspeed_config.h"
 
 // Any bytes are a DeepSpeed configuration or a user's mistake; a right batch triple is positive.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -4,10 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "models/epoch.h"
 #include "models/error.h"
-#include "models/experiment.h"
-#include "models/resolved.h"
+#include "models/experiment/epoch.h"
+#include "models/experiment/experiment.h"
+#include "models/experiment/resolved.h"
 
 // Any bytes are a cluster file or a user's mistake. What is right can be resolved, printed and cut
 // into steps.

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "calibrate/measurement.h"
+#include "calibrate/measurement/measurement.h"
 #include "models/error.h"
 
 // Any bytes are a measurement or a user's mistake; what is read is written as it was.

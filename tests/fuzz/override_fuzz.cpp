@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "models/error.h"
-#include "models/experiment.h"
+#include "models/experiment/experiment.h"
 
 namespace {
 

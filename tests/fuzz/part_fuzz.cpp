@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "calibrate/profile.h"
+#include "calibrate/profile/profile.h"
 #include "models/error.h"
 
 // Any bytes are a profile, a data sheet or a user's mistake; a profile is written as it was read.

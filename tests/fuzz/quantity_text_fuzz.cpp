@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "models/document/quantity_text.h"
 #include "models/error.h"
-#include "models/quantity_text.h"
 
 namespace {
 

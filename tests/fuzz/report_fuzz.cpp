@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/error.h"
-#include "models/report.h"
+#include "models/report/report.h"
 
 // Any bytes are a report or a user's mistake; a report is written as it was read.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -3,7 +3,7 @@
 #include <string_view>
 
 #include "models/error.h"
-#include "models/timeline.h"
+#include "models/report/timeline.h"
 
 // Any bytes are lines of spans or a user's mistake.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

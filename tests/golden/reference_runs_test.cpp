@@ -7,8 +7,8 @@
 #include <gtest/gtest.h>
 
 #include "calibrate/import/import.h"
-#include "calibrate/library.h"
-#include "sim/calibration_check.h"
+#include "calibrate/profile/library.h"
+#include "sim/assess/calibration_check.h"
 
 namespace vitsim {
 namespace {

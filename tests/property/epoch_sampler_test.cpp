@@ -1,4 +1,4 @@
-#include "sim/epoch_sampler.h"
+#include "sim/sample/epoch_sampler.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,11 +8,11 @@
 #include <gtest/gtest.h>
 
 #include "models/distribution.h"
-#include "models/quantity_text.h"
-#include "sim/noise.h"
-#include "sim/predict.h"
-#include "sim/random.h"
-#include "sim/step_time.h"
+#include "models/document/quantity_text.h"
+#include "sim/job/step_time.h"
+#include "sim/predict/predict.h"
+#include "sim/sample/noise.h"
+#include "sim/sample/random.h"
 
 namespace vitsim {
 namespace {

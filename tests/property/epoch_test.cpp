@@ -1,5 +1,5 @@
 // Random epochs against a walk through their samples, one by one.
-#include "models/epoch.h"
+#include "models/experiment/epoch.h"
 
 #include <algorithm>
 #include <cstdlib>

@@ -1,4 +1,4 @@
-#include "sim/step/run.h"
+#include "sim/run/run.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "sim/step/phases.h"
+#include "sim/run/phases.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {

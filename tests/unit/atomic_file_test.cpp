@@ -1,4 +1,4 @@
-#include "models/atomic_file.h"
+#include "models/document/atomic_file.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "models/buckets.h"
+#include "models/vit/buckets.h"
 
 #include <numeric>
 #include <set>

@@ -1,11 +1,11 @@
-#include "sim/compare.h"
+#include "sim/assess/compare.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "models/error.h"
-#include "sim/cli/comparison_text.h"
+#include "sim/render/comparison_text.h"
 
 namespace vitsim {
 namespace {

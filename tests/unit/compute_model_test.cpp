@@ -1,8 +1,8 @@
-#include "calibrate/compute_model.h"
+#include "calibrate/compute/compute_model.h"
 
 #include <gtest/gtest.h>
 
-#include "calibrate/operator_curve.h"
+#include "calibrate/compute/operator_curve.h"
 #include "models/error.h"
 
 namespace vitsim {

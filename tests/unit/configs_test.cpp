@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "calibrate/library.h"
-#include "models/experiment.h"
+#include "calibrate/profile/library.h"
+#include "models/experiment/experiment.h"
 #include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {

@@ -1,4 +1,4 @@
-#include "models/cost_graph.h"
+#include "models/vit/cost_graph.h"
 
 #include <gtest/gtest.h>
 

@@ -1,10 +1,10 @@
-#include "models/deepspeed_config.h"
+#include "models/experiment/deepspeed_config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "models/error.h"
-#include "models/experiment.h"
+#include "models/experiment/experiment.h"
 #include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {

@@ -1,4 +1,4 @@
-#include "models/document.h"
+#include "models/document/document.h"
 
 #include <chrono>
 
@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "models/document_reader.h"
+#include "models/document/document_reader.h"
 #include "models/error.h"
 #include "tests/support/temporary_folder_support.h"
 

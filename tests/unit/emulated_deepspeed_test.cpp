@@ -7,9 +7,9 @@
 #include "calibrate/fit/fit.h"
 #include "calibrate/fit/run_summary.h"
 #include "calibrate/import/import.h"
-#include "models/experiment.h"
-#include "sim/predict.h"
-#include "sim/scenario.h"
+#include "models/experiment/experiment.h"
+#include "sim/job/scenario.h"
+#include "sim/predict/predict.h"
 
 namespace vitsim {
 namespace {

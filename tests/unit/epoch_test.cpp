@@ -1,4 +1,4 @@
-#include "models/epoch.h"
+#include "models/experiment/epoch.h"
 
 #include <array>
 

@@ -1,4 +1,4 @@
-#include "models/experiment.h"
+#include "models/experiment/experiment.h"
 
 #include <string>
 

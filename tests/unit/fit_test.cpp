@@ -8,7 +8,7 @@
 #include "calibrate/fit/spread.h"
 #include "calibrate/fit/step_fit.h"
 #include "models/error.h"
-#include "sim/random.h"
+#include "sim/sample/random.h"
 
 namespace vitsim {
 namespace {

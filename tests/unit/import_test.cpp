@@ -13,7 +13,7 @@
 #include "calibrate/import/join.h"
 #include "models/distribution.h"
 #include "models/error.h"
-#include "models/report.h"
+#include "models/report/report.h"
 #include "tests/support/broken_input.h"
 #include "tests/support/import_samples.h"
 #include "tests/support/temporary_folder_support.h"

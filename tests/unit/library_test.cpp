@@ -1,4 +1,4 @@
-#include "calibrate/library.h"
+#include "calibrate/profile/library.h"
 
 #include <cstdlib>
 

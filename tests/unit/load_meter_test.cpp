@@ -1,4 +1,4 @@
-#include "calibrate/load_meter.h"
+#include "calibrate/measurement/load_meter.h"
 
 #include <ctime>
 

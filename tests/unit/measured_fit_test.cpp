@@ -6,7 +6,7 @@
 #include "calibrate/fit/fit.h"
 #include "calibrate/fit/throughput_fit.h"
 #include "models/error.h"
-#include "sim/scenario.h"
+#include "sim/job/scenario.h"
 
 namespace vitsim {
 namespace {

@@ -1,8 +1,8 @@
-#include "models/memory.h"
+#include "models/vit/memory.h"
 
 #include <gtest/gtest.h>
 
-#include "models/cost_graph.h"
+#include "models/vit/cost_graph.h"
 
 namespace vitsim {
 namespace {

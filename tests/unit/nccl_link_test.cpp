@@ -7,9 +7,9 @@
 
 #include "calibrate/fit/fit.h"
 #include "calibrate/import/import.h"
-#include "sim/calibration_check.h"
+#include "sim/assess/calibration_check.h"
 #include "sim/collective/table.h"
-#include "sim/scenario.h"
+#include "sim/job/scenario.h"
 #include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {

@@ -1,4 +1,4 @@
-#include "sim/noise.h"
+#include "sim/sample/noise.h"
 
 #include <cmath>
 

@@ -1,4 +1,4 @@
-#include "sim/step/phases.h"
+#include "sim/run/phases.h"
 
 #include <array>
 

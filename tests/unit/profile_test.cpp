@@ -1,4 +1,4 @@
-#include "calibrate/profile.h"
+#include "calibrate/profile/profile.h"
 
 #include <cmath>
 

@@ -1,4 +1,4 @@
-#include "models/quantity_text.h"
+#include "models/document/quantity_text.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "models/report.h"
+#include "models/report/report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

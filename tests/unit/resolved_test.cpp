@@ -1,4 +1,4 @@
-#include "models/resolved.h"
+#include "models/experiment/resolved.h"
 
 #include <filesystem>
 #include <fstream>

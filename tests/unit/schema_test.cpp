@@ -7,13 +7,13 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "calibrate/measurement.h"
-#include "calibrate/profile.h"
-#include "models/document.h"
+#include "calibrate/measurement/measurement.h"
+#include "calibrate/profile/profile.h"
+#include "models/document/document.h"
 #include "models/error.h"
-#include "models/experiment.h"
-#include "models/report.h"
-#include "models/timeline.h"
+#include "models/experiment/experiment.h"
+#include "models/report/report.h"
+#include "models/report/timeline.h"
 #include "tests/support/json_schema_support.h"
 #include "tests/support/temporary_folder_support.h"
 

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "models/error.h"
-#include "sim/step/run.h"
+#include "sim/run/run.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {

@@ -1,4 +1,4 @@
-#include "sim/straggler.h"
+#include "sim/sample/straggler.h"
 
 #include <cmath>
 #include <numbers>
@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "models/distribution.h"
-#include "sim/random.h"
+#include "sim/sample/random.h"
 
 namespace vitsim {
 namespace {

@@ -1,9 +1,9 @@
-#include "sim/subset.h"
+#include "sim/predict/subset.h"
 
 #include <gtest/gtest.h>
 
-#include "models/epoch.h"
 #include "models/error.h"
+#include "models/experiment/epoch.h"
 
 namespace vitsim {
 namespace {

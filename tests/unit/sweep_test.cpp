@@ -1,4 +1,4 @@
-#include "sim/sweep.h"
+#include "sim/predict/sweep.h"
 
 #include <set>
 

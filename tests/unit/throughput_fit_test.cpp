@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "calibrate/operator_curve.h"
+#include "calibrate/compute/operator_curve.h"
 
 namespace vitsim {
 namespace {

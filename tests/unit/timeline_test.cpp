@@ -1,4 +1,4 @@
-#include "models/timeline.h"
+#include "models/report/timeline.h"
 
 #include <map>
 #include <set>

@@ -1,4 +1,4 @@
-#include "models/words.h"
+#include "models/document/words.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "trainer/data/image.h"
 
 namespace vitsim {

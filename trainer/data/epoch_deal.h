@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/epoch.h"
+#include "models/experiment/epoch.h"
 
 namespace vitsim {
 

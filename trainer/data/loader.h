@@ -5,8 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "models/epoch.h"
-#include "models/training.h"
+#include "models/experiment/epoch.h"
+#include "models/experiment/training.h"
 #include "trainer/data/dataset.h"
 
 namespace vitsim {

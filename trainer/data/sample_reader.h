@@ -5,7 +5,7 @@
 #include <span>
 #include <stop_token>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "trainer/data/dataset.h"
 #include "trainer/data/image.h"
 #include "trainer/data/transform.h"

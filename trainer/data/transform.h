@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "trainer/data/dataset.h"
 #include "trainer/data/image.h"
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/load_meter.h"
-#include "calibrate/measurement.h"
+#include "calibrate/measurement/load_meter.h"
+#include "calibrate/measurement/measurement.h"
 #include "trainer/communication.h"
 #include "trainer/device.h"
 #include "trainer/measure/budget.h"

@@ -3,7 +3,7 @@
 #include <array>
 #include <cctype>
 
-#include "calibrate/library.h"
+#include "calibrate/profile/library.h"
 
 namespace vitsim {
 

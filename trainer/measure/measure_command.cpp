@@ -19,11 +19,11 @@
 #include <torch/version.h>
 #include <unistd.h>
 
-#include "calibrate/library.h"
+#include "calibrate/profile/library.h"
+#include "models/document/quantity_text.h"
+#include "models/document/words.h"
 #include "models/error.h"
-#include "models/override.h"
-#include "models/quantity_text.h"
-#include "models/words.h"
+#include "models/experiment/override.h"
 #include "trainer/choose_device.h"
 #include "trainer/communication.h"
 #include "trainer/data/dataset.h"

@@ -9,7 +9,7 @@
 #include <mpi.h>
 
 #include "models/distribution.h"
-#include "models/quantity_text.h"
+#include "models/document/quantity_text.h"
 #include "trainer/measure/training_bench.h"
 
 namespace vitsim {

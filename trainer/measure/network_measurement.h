@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "trainer/measure/bench.h"
 
 namespace vitsim {

@@ -9,7 +9,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include "models/cost_graph.h"
+#include "models/vit/cost_graph.h"
 #include "trainer/model.h"
 #include "trainer/optimizer.h"
 

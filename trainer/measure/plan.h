@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "models/experiment.h"
+#include "models/experiment/experiment.h"
 #include "trainer/measure/step_measurement.h"
 
 namespace vitsim {

@@ -13,9 +13,9 @@
 
 #include <fmt/format.h>
 
-#include "models/cost_graph.h"
 #include "models/distribution.h"
-#include "models/quantity_text.h"
+#include "models/document/quantity_text.h"
+#include "models/vit/cost_graph.h"
 #include "trainer/measure/training_bench.h"
 
 namespace vitsim {

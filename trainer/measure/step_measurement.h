@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "trainer/measure/bench.h"
 
 namespace vitsim {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "models/epoch.h"
+#include "models/experiment/epoch.h"
 #include "trainer/measure/solo_group.h"
 
 namespace vitsim {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <optional>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "trainer/data/loader.h"
 #include "trainer/device.h"
 #include "trainer/loss_scale.h"

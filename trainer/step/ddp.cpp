@@ -14,7 +14,7 @@
 #include <torch/csrc/distributed/c10d/logger.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
-#include "models/buckets.h"
+#include "models/vit/buckets.h"
 #include "trainer/step/replicated_weights.h"
 
 namespace vitsim {

@@ -7,7 +7,7 @@
 
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 
-#include "models/training.h"
+#include "models/experiment/training.h"
 #include "trainer/device.h"
 #include "trainer/optimizer.h"
 

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "models/epoch.h"
-#include "models/training.h"
+#include "models/experiment/epoch.h"
+#include "models/experiment/training.h"
 #include "trainer/data/loader.h"
 #include "trainer/loss_scale.h"
 #include "trainer/model.h"

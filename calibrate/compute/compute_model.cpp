@@ -1,0 +1,95 @@
+// Three ways to know how long a GPU computes, from the surest to the least: measured steps
+// (measured_model.cpp), throughput curves of this GPU (curve_model.cpp), data sheets
+// (sheet_model.cpp).
+#include "calibrate/compute/compute_model.h"
+
+#include <cmath>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "calibrate/compute/compute_sources.h"
+#include "models/distribution.h"
+#include "models/error.h"
+
+namespace vitsim {
+
+namespace {
+
+// Memory figures of this GPU, else typical ones of the calibrated.
+MemoryModel memory_of(const std::string& gpu, const ProfileSet& profiles) {
+  const auto own = profiles.gpus.find(gpu);
+  if (own != profiles.gpus.end() && own->second.memory_constant) {
+    return {.constant = *own->second.memory_constant,
+            .alone = own->second.memory_alone,
+            .activation_factor = own->second.activation_factor};
+  }
+  std::vector<double> constants;
+  std::vector<double> factors;
+  for (const auto& [name, profile] : profiles.gpus) {
+    if (profile.memory_constant) {
+      constants.push_back(profile.memory_constant->value());
+      factors.push_back(profile.activation_factor);
+    }
+  }
+  return constants.empty() ? MemoryModel{.constant = mebibytes(600)}
+                           : MemoryModel{.constant = Bytes(median(constants)),
+                                         .activation_factor = median(factors)};
+}
+
+}  // namespace
+
+void widen(Spread& spread, double error) {
+  const double run = spread.run_sigma.value_or(0);
+  spread.run_sigma = std::sqrt(run * run + error * error);
+}
+
+std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
+                                                 const TrainingSpec& training,
+                                                 std::int64_t micro_batch,
+                                                 const ProfileSet& profiles) {
+  const auto profile = profiles.gpus.find(gpu);
+  const auto sheet = profiles.sheets.find(gpu);
+  std::unique_ptr<ComputeModel> model;
+  if (profile != profiles.gpus.end()) {
+    model = measured_model(profile->second, training, micro_batch);
+    if (!model) {
+      model = curve_model(profile->second, training, profiles);
+    }
+  }
+  if (!model) {
+    if (sheet == profiles.sheets.end()) {
+      throw UserError(
+          profile == profiles.gpus.end()
+              ? fmt::format("unknown GPU \"{}\"", gpu)
+              : fmt::format("GPU \"{}\" was not measured in {} and has no data sheet to scale by",
+                            gpu,
+                            name(training.precision)));
+    }
+    if (profile != profiles.gpus.end()) {
+      model = other_precision_model(profile->second, sheet->second, training, profiles);
+    }
+    if (!model) {
+      model = sheet_model(gpu, sheet->second, training, profiles);
+    }
+  }
+  if (profile != profiles.gpus.end()) {
+    model->epoch_start = profile->second.epoch_start;
+    model->overlap_slowdown = profile->second.overlap_slowdown;
+    model->capacity = profile->second.memory;
+    model->device_name = profile->second.device_name;
+    if (!model->spread.unit_sigma) {
+      model->spread.unit_sigma = profile->second.spread.unit_sigma;
+    }
+  }
+  if (sheet != profiles.sheets.end()) {
+    model->capacity = model->capacity.value_or(sheet->second.memory);
+    if (model->device_name.empty()) {
+      model->device_name = sheet->second.device_name;
+    }
+  }
+  model->memory = memory_of(gpu, profiles);
+  return model;
+}
+
+}  // namespace vitsim

@@ -1,0 +1,156 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "models/experiment/training.h"
+#include "models/precision.h"
+#include "models/units.h"
+#include "models/vit/cost_graph.h"
+#include "models/vit/vit.h"
+
+namespace vitsim {
+
+/// Measured phases at one micro-batch. Forward, backward and loading are per micro-batch of that
+/// size; optimizer and other per step.
+struct StepPoint {
+  std::int64_t micro_batch = 0;
+  Seconds data_load;
+  Seconds forward;
+  Seconds backward;
+  Seconds optimizer;
+  Seconds other;
+  std::int64_t count = 0;  // steps measured
+};
+
+/// Measured steps of one model and precision, by micro-batch in rising order.
+struct StepCurve {
+  VitSpec model;  // image size and classes included
+  Precision precision = Precision::kFp32;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  std::vector<StepPoint> points;
+};
+
+/// Throughput for other model sizes, of a whole pass or of one kind of operator, over the cost
+/// graph: time = max(launches * overhead, flops / flops_per_s + bytes / bytes_per_s). A rate of 0
+/// means that the term is absent.
+struct OperatorCurve {
+  std::string kind;  // "forward", "backward", "optimizer" (bytes alone), or an OperatorKind's name
+  Precision precision = Precision::kFp32;
+  FlopsPerSecond flops_per_s;
+  BytesPerSecond bytes_per_s;
+  Seconds overhead;  // per launch
+  bool fused_attention = true;
+  std::optional<double> error;  // mean, leaving models out
+};
+
+/// Standard deviations of the logarithm of times.
+struct Spread {
+  std::optional<double> step_sigma;  // per rank and step
+  std::optional<double> unit_sigma;  // between nominally equal GPUs
+  std::optional<double> run_sigma;   // between runs of the same configuration
+  std::optional<int> run_degrees;    // degrees of freedom behind run_sigma (Student t)
+};
+
+struct FitQuality {
+  int runs = 0;
+  double mean_abs_error = 0;
+  double worst = 0;
+};
+
+struct Provenance {
+  std::vector<std::string> sources;
+  std::string tool;
+  std::string created;
+};
+
+/// What measurements say one kind of GPU delivers.
+struct GpuProfile {
+  std::string name;
+  std::string device_name;
+  std::optional<Bytes> memory;
+  Provenance provenance;
+  std::vector<StepCurve> steps;
+  std::vector<OperatorCurve> operators;
+  double overlap_slowdown = 1;  // backward's factor while communication runs
+  Spread spread;
+  std::optional<Bytes> memory_constant;
+  Bytes memory_alone;  // what a job of one rank holds on top
+  double activation_factor = 1;
+  Seconds epoch_start;     // once per epoch: the loader's workers start
+  std::string intra_node;  // link profile measured with it: the path between two in a node
+  FitQuality fit;
+};
+
+struct LinkPoint {
+  Bytes message;
+  Seconds latency;
+  BytesPerSecond bandwidth;
+};
+
+/// What measurements say one kind of link delivers; latency and bandwidth of one NIC link, or of
+/// the path between two GPUs of a node.
+struct LinkProfile {
+  std::string name;
+  Provenance provenance;
+  Seconds latency;
+  BytesPerSecond bandwidth;
+  std::vector<LinkPoint> curve;  // by message size on the wire; empty: the same for all sizes
+  Seconds collective_overhead;   // once per AllReduce call
+  Spread spread;
+  FitQuality fit;
+
+  /// Latency and bandwidth for one message: interpolated on the logarithm of its size.
+  [[nodiscard]] LinkPoint at(Bytes message) const;
+};
+
+/// Theoretical figures of a GPU, from its data sheet (configs/gpus).
+struct GpuSheet {
+  std::string name;
+  std::string device_name;
+  std::string architecture;
+  Bytes memory;
+  BytesPerSecond memory_bandwidth;
+  FlopsPerSecond fp32;
+  std::optional<FlopsPerSecond> tf32;  // dense tensor cores; absent where the GPU has none
+  std::optional<FlopsPerSecond> fp16;
+  std::optional<FlopsPerSecond> bf16;
+  std::string source;
+};
+
+/// Whether what calls itself `device` is what a profile or data sheet records as `recorded`:
+/// drivers add variants to a name.
+inline bool is_device(std::string_view device, std::string_view recorded) {
+  return device.starts_with(recorded);
+}
+
+/// Schema of profile files, before the version.
+inline constexpr std::string_view kProfileSchema = "vitsim-profile";
+
+/// Kinds of OperatorCurve: whole passes, and the operators of the cost graph.
+inline constexpr std::array<std::string_view, 8> kOperatorCurveKinds = {
+    "forward", "backward", "optimizer", "gemm", "attention", "layer_norm", "gelu", "elementwise"};
+
+/// Readers throw UserError with file, line, path; they refuse a newer schema. Writers are atomic.
+GpuProfile read_gpu_profile(const std::filesystem::path& file);
+LinkProfile read_link_profile(const std::filesystem::path& file);
+GpuSheet read_gpu_sheet(const std::filesystem::path& file);
+void write_profile(const std::filesystem::path& file, const GpuProfile& profile);
+void write_profile(const std::filesystem::path& file, const LinkProfile& profile);
+
+/// Any file of a profile folder, by its schema and kind; `text` stands for the file's content.
+using Part = std::variant<GpuProfile, LinkProfile, GpuSheet>;
+Part read_part(const std::filesystem::path& file);
+Part part_from_text(std::string_view text, const std::string& origin);
+
+/// The profile as its file holds it.
+std::string profile_text(const GpuProfile& profile);
+std::string profile_text(const LinkProfile& profile);
+
+}  // namespace vitsim

@@ -1,0 +1,286 @@
+#include "models/experiment/resolved.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace vitsim {
+
+namespace {
+
+using Json = nlohmann::json;
+
+Json json_of(const LinkSpec& link) {
+  if (link.profile) {
+    return {
+        {"profile", *link.profile}
+    };
+  }
+  Json json = {
+      {"latency_s", link.latency.value_or(Seconds(0)).value()}
+  };
+  if (link.bandwidth) {
+    json["bandwidth_bytes_per_s"] = link.bandwidth->value();
+  }
+  return json;
+}
+
+Json json_of(const NodeSpec& node) {
+  Json json = {
+      {"name",     node.name},
+      {"gpus", Json::array()}
+  };
+  for (const GpuSpec& gpu : node.gpus) {
+    json["gpus"].push_back({
+        {   "model",    gpu.model},
+        {"slowdown", gpu.slowdown}
+    });
+  }
+  if (node.nic) {
+    json["nic"] = json_of(*node.nic);
+  }
+  if (node.switch_name) {
+    json["switch"] = *node.switch_name;
+  }
+  if (node.intra_node) {
+    json["intra_node"] = json_of(*node.intra_node);
+  }
+  if (node.host) {
+    json["host"] = *node.host;
+  }
+  return json;
+}
+
+Json json_of(const ClusterSpec& cluster) {
+  Json json = {
+      {     "nodes",        Json::array()},
+      {  "switches",     cluster.switches},
+      {     "links",        Json::array()},
+      {"world_size", cluster.world_size()}
+  };
+  for (const NodeSpec& node : cluster.nodes) {
+    json["nodes"].push_back(json_of(node));
+  }
+  for (const TrunkSpec& trunk : cluster.links) {
+    Json link = json_of(trunk.link);
+    link["ends"] = {trunk.a, trunk.b};
+    json["links"].push_back(std::move(link));
+  }
+  if (cluster.network) {
+    json["network"] = json_of(*cluster.network);
+  }
+  json["intra_node"] = json_of(cluster.intra_node.value_or(
+      LinkSpec{.bandwidth = kPcie3Bandwidth, .latency = kPcie3Latency}));
+  json["intra_node"]["assumed"] = !cluster.intra_node.has_value();
+  return json;
+}
+
+Json json_of(const VitSpec& vit) {
+  return {
+      {  "name",   vit.name},
+      {"layers", vit.layers},
+      { "width",  vit.width},
+      { "heads",  vit.heads},
+      {   "mlp",    vit.mlp},
+      { "patch",  vit.patch}
+  };
+}
+
+Json json_of(const DatasetSpec& dataset) {
+  Json json = {
+      {    "name",     dataset.name},
+      {"fraction", dataset.fraction}
+  };
+  json["samples"] = dataset.samples > 0 ? Json(dataset.samples) : Json(nullptr);
+  json["path"] = dataset.path ? Json(dataset.path->string()) : Json(nullptr);
+  return json;
+}
+
+Json json_of(const OptimizerSpec& optimizer) {
+  return {
+      {        "type",   name(optimizer.kind)},
+      {          "lr",           optimizer.lr},
+      {"weight_decay", optimizer.weight_decay},
+      {    "momentum",     optimizer.momentum},
+      {       "betas",        optimizer.betas},
+      {         "eps",          optimizer.eps}
+  };
+}
+
+Json json_of(const ScheduleSpec& schedule) {
+  Json json = {
+      {          "type", kScheduleNames[static_cast<std::size_t>(schedule.kind)]},
+      {  "warmup_steps",                                   schedule.warmup_steps},
+      {  "warmup_start",                                   schedule.warmup_start},
+      {   "warmup_type",                  schedule.warmup_log ? "log" : "linear"},
+      {"final_fraction",                                 schedule.final_fraction}
+  };
+  json["total_steps"] = schedule.total_steps ? Json(*schedule.total_steps) : Json(nullptr);
+  return json;
+}
+
+Json json_of(const CheckpointSpec& checkpoint) {
+  Json json = {
+      {"every", checkpoint.every}
+  };
+  json["path"] = checkpoint.path ? Json(checkpoint.path->string()) : Json(nullptr);
+  json["cost_s"] = checkpoint.cost ? Json(checkpoint.cost->value()) : Json(nullptr);
+  return json;
+}
+
+Json json_of(const LossScaleSpec& scale) {
+  return {
+      {                 "fixed",                  scale.fixed},
+      {         "initial_power",          scale.initial_power},
+      {                "window",                 scale.window},
+      {            "hysteresis",             scale.hysteresis},
+      {"consecutive_hysteresis", scale.consecutive_hysteresis},
+      {               "minimum",                scale.minimum}
+  };
+}
+
+Json json_of(const TrainingSpec& training) {
+  Json json = {
+      {                      "model",                                            json_of(training.model)},
+      {                 "image_size",                                          training.model.image_size},
+      {                   "channels",                                            training.model.channels},
+      {                    "classes",                                             training.model.classes},
+      {                    "dataset",                                          json_of(training.dataset)},
+      {"gradient_accumulation_steps",                                              training.accumulation},
+      {                     "epochs",                                                    training.epochs},
+      {                  "precision",                                           name(training.precision)},
+      {                  "optimizer",                                        json_of(training.optimizer)},
+      {            "label_smoothing",                                           training.label_smoothing},
+      {                       "seed",                                                      training.seed},
+      {                    "augment", {{"flip", training.augment.flip}, {"crop", training.augment.crop}}},
+      {                   "evaluate",                                                  training.evaluate},
+      {              "gradient_sync",                                       name(training.gradient_sync)},
+      {                 "all_reduce",                                          name(training.all_reduce)}
+  };
+  json["micro_batch_per_gpu"] =
+      training.micro_batch.size() == 1 ? Json(training.micro_batch[0]) : Json(training.micro_batch);
+  json["schedule"] = training.schedule ? json_of(*training.schedule) : Json(nullptr);
+  json["clip_norm"] = training.clip_norm ? Json(*training.clip_norm) : Json(nullptr);
+  json["checkpoint"] = training.checkpoint ? json_of(*training.checkpoint) : Json(nullptr);
+  if (training.precision == Precision::kFp16 || training.precision == Precision::kAmpFp16) {
+    json["loss_scale"] = json_of(training.loss_scale);
+  }
+  json["deepspeed_config"] =
+      training.deepspeed_config ? Json(training.deepspeed_config->string()) : Json(nullptr);
+  return json;
+}
+
+Json json_of(const EventSpec& event) {
+  Json json = {
+      {"from_s", event.from.value()},
+      {  "to_s",   event.to.value()}
+  };
+  switch (event.what) {
+    case EventSpec::What::kSlowdown:
+      json["what"] = "slowdown";
+      json["rank"] = event.rank;
+      json["factor"] = event.factor;
+      break;
+    case EventSpec::What::kPause:
+      json["what"] = "pause";
+      json["rank"] = event.rank;
+      break;
+    case EventSpec::What::kLink:
+      json["what"] = "link";
+      json["bandwidth_bytes_per_s"] = event.bandwidth.value();
+      if (event.node.empty()) {
+        json["ends"] = event.ends;
+      } else {
+        json["node"] = event.node;
+      }
+      break;
+  }
+  return json;
+}
+
+// Replaces `key_s` or the like by `key` with text of 17 digits, which is the same double again.
+void give_unit(Json& object, const std::string& plain, const std::string& key, const char* unit) {
+  const auto found = object.find(plain);
+  if (found == object.end()) {
+    return;
+  }
+  if (found->is_number()) {
+    object[key] = fmt::format("{:.17g}{}", found->get<double>(), unit);
+  }
+  object.erase(plain);
+}
+
+// Drops nulls, which say that something is absent, everywhere.
+void drop_nulls(Json& json) {
+  if (json.is_object()) {
+    for (auto entry = json.begin(); entry != json.end();) {
+      entry = entry->is_null() ? json.erase(entry) : std::next(entry);
+    }
+  }
+  if (json.is_structured()) {
+    for (Json& value : json) {
+      drop_nulls(value);
+    }
+  }
+}
+
+void write_units(Json& json) {
+  if (json.is_object()) {
+    give_unit(json, "bandwidth_bytes_per_s", "bandwidth", "B/s");
+    give_unit(json, "latency_s", "latency", "s");
+    give_unit(json, "from_s", "from", "s");
+    give_unit(json, "to_s", "to", "s");
+    give_unit(json, "start_s", "start", "s");
+    give_unit(json, "cost_s", "cost", "s");
+    for (const char* derived : {"world_size", "assumed", "deepspeed_config", "loss_scale"}) {
+      json.erase(derived);
+    }
+  }
+  if (json.is_structured()) {
+    for (Json& value : json) {
+      write_units(value);
+    }
+  }
+}
+
+}  // namespace
+
+nlohmann::json as_written(nlohmann::json resolved) {
+  Json& cluster = resolved["cluster"];
+  if (const auto path = cluster.find("intra_node");
+      path != cluster.end() && path->is_object() && path->value("assumed", false)) {
+    cluster.erase(path);
+  }
+  drop_nulls(resolved);
+  write_units(resolved);
+  return resolved;
+}
+
+nlohmann::json resolved(const Experiment& experiment) {
+  Json json = {
+      {"cluster", json_of(experiment.cluster)},
+      { "events",               Json::array()}
+  };
+  for (const EventSpec& event : experiment.events) {
+    json["events"].push_back(json_of(event));
+  }
+  if (experiment.jobs.empty()) {
+    json["training"] = json_of(experiment.training);
+  } else {
+    json["jobs"] = Json::array();
+    for (const JobSpec& job : experiment.jobs) {
+      json["jobs"].push_back({
+          {    "name",              job.name},
+          {   "ranks",             job.ranks},
+          { "start_s",     job.start.value()},
+          {"training", json_of(job.training)}
+      });
+    }
+  }
+  json["profiles"] = Json::array();
+  for (const auto& profile : experiment.profiles) {
+    json["profiles"].push_back(profile.string());
+  }
+  return json;
+}
+
+}  // namespace vitsim

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "models/experiment/training.h"
+#include "models/precision.h"
+#include "models/units.h"
+#include "models/vit/vit.h"
+
+namespace vitsim {
+
+/// Operators that share a throughput curve.
+enum class OperatorKind { kGemm, kAttention, kLayerNorm, kGelu, kElementwise };
+
+std::string_view name(OperatorKind kind);
+
+/// Attention either keeps its S x S matrices in memory (unfused, torch 1.x) or not (fused, torch
+/// 2).
+enum class AttentionKernel { kFused, kUnfused };
+
+/// One kind of kernel of a pass over one image; `count` of them run one after another.
+struct Operator {
+  std::string_view name;
+  OperatorKind kind;
+  std::int64_t count;        // launches per pass, whatever the batch
+  Flops flops;               // per launch and image; a multiply-accumulate is two
+  Bytes activation_bytes;    // moved per launch and image: activations read and written
+  Bytes parameter_bytes;     // moved per launch, once for the whole batch
+  Bytes saved_bytes;         // kept for backward, per launch and image
+  std::int64_t inner_width;  // the product's smaller weight dimension, 0 where it has none
+};
+
+/// The forward pass in execution order. Flops follow the usual count: (S-1)*C*p^2*D for the
+/// patches, per layer 4*S*D^2 + 2*S^2*D + 2*S*D*M multiply-accumulates, D*classes for the head.
+std::vector<Operator> forward_operators(const VitSpec& vit,
+                                        Precision precision,
+                                        AttentionKernel attention = AttentionKernel::kFused);
+
+/// Matrix products of one forward pass and image, e.g. 2 x 17.56 G for vit-b-16.
+Flops forward_flops(const VitSpec& vit);
+
+/// Forward plus backward, which costs twice the forward pass.
+inline Flops training_flops(const VitSpec& vit) {
+  return 3 * forward_flops(vit);
+}
+
+/// Bytes that an update moves per parameter, all fp32: weight, gradient and state are read, weight
+/// and state written. AdamW and LAMB keep two moments, 4 * (4 + 3) = 28; SGD keeps its momentum,
+/// 4 * (3 + 2) = 20.
+constexpr Bytes update_bytes_per_parameter(OptimizerKind optimizer) {
+  return optimizer == OptimizerKind::kSgd ? Bytes(20) : Bytes(28);
+}
+
+/// Activations that forward keeps for backward, per sample.
+Bytes activation_bytes_per_sample(const VitSpec& vit,
+                                  Precision precision,
+                                  AttentionKernel attention = AttentionKernel::kFused);
+
+}  // namespace vitsim

@@ -1,0 +1,80 @@
+#include "models/vit/memory.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "models/vit/cost_graph.h"
+
+namespace vitsim {
+
+namespace {
+
+// Bytes per parameter that exist only between backward and the end of the update: the flat copy
+// that DeepSpeed reduces, and in 16-bit training the fp32 gradients and the update's temporary.
+double transient_bytes_per_parameter(const TrainingSpec& training, std::int64_t world_size) {
+  const bool flat = training.gradient_sync != GradientSync::kDdp && world_size > 1;
+  const double copy = flat ? gradient_bytes_per_parameter(training.precision).value() : 0;
+  const double update = has_master_weights(training.precision) ? 8 : 4;
+  return std::max(copy, update);
+}
+
+double optimizer_bytes_per_parameter(const TrainingSpec& training) {
+  const double master = has_master_weights(training.precision) ? 4 : 0;
+  switch (training.optimizer.kind) {
+    case OptimizerKind::kSgd:
+      return master + (training.optimizer.momentum > 0 ? 4 : 0);
+    case OptimizerKind::kAdamW:
+    case OptimizerKind::kLamb:
+      return master + 8;
+  }
+  return master;
+}
+
+}  // namespace
+
+MemoryParts memory_parts(const TrainingSpec& training,
+                         std::int64_t world_size,
+                         std::int64_t micro_batch,
+                         const MemoryModel& model) {
+  const auto count = static_cast<double>(parameter_count(training.model));
+  const double element = gradient_bytes_per_parameter(training.precision).value();
+  const double shards = training.gradient_sync == GradientSync::kDeepspeedZero1
+                            ? static_cast<double>(world_size)
+                            : 1.0;
+  const double activations =
+      model.activation_factor * static_cast<double>(micro_batch) *
+      activation_bytes_per_sample(training.model, training.precision).value();
+  const double transient = count * transient_bytes_per_parameter(training, world_size) / shards;
+  const bool buckets = training.gradient_sync == GradientSync::kDdp && world_size > 1;
+  return {.weights = count * element,
+          .gradients = count * element,
+          .optimizer = count * optimizer_bytes_per_parameter(training) / shards,
+          .buffers = std::max(0.0, transient - activations) + (buckets ? count * element : 0),
+          .activations = activations,
+          .constant = model.constant.value() + (world_size == 1 ? model.alone.value() : 0)};
+}
+
+std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
+                                                std::int64_t world_size,
+                                                const MemoryModel& model,
+                                                Bytes capacity) {
+  const auto fits = [&](std::int64_t micro_batch) {
+    return memory_parts(training, world_size, micro_batch, model).total() <= capacity.value();
+  };
+  if (!fits(1)) {
+    return std::nullopt;
+  }
+  std::int64_t low = 1;
+  std::int64_t high = 2;
+  while (fits(high)) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1) {
+    const std::int64_t middle = low + (high - low) / 2;
+    (fits(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
+}  // namespace vitsim

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "models/experiment/training.h"
+#include "models/report/report.h"
+#include "models/units.h"
+
+namespace vitsim {
+
+/// What one rank's GPU holds at the peak of a step.
+struct MemoryModel {
+  Bytes constant;                // context, libraries, allocator slack: measured per GPU
+  Bytes alone;                   // what a single rank holds on top (measured: its caches differ)
+  double activation_factor = 1;  // measured by computed activations
+};
+
+/// The ledger of one rank. Per parameter in fp32: weights 4 B, gradients 4 B, AdamW 8 B; fp16 and
+/// bf16 hold weights and gradients in 2 B and fp32 masters beside the moments. Buffers: the flat
+/// copy of deepspeed-zero-0 and the optimizer's temporaries live after backward, when activations
+/// are gone, so only what exceeds the activations adds to the peak; DDP's buckets stay.
+/// deepspeed-zero-1 divides the optimizer's share by the world size.
+MemoryParts memory_parts(const TrainingSpec& training,
+                         std::int64_t world_size,
+                         std::int64_t micro_batch,
+                         const MemoryModel& model);
+
+/// The largest micro-batch whose ledger stays within `capacity`; none if not even one sample fits.
+std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
+                                                std::int64_t world_size,
+                                                const MemoryModel& model,
+                                                Bytes capacity);
+
+}  // namespace vitsim
