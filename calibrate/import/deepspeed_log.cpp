@@ -427,15 +427,15 @@ void LogParser::add_samples(Piece& piece, const Attempt& attempt) {
     if (optimizer.empty()) {
       continue;
     }
-    const auto add = [&, rank = rank](std::string_view what, std::vector<double> seconds) {
-      piece.samples.push_back(rank_sample(
-          std::string(what), rank, std::move(seconds), static_cast<std::int64_t>(accumulation)));
+    const auto add = [&, rank = rank](StepPart part, std::vector<double> seconds) {
+      piece.samples.push_back(
+          phase_sample(part, rank, std::move(seconds), static_cast<std::int64_t>(accumulation)));
     };
-    add("forward", std::move(forward));
-    add("backward", std::move(backward));
-    add("backward_compute", std::move(compute));
-    add("gradient_all_reduce", std::move(all_reduce));
-    add("optimizer", std::move(optimizer));
+    add(StepPart::kForward, std::move(forward));
+    add(StepPart::kBackward, std::move(backward));
+    add(StepPart::kBackwardCompute, std::move(compute));
+    add(StepPart::kGradientAllReduce, std::move(all_reduce));
+    add(StepPart::kOptimizer, std::move(optimizer));
   }
   if (lost > 0) {
     piece.warnings.push_back(

@@ -24,7 +24,8 @@ using Subject =
     std::tuple<std::string, std::map<std::string, double>, std::map<std::string, std::string>>;
 
 Subject subject(const Sample& sample) {
-  return {sample.what, sample.number, sample.text};
+  PlainSample form = plain(sample);
+  return {std::move(form.what), std::move(form.number), std::move(form.text)};
 }
 
 std::string folder_name(const std::string& origin) {
@@ -85,17 +86,16 @@ void add_environment(Measurement& measurement, const std::map<std::string, std::
 /// inside or what is between machines.
 void name_links(Piece& piece, const ImportHints& hints) {
   for (Sample& sample : piece.samples) {
-    if (sample.what != "all_reduce") {
+    auto* collective = sample.as<CollectiveSeries>();
+    if (collective == nullptr) {
       continue;
     }
-    if (hints.one_node) {
-      sample.number.try_emplace("one_node", *hints.one_node ? 1 : 0);
+    if (!collective->one_node) {
+      collective->one_node = hints.one_node;
     }
-    if (hints.cluster && !sample.text.contains("link")) {
-      const auto inside = sample.number.find("one_node");
-      sample.text["link"] =
-          link_name({.cluster = *hints.cluster,
-                     .one_node = inside != sample.number.end() && inside->second > 0});
+    if (hints.cluster && collective->link.empty()) {
+      collective->link =
+          link_name({.cluster = *hints.cluster, .one_node = collective->one_node.value_or(false)});
     }
   }
 }
@@ -164,9 +164,8 @@ class RunJoiner {
     std::int64_t world = facts_.world_size.value_or(std::ssize(facts_.gpus));
     for (const Piece& piece : pieces_) {
       for (const Sample& sample : piece.samples) {
-        const auto rank = sample.number.find("rank");
-        if (rank != sample.number.end() && rank->second < static_cast<double>(kMostRanks)) {
-          world = std::max(world, static_cast<std::int64_t>(rank->second) + 1);
+        if (const auto rank = sample.rank(); rank && *rank < kMostRanks) {
+          world = std::max(world, *rank + 1);
         }
       }
     }
@@ -308,7 +307,8 @@ std::vector<std::vector<double>> values_of(const Measurement& measurement, const
   std::vector<std::vector<double>> values;
   for (const Sample& sample : measurement.samples) {
     if (sample.run == run) {
-      values.push_back(sample.seconds);
+      const std::span<const double> figures = sample.figures();
+      values.emplace_back(figures.begin(), figures.end());
     }
   }
   return values;

@@ -403,17 +403,19 @@ Piece join_kineto_traces(std::span<const KinetoTrace> traces, const std::string&
     if (trace.world_size) {
       piece.facts.world_size = trace.world_size;
     }
-    const auto add = [&](std::string_view what, double ProfiledStep::*figure) {
+    const auto figures = [&](double ProfiledStep::*figure) {
       std::vector<double> seconds;
       std::ranges::transform(trace.steps, std::back_inserter(seconds), figure);
-      Sample sample = rank_sample(std::string(what), rank, std::move(seconds));
+      return seconds;
+    };
+    const auto add = [&](Sample sample) {
       sample.warm_up = 0;  // the profiler's schedule has its own
       piece.samples.push_back(std::move(sample));
     };
-    add("step", &ProfiledStep::wall_s);
-    add("compute", &ProfiledStep::compute_s);
-    add("communication", &ProfiledStep::communication_s);
-    add("overlap", &ProfiledStep::overlap_s);
+    add(step_sample(rank, figures(&ProfiledStep::wall_s)));
+    add(phase_sample(StepPart::kCompute, rank, figures(&ProfiledStep::compute_s)));
+    add(phase_sample(StepPart::kCommunication, rank, figures(&ProfiledStep::communication_s)));
+    add(phase_sample(StepPart::kOverlap, rank, figures(&ProfiledStep::overlap_s)));
 
     std::map<std::pair<std::string, std::int64_t>, std::int64_t> next;
     for (const CollectiveSpan& span : trace.collectives) {
@@ -434,13 +436,11 @@ Piece join_kineto_traces(std::span<const KinetoTrace> traces, const std::string&
     }
   }
   for (auto& [key, seconds] : by_size) {
-    Sample sample{.what = "all_reduce", .seconds = std::move(seconds)};
-    sample.number["bytes"] = static_cast<double>(key.first);
+    CollectiveSeries reduce{.bytes = key.first, .backend = "nccl", .seconds = std::move(seconds)};
     if (key.second > 0) {
-      sample.number["ranks"] = static_cast<double>(key.second);
+      reduce.ranks = key.second;
     }
-    sample.text["backend"] = "nccl";
-    piece.samples.push_back(std::move(sample));
+    piece.samples.push_back({.series = std::move(reduce)});
   }
   const std::string gpu = gpu_slug(traces.front().device);
   const std::int64_t world = piece.facts.world_size.value_or(std::ssize(ranks));

@@ -114,11 +114,10 @@ void Parser::add(std::int64_t bytes, std::size_t place, const Figures& figures) 
   const auto [at, fresh] = samples_.try_emplace({bytes, place});
   Sample& sample = at->second;
   if (fresh) {
-    sample.what = "all_reduce";
-    sample.text["place"] = place == 0 ? "out-of-place" : "in-place";
-    sample.number["bytes"] = static_cast<double>(bytes);
+    sample.series =
+        CollectiveSeries{.bytes = bytes, .place = place == 0 ? "out-of-place" : "in-place"};
   }
-  sample.seconds.push_back(figures.time_us / 1e6);
+  sample.as<CollectiveSeries>()->seconds.push_back(figures.time_us / 1e6);
   if (figures.wrong) {
     warnings_.push_back(
         fmt::format("{}:{}: the result was wrong at {} bytes", origin_, reader_.number(), bytes));
@@ -194,15 +193,14 @@ Piece Parser::parse(const std::string& name) {
   }
   piece.warnings = std::move(warnings_);
   for (auto& [key, sample] : samples_) {
-    sample.text["series"] = name;
-    sample.text["backend"] = "nccl";
-    if (!gpu_.empty()) {
-      sample.text["gpu"] = gpu_;
-    }
+    auto& series = *sample.as<CollectiveSeries>();
+    series.series = name;
+    series.backend = "nccl";
+    series.gpu = gpu_;
     if (ranks_ > 0) {
-      sample.number["ranks"] = static_cast<double>(ranks_);
-      sample.number["nodes"] = static_cast<double>(hosts_.size());
-      sample.number["one_node"] = hosts_.size() == 1 ? 1 : 0;
+      series.ranks = ranks_;
+      series.nodes = std::ssize(hosts_);
+      series.one_node = hosts_.size() == 1;
     }
     piece.samples.push_back(std::move(sample));
   }

@@ -57,10 +57,13 @@ std::string gpu_slug(std::string_view device);
 /// Steps at the start of a run that are called warm-up: allocators and autotuners settle.
 inline constexpr std::int64_t kWarmUpSteps = 4;
 
-/// A sample of one rank's phase by micro-step, of which `accumulation` make a step; sets `warm_up`.
-Sample rank_sample(std::string what,
-                   std::int64_t rank,
-                   std::vector<double> seconds,
-                   std::int64_t accumulation = 1);
+/// A rank's seconds of a part of the step by micro-step, of which `accumulation` make a step; sets
+/// `warm_up`.
+Sample phase_sample(StepPart part,
+                    std::int64_t rank,
+                    std::vector<double> seconds,
+                    std::int64_t accumulation = 1);
+/// A rank's seconds of whole steps; sets `warm_up`.
+Sample step_sample(std::int64_t rank, std::vector<double> seconds);
 
 }  // namespace vitsim

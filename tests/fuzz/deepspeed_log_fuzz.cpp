@@ -12,8 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const vitsim::Piece piece = vitsim::read_deepspeed_log(stream, "log", "run");
     for (const vitsim::Sample& sample : piece.samples) {
-      VITSIM_CHECK(sample.seconds.empty(), ==, false);
-      VITSIM_CHECK(sample.warm_up, <=, std::ssize(sample.seconds));
+      VITSIM_CHECK(sample.figures().empty(), ==, false);
+      VITSIM_CHECK(sample.warm_up, <=, std::ssize(sample.figures()));
     }
     vitsim::Measurement measurement{.device = "imported"};
     measurement.samples = piece.samples;

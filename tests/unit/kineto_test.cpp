@@ -62,8 +62,9 @@ TEST(Kineto, TakesTheShortestOfTheRanksForEachCollective) {
   ASSERT_THAT(reduced, SizeIs(2));
   EXPECT_NEAR(reduced[0], 700.5e-6, 1e-12);  // rank 1 came last and waited for nobody
   EXPECT_NEAR(reduced[1], 710.5e-6, 1e-12);
-  EXPECT_EQ(piece.samples.back().number.at("bytes"), 1048576);
-  EXPECT_EQ(piece.samples.back().number.at("ranks"), 2);
+  ASSERT_NE(piece.samples.back().as<CollectiveSeries>(), nullptr);
+  EXPECT_EQ(piece.samples.back().as<CollectiveSeries>()->bytes, 1048576);
+  EXPECT_EQ(piece.samples.back().as<CollectiveSeries>()->ranks, 2);
 }
 
 TEST(Kineto, MatchesByOrderWhereNoSequenceIsRecorded) {

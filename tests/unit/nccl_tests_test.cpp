@@ -24,26 +24,31 @@ Piece read(const std::string& text) {
   return read_nccl_tests(stream, "ring.txt", "ring");
 }
 
-const Sample& at(const Piece& piece, double bytes, const std::string& place) {
+const Sample& sample_at(const Piece& piece, std::int64_t bytes, const std::string& place) {
   for (const Sample& sample : piece.samples) {
-    if (sample.number.at("bytes") == bytes && sample.text.at("place") == place) {
+    const auto& series = *sample.as<CollectiveSeries>();
+    if (series.bytes == bytes && series.place == place) {
       return sample;
     }
   }
   throw std::runtime_error("no such sample");
 }
 
+const CollectiveSeries& at(const Piece& piece, std::int64_t bytes, const std::string& place) {
+  return *sample_at(piece, bytes, place).as<CollectiveSeries>();
+}
+
 TEST(NcclTests, ReadsBothPlacesOfEverySize) {
   const Piece piece = read(test::file_text(import_sample("ring/four_gpus.txt")));
   ASSERT_THAT(piece.samples, SizeIs(8));
-  const Sample& sample = at(piece, 67108864, "out-of-place");
-  EXPECT_EQ(sample.what, "all_reduce");
+  const CollectiveSeries& sample = at(piece, 67108864, "out-of-place");
+  EXPECT_EQ(sample.kind, MeasuredCollective::kAllReduce);
   EXPECT_THAT(sample.seconds, Pointwise(DoubleEq(), std::vector<double>{0.0198}));  // 19800 us
-  EXPECT_EQ(sample.number.at("ranks"), 4);
-  EXPECT_EQ(sample.number.at("nodes"), 2);
-  EXPECT_EQ(sample.number.at("one_node"), 0);
-  EXPECT_EQ(sample.text.at("gpu"), "a40");
-  EXPECT_EQ(sample.text.at("backend"), "nccl");
+  EXPECT_EQ(sample.ranks, 4);
+  EXPECT_EQ(sample.nodes, 2);
+  EXPECT_EQ(sample.one_node, false);
+  EXPECT_EQ(sample.gpu, "a40");
+  EXPECT_EQ(sample.backend, "nccl");
   EXPECT_THAT(at(piece, 1024, "in-place").seconds,
               Pointwise(DoubleEq(), std::vector<double>{33.98e-6}));
   EXPECT_THAT(piece.warnings, IsEmpty());
@@ -54,9 +59,9 @@ TEST(NcclTests, ReadsTheOldTableBehindLaunchersMarks) {
   ASSERT_THAT(piece.samples, SizeIs(6));
   EXPECT_THAT(at(piece, 16777216, "in-place").seconds,
               Pointwise(DoubleEq(), std::vector<double>{0.01519}));
-  EXPECT_EQ(at(piece, 16777216, "in-place").number.at("ranks"), 2);
-  EXPECT_EQ(at(piece, 16777216, "in-place").number.at("nodes"), 2);
-  EXPECT_EQ(at(piece, 16777216, "in-place").text.at("gpu"), "tesla-p4");
+  EXPECT_EQ(at(piece, 16777216, "in-place").ranks, 2);
+  EXPECT_EQ(at(piece, 16777216, "in-place").nodes, 2);
+  EXPECT_EQ(at(piece, 16777216, "in-place").gpu, "tesla-p4");
 }
 
 TEST(NcclTests, CollectsRepeatedSizes) {
@@ -79,8 +84,8 @@ TEST(NcclTests, MarksWrongResults) {
   const std::string text = test::file_text(import_sample("ring/four_gpus.txt"));
   const Piece piece =
       read(test::replaced(text, "33.98    0.03    0.05       0", "33.98    0.03    0.05       7"));
-  EXPECT_TRUE(at(piece, 1024, "in-place").disturbed);
-  EXPECT_FALSE(at(piece, 1024, "out-of-place").disturbed);
+  EXPECT_TRUE(sample_at(piece, 1024, "in-place").disturbed);
+  EXPECT_FALSE(sample_at(piece, 1024, "out-of-place").disturbed);
   ASSERT_THAT(piece.warnings, SizeIs(1));
   EXPECT_THAT(piece.warnings.front(), HasSubstr("ring.txt:14: the result was wrong"));
 }
@@ -92,8 +97,8 @@ TEST(NcclTests, CutAnywhereGivesABeginning) {
     const Piece part = read(beginning);
     ASSERT_LE(part.samples.size(), whole.samples.size());
     for (const Sample& sample : part.samples) {
-      EXPECT_EQ(sample.seconds,
-                at(whole, sample.number.at("bytes"), sample.text.at("place")).seconds);
+      const auto& series = *sample.as<CollectiveSeries>();
+      EXPECT_EQ(series.seconds, at(whole, series.bytes, series.place).seconds);
     }
   });
 }
