@@ -76,7 +76,7 @@ RunName run_name(const fs::path& file) {
     }
   };
   drop(".gz");
-  for (const std::string_view end : {".log", ".txt", ".out", ".csv", ".json"}) {
+  for (const std::string_view end : {".log", ".txt", ".out", ".csv", ".jsonl", ".json"}) {
     drop(end);
   }
   for (const std::string_view end : {".deepspeed", ".metrics", ".ds_config"}) {
@@ -218,7 +218,13 @@ void Importer::read(FileKind kind, const fs::path& file) {
             .deepspeed_config = std::string(std::istreambuf_iterator<char>(&buffer), {})});
       break;
     case FileKind::kNcclTests:
-      take(read_nccl_tests(stream, origin, name.run));
+      take(read_nccl_tests(stream, origin, name.run, hints_.ranks));
+      break;
+    case FileKind::kNcclJson:
+      take(read_nccl_json(stream, origin, name.run, hints_.ranks));
+      break;
+    case FileKind::kNcclCsv:
+      take(read_nccl_csv(stream, origin, name.run, hints_.ranks));
       break;
     case FileKind::kKinetoTrace: {
       if (fs::exists(file.parent_path() / "report.json")) {

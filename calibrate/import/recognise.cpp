@@ -26,6 +26,14 @@ struct TableMark {
   std::vector<std::string_view> columns;
 };
 
+/// Columns of rccl-tests' `-Z csv`, whose first is no mark of its own.
+bool is_nccl_csv(const std::vector<std::string>& header) {
+  const auto has = [&](std::string_view column) {
+    return std::ranges::find(header, column) != header.end();
+  };
+  return has("size") && has("time") && (has("busBw") || has("busbw") || has("bus_bw"));
+}
+
 const std::vector<TableMark>& table_marks() {
   static const std::vector<TableMark> kMarks = {
       {       FileKind::kRunTable, {"run", "world_size", "epoch_seconds"}},
@@ -48,7 +56,7 @@ std::optional<FileKind> table_kind(const std::vector<std::string>& header) {
       return mark.kind;
     }
   }
-  return std::nullopt;
+  return is_nccl_csv(header) ? std::optional(FileKind::kNcclCsv) : std::nullopt;
 }
 
 /// Listens to a JSON text until its outermost keys tell what it is.
@@ -92,6 +100,11 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return leave(); }
 
   bool key(string_t& text) override {
+    // Of nccl-tests and rccl-tests, wherever they stand.
+    if (text == "busBw" || text == "bus_bw" || text == "busbw" || text == "busbw_bytes_per_s") {
+      kind = FileKind::kNcclJson;
+      return false;
+    }
     if (depth_ != 1) {
       return true;
     }
@@ -246,7 +259,8 @@ std::string accepted_kinds() {
   return "a DeepSpeed log (wall_clock_breakdown: true) or configuration; the study's runs.csv, "
          "steps/*.csv, metrics.csv or throughput.csv; a rank's clock (microstep,...,total_ms) or "
          "an "
-         "AllReduce table (bytes,rep,allreduce_ms); the output of nccl-tests; a PyTorch profiler "
+         "AllReduce table (bytes,rep,allreduce_ms); the output of nccl-tests or rccl-tests "
+         "(text, -J JSON, -Z json or csv) and of vitsim collective; a PyTorch profiler "
          "trace (.json, .json.gz); a run directory or measurement.json of vitsim";
 }
 
