@@ -209,7 +209,9 @@ void Importer::read(FileKind kind, const fs::path& file) {
       break;
     }
     case FileKind::kDeepspeedLog:
-      take(read_deepspeed_log(stream, origin, name.run));
+      for (Piece& piece : read_deepspeed_log(stream, origin, name.run)) {
+        take(std::move(piece));
+      }
       break;
     case FileKind::kDeepspeedConfig:
       take({.origin = origin,

@@ -62,6 +62,9 @@ void tell_apart(std::vector<Piece>& pieces) {
     const std::string folder = folder_name(piece.origin);
     if (ambiguous.contains(piece.run) && !folder.empty()) {
       piece.run = folder + "/" + piece.run;
+      if (!piece.start_of.empty()) {
+        piece.start_of = folder + "/" + piece.start_of;
+      }
     }
   }
   std::vector<std::string> problems;
@@ -69,6 +72,23 @@ void tell_apart(std::vector<Piece>& pieces) {
   if (!problems.empty()) {
     throw UserError(std::move(problems));
   }
+}
+
+/// The configuration beside a log with several starts is that of all of them.
+void share_configurations(std::vector<Piece>& pieces) {
+  std::vector<Piece> copies;
+  for (const Piece& configuration : pieces) {
+    if (!configuration.deepspeed_config) {
+      continue;
+    }
+    for (const Piece& start : pieces) {
+      if (start.start_of == configuration.run && start.run != configuration.run) {
+        copies.push_back(configuration);
+        copies.back().run = start.run;
+      }
+    }
+  }
+  std::ranges::move(copies, std::back_inserter(pieces));
 }
 
 void add_environment(Measurement& measurement, const std::map<std::string, std::string>& more) {
@@ -265,6 +285,7 @@ class RunJoiner {
 
 Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
   tell_apart(pieces);
+  share_configurations(pieces);
   Measurement measurement{.device = "imported"};
   std::map<std::string, RunJoiner> runs;
   std::vector<std::string> order;

@@ -39,8 +39,9 @@ enum class Authority { kRankClock, kRunTable, kStepTable, kEpochTable, kLog, kCo
 
 /// What one file, or one row of a table of runs, contributes to a measurement.
 struct Piece {
-  std::string origin;  // file, for messages
-  std::string run;     // name of the run it belongs to; empty: samples of no run
+  std::string origin;    // file, for messages
+  std::string run;       // name of the run it belongs to; empty: samples of no run
+  std::string start_of;  // of a file with several starts: the name that its other files go by
   Authority authority = Authority::kLog;
   RunFacts facts;
   std::optional<std::string> deepspeed_config;  // text: its batch sizes depend on the world size
