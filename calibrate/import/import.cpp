@@ -163,6 +163,7 @@ class Importer {
 
  private:
   void read(FileKind kind, const fs::path& file);
+  void tell_traces_apart();
 
   const ImportHints& hints_;
   std::vector<Piece> pieces_;
@@ -272,7 +273,28 @@ void Importer::add(const Entry& entry) {
   }
 }
 
+/// Traces of one folder are the ranks, or the cycles, of one run, unless two show the same steps of
+/// the same rank: then each file is a run of its own.
+void Importer::tell_traces_apart() {
+  std::map<std::string, std::vector<KinetoTrace>> apart;
+  for (auto& [run, traces] : traces_) {
+    std::set<std::pair<std::int64_t, std::int64_t>> seen;
+    bool same = false;
+    for (const KinetoTrace& trace : traces) {
+      for (const ProfiledStep& step : trace.steps) {
+        same = (trace.rank && !seen.insert({*trace.rank, step.number}).second) || same;
+      }
+    }
+    for (KinetoTrace& trace : traces) {
+      const std::string own = same ? run_name(trace.origin).run : run;
+      apart[own].push_back(std::move(trace));
+    }
+  }
+  traces_ = std::move(apart);
+}
+
 Measurement Importer::finish() {
+  tell_traces_apart();
   for (const auto& [run, traces] : traces_) {
     try {
       pieces_.push_back(join_kineto_traces(traces, run));

@@ -66,6 +66,8 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
   std::string schema;  // of a file of this project that is none to import
   std::string error;
 
+  [[nodiscard]] bool is_trace() const { return keys_.contains("traceEvents"); }
+
   bool null() override { return true; }
 
   bool boolean(bool) override { return true; }
@@ -117,14 +119,14 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
         "wall_clock_breakdown"};
     static constexpr std::array<std::string_view, 4> kProfiler = {
         "schemaVersion", "deviceProperties", "distributedInfo", "baseTimeNanoseconds"};
-    if (text == "traceEvents") {
-      // Other programs, and this one's timelines, write traces of the same form.
-      if (std::ranges::none_of(kProfiler,
-                               [&](std::string_view mark) { return keys_.contains(mark); })) {
-        error = "a trace, but not of the PyTorch profiler: it states no device and no rank";
-        return false;
-      }
+    // Other programs, and this one's timelines, write traces of the same form: the profiler's own
+    // keys tell, wherever they stand.
+    if (keys_.contains("traceEvents") && std::ranges::any_of(kProfiler, [&](std::string_view mark) {
+          return keys_.contains(mark);
+        })) {
       kind = FileKind::kKinetoTrace;
+    } else if (keys_.contains("traceEvents")) {
+      return true;
     } else if (std::ranges::find(kConfiguration, text) != kConfiguration.end()) {
       kind = FileKind::kDeepspeedConfig;
     } else if ((keys_.contains("cluster") && keys_.contains("training")) ||
@@ -166,6 +168,9 @@ std::variant<FileKind, std::string> recognise_json(const std::filesystem::path& 
   }
   if (!listener.error.empty()) {
     return listener.error;
+  }
+  if (listener.is_trace()) {
+    return "a trace, but not of the PyTorch profiler: it states no device and no rank";
   }
   if (!listener.schema.empty()) {
     return fmt::format("a file of schema \"{}\", which holds no measurement", listener.schema);

@@ -57,6 +57,10 @@ class Writer {
     plain_.text[key] = state == OverlapSeries::State::kAlone ? "alone" : "beside";
   }
 
+  void operator()(const char* key, KernelKind kind) { plain_.text[key] = std::string(name(kind)); }
+
+  void operator()(const char* key, StepPart part) { plain_.text[key] = std::string(name(part)); }
+
   template <typename Value>
   void operator()(const char* key, const std::optional<Value>& value) {
     if (value) {
@@ -108,6 +112,20 @@ class Reader {
 
   bool operator()(const char* key, Precision& precision) {
     return take_text(key, precision, precision_from_name);
+  }
+
+  bool operator()(const char* key, KernelKind& kind) {
+    return take_text(key, kind, [](std::string_view text) -> std::optional<KernelKind> {
+      const auto index = index_in(kKernelKindNames, text);
+      return index ? std::optional(static_cast<KernelKind>(*index)) : std::nullopt;
+    });
+  }
+
+  bool operator()(const char* key, StepPart& part) {
+    return take_text(key, part, [](std::string_view text) -> std::optional<StepPart> {
+      const auto index = index_in(kStepPartNames, text);
+      return index ? std::optional(static_cast<StepPart>(*index)) : std::nullopt;
+    });
   }
 
   bool operator()(const char* key, OverlapSeries::State& state) {
@@ -179,6 +197,12 @@ void parameters(Is<PhaseSeries> auto& series, auto& take) {
 void parameters(Is<StepSeries> auto& series, auto& take) {
   take.needed("rank", series.rank);
   take("unit", series.unit);
+}
+
+void parameters(Is<KernelSeries> auto& series, auto& take) {
+  take.needed("kind", series.kind);
+  take.needed("part", series.part);
+  take.needed("rank", series.rank);
 }
 
 void parameters(Is<EpochSeries> auto&, auto&) {}
@@ -294,6 +318,9 @@ bool take_known(PlainSample& plain, Sample& sample) {
   if (what == "step") {
     return take_series(plain, sample, StepSeries());
   }
+  if (what == "kernels") {
+    return take_series(plain, sample, KernelSeries());
+  }
   if (what == "memory") {
     return take_series(plain, sample, MemoryReading());
   }
@@ -328,6 +355,8 @@ struct Name {
   std::string operator()(const PhaseSeries& series) const { return std::string(name(series.part)); }
 
   std::string operator()(const StepSeries&) const { return "step"; }
+
+  std::string operator()(const KernelSeries&) const { return "kernels"; }
 
   std::string operator()(const EpochSeries&) const { return "epoch"; }
 

@@ -71,6 +71,24 @@ struct StepSeries {
   std::vector<double> seconds;
 };
 
+/// Kinds of kernels that a profiler's trace tells apart by their names.
+enum class KernelKind { kGemm, kAttention, kConvolution, kMemoryBound, kUpdate, kCopy };
+
+inline constexpr std::array<std::string_view, 6> kKernelKindNames = {
+    "gemm", "attention", "convolution", "memory_bound", "update", "copy"};
+
+constexpr std::string_view name(KernelKind kind) {
+  return kKernelKindNames[static_cast<std::size_t>(kind)];
+}
+
+/// The sum of all kernels of one kind in a part of every step of a rank, in order.
+struct KernelSeries {
+  KernelKind kind = KernelKind::kMemoryBound;
+  StepPart part = StepPart::kCompute;  // kCompute where the trace does not tell which
+  std::int64_t rank = 0;
+  std::vector<double> seconds;
+};
+
 /// The slowest rank's wall time of each epoch.
 struct EpochSeries {
   std::vector<double> seconds;
@@ -194,6 +212,7 @@ struct UnknownSeries {
 
 using Series = std::variant<PhaseSeries,
                             StepSeries,
+                            KernelSeries,
                             EpochSeries,
                             CollectiveSeries,
                             PointToPointSeries,
