@@ -208,7 +208,11 @@ class RunJoiner {
       if (config.accumulation) {
         stated.accumulation = config.accumulation->value;
       }
-      stated.precision = config.precision ? config.precision->value : Precision::kFp32;
+      if (config.precision) {
+        stated.precision = config.precision->value;
+      } else if (!config.open_precision) {
+        stated.precision = Precision::kFp32;
+      }
       if (config.gradient_sync) {
         stated.gradient_sync = config.gradient_sync->value;
       }

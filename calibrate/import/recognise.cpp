@@ -12,6 +12,7 @@
 
 #include "calibrate/import/csv_table.h"
 #include "calibrate/import/text_source.h"
+#include "models/document/relaxed_json.h"
 #include "models/error.h"
 
 namespace vitsim {
@@ -157,12 +158,28 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
   std::set<std::string, std::less<>> keys_;
 };
 
+/// DeepSpeed's files may hold comments, which no strict parser passes.
+bool is_relaxed_configuration(const std::filesystem::path& file) {
+  constexpr std::size_t kMost = std::size_t{1} << 20;
+  FileBuffer buffer(file);
+  std::string text(kMost, '\0');
+  text.resize(static_cast<std::size_t>(
+      buffer.sgetn(text.data(), static_cast<std::streamsize>(text.size()))));
+  KeyListener listener;
+  nlohmann::json::sax_parse(
+      strict_json(text), &listener, nlohmann::json::input_format_t::json, false);
+  return listener.kind == FileKind::kDeepspeedConfig;
+}
+
 std::variant<FileKind, std::string> recognise_json(const std::filesystem::path& file) {
   FileBuffer buffer(file);
   std::istream stream(&buffer);
   KeyListener listener;
   // Not strict: lines of spans hold one object after the other.
   nlohmann::json::sax_parse(stream, &listener, nlohmann::json::input_format_t::json, false);
+  if (!listener.kind && !listener.error.empty() && is_relaxed_configuration(file)) {
+    return FileKind::kDeepspeedConfig;
+  }
   if (listener.kind) {
     return *listener.kind;
   }
@@ -257,7 +274,12 @@ std::variant<FileKind, std::string> recognise(const std::filesystem::path& file)
   }
   FileBuffer whole(file);
   std::istream lines(&whole);
-  return recognise_text(lines);
+  std::variant<FileKind, std::string> found = recognise_text(lines);
+  const bool commented = text.front() == '/' || text.front() == '#';
+  if (std::holds_alternative<std::string>(found) && commented && is_relaxed_configuration(file)) {
+    found = FileKind::kDeepspeedConfig;
+  }
+  return found;
 }
 
 std::string accepted_kinds() {
