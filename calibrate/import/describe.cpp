@@ -147,6 +147,11 @@ std::string describe(const Measurement& measurement) {
     text += table(rows);
   }
   text += collectives_text(measurement);
+  for (const auto& [key, value] : measurement.environment) {
+    if (key.starts_with("links of ")) {
+      text += fmt::format("{}: {}\n", key, value);
+    }
+  }
   std::map<std::string, std::size_t> others;
   for (const Sample& sample : measurement.samples) {
     if (sample.run.empty() && sample.as<CollectiveSeries>() == nullptr) {
