@@ -172,7 +172,11 @@ MeasuredCollective Judge::collective() {
   if (rooted) {
     return reduces(row) ? MeasuredCollective::kReduce : MeasuredCollective::kBroadcast;
   }
-  if (share == 1 && !reduces(row) && row.root) {
+  // Some versions print an operation for send-receive too: then its bus, as wide as itself, tells.
+  const bool as_wide = run_.ranks.size() > 2 && row.algorithm_gb_per_s >= 1 &&
+                       std::abs(row.bus_gb_per_s / row.algorithm_gb_per_s - 1) < 0.02;
+  const bool named = by_name == MeasuredCollective::kSendReceive;
+  if (share == 1 && row.root && (!reduces(row) || as_wide || named)) {
     return MeasuredCollective::kSendReceive;
   }
   return share == 0 && by_name ? *by_name : MeasuredCollective::kAllReduce;

@@ -191,6 +191,14 @@ void LogParser::read_configuration(std::string_view key, std::string_view value)
     if (is_on()) {
       attempt_.facts.precision = Precision::kAmpFp16;
     }
+  } else if (key == "torch_autocast_enabled") {
+    if (is_on()) {
+      attempt_.facts.precision = Precision::kAmpBf16;
+    }
+  } else if (key == "torch_autocast_dtype") {
+    if (attempt_.facts.precision == Precision::kAmpBf16 && value == "torch.float16") {
+      attempt_.facts.precision = Precision::kAmpFp16;
+    }
   } else if (key == "wall_clock_breakdown") {
     attempt_.facts.wall_clock_breakdown = value == "True";
   } else if (key == "zero_optimization_stage") {

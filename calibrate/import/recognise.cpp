@@ -106,7 +106,9 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
 
   bool key(string_t& text) override {
     // Of nccl-tests and rccl-tests, wherever they stand.
-    if (text == "busBw" || text == "bus_bw" || text == "busbw" || text == "busbw_bytes_per_s") {
+    static constexpr std::array<std::string_view, 6> kBus = {
+        "busBw", "bus_bw", "busbw", "busbw_bytes_per_s", "bus_bandwidth", "busBandwidth"};
+    if (std::ranges::find(kBus, text) != kBus.end()) {
       kind = FileKind::kNcclJson;
       return false;
     }

@@ -343,5 +343,12 @@ TEST(DeepspeedLog, CountsTimersOfOthers) {
   EXPECT_THAT(figures(piece.samples, "forward", 0), SizeIs(1));
 }
 
+TEST(DeepspeedLog, ReadsAutocastOfThePrintedConfiguration) {
+  const std::string on = "[config.py:964:print]   torch_autocast_enabled ....... True\n";
+  const std::string half = "[config.py:964:print]   torch_autocast_dtype ......... torch.float16\n";
+  EXPECT_EQ(read(on + whole_step("1.00")).facts.precision, Precision::kAmpBf16);
+  EXPECT_EQ(read(on + half + whole_step("1.00")).facts.precision, Precision::kAmpFp16);
+}
+
 }  // namespace
 }  // namespace vitsim
