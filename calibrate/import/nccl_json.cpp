@@ -226,9 +226,12 @@ class Finder {
 };
 
 std::string read_all(std::istream& stream, const std::string& origin) {
-  std::string all(kMostBytes + 1, '\0');
-  all.resize(static_cast<std::size_t>(
-      stream.rdbuf()->sgetn(all.data(), static_cast<std::streamsize>(all.size()))));
+  std::string all;
+  std::array<char, 1 << 16> part{};
+  for (std::streamsize got = 1; got > 0 && all.size() <= kMostBytes;) {
+    got = stream.rdbuf()->sgetn(part.data(), part.size());
+    all.append(part.data(), static_cast<std::size_t>(std::max<std::streamsize>(got, 0)));
+  }
   if (all.size() > kMostBytes) {
     throw UserError(fmt::format("{}: more than 64 MiB of JSON are no table of nccl-tests", origin));
   }
