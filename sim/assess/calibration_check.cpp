@@ -154,6 +154,18 @@ bool gpus_known(const RecordedRun& run) {
   return std::ranges::count(run.gpus, kUnknown) == 0;
 }
 
+// What a check of the run lacks: what every fit lacks, and the length of its epochs.
+std::string missing_for_check(const Measurement& measurement, const RecordedRun& run) {
+  std::string missing = missing_facts(run);
+  const bool has_epochs = std::ranges::any_of(measurement.samples, [&](const Sample& sample) {
+    return sample.run == run.name && sample.as<EpochSeries>() != nullptr;
+  });
+  if (!missing.empty() && has_epochs && run.samples == 0) {
+    missing += "; its samples per epoch are not known: give --samples";
+  }
+  return missing;
+}
+
 // GPUs without a name may differ: as one kind they would spoil every spread.
 Measurement without_unknown_gpus(const Measurement& measurement) {
   Measurement known = measurement;
@@ -206,7 +218,7 @@ Experiment experiment_of(const RecordedRun& run) {
 CalibrationCheck check_calibration(const Measurement& all, const FitOptions& options) {
   std::vector<std::string> missing;
   for (const RecordedRun& run : all.runs) {
-    if (const std::string facts = missing_facts(run); !facts.empty()) {
+    if (const std::string facts = missing_for_check(all, run); !facts.empty()) {
       missing.push_back(fmt::format("run {}: {}", in_quotes(run.name), facts));
     }
   }
@@ -246,7 +258,7 @@ CalibrationCheck check_calibration(const Measurement& all, const FitOptions& opt
       .runs = std::move(runs), .components = {}, .models = leave_models_out(measurement, options)};
   for (const RecordedRun& run : all.runs) {
     const std::string facts =
-        gpus_known(run) ? missing_facts(run) : "no file tells its GPUs: give --gpus";
+        gpus_known(run) ? missing_for_check(all, run) : "no file tells its GPUs: give --gpus";
     if (!facts.empty()) {
       result.runs.push_back({.run = run.name, .group = group_of(run), .unpredictable = facts});
     }
