@@ -13,6 +13,7 @@
 #include "calibrate/import/csv_table.h"
 #include "calibrate/import/deepspeed_timers.h"
 #include "calibrate/import/text_source.h"
+#include "calibrate/import/training_log.h"
 #include "models/document/words.h"
 #include "models/error.h"
 
@@ -338,6 +339,7 @@ void LogParser::read_facts(std::string_view line) {
     attempt_.facts.world_size = *world;
   }
   read_banner(line);
+  read_trainer_banner(line, attempt_.facts);
   seen_ = seen_ || line.find("DeepSpeed") != std::string_view::npos ||
           line.find("deepspeed") != std::string_view::npos;
 }

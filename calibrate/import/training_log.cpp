@@ -173,21 +173,9 @@ class Reader {
 };
 
 void Reader::read_banner(std::string_view line) {
-  const auto set = [&](std::optional<std::int64_t>& fact, std::string_view mark) {
-    if (const auto value = count_after(line, mark)) {
-      fact = value;
-    }
-  };
-  set(facts_.samples, "Num examples = ");
-  set(facts_.epochs, "Num Epochs = ");
-  set(facts_.accumulation, "Gradient Accumulation steps = ");
-  set(facts_.parameters, "Number of trainable parameters = ");
-  set(total_batch_, "accumulation) = ");
-  for (const std::string_view mark :
-       {"Instantaneous batch size per device = ", "Batch size per device = "}) {
-    if (const auto batch = count_after(line, mark)) {
-      facts_.micro_batch = {*batch};
-    }
+  read_trainer_banner(line, facts_);
+  if (const auto batch = count_after(line, "accumulation) = ")) {
+    total_batch_ = batch;
   }
   for (const std::string_view mark :
        {"'train_runtime': ", "\"train_runtime\": ", "'train_runtime': '"}) {
@@ -302,6 +290,27 @@ Piece Reader::read(const std::string& run) {
 }
 
 }  // namespace
+
+void read_trainer_banner(std::string_view line, RunFacts& facts) {
+  if (line.find(" = ") == std::string_view::npos) {
+    return;
+  }
+  const auto set = [&](std::optional<std::int64_t>& fact, std::string_view mark) {
+    if (const auto value = count_after(line, mark)) {
+      fact = value;
+    }
+  };
+  set(facts.samples, "Num examples = ");
+  set(facts.epochs, "Num Epochs = ");
+  set(facts.accumulation, "Gradient Accumulation steps = ");
+  set(facts.parameters, "Number of trainable parameters = ");
+  for (const std::string_view mark :
+       {"Instantaneous batch size per device = ", "Batch size per device = "}) {
+    if (const auto batch = count_after(line, mark)) {
+      facts.micro_batch = {*batch};
+    }
+  }
+}
 
 bool marks_training_log(std::string_view line) {
   static constexpr std::array<std::string_view, 4> kMarks = {"***** Running training *****",

@@ -11,6 +11,9 @@ namespace vitsim {
 /// Whether a line is one by which a training log of the kinds below is known.
 bool marks_training_log(std::string_view line);
 
+/// Takes from a line of Hugging Face's banner ("Num examples = 50,000") what it says of the run.
+void read_trainer_banner(std::string_view line, RunFacts& facts);
+
 /// Reads what training scripts print of their own progress, through torchrun or any launcher:
 /// Hugging Face's Trainer and Accelerate's examples (the banner "***** Running training *****",
 /// "train_runtime", the progress bar), PyTorch's and torchvision's reference scripts

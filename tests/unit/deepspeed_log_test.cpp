@@ -350,5 +350,18 @@ TEST(DeepspeedLog, ReadsAutocastOfThePrintedConfiguration) {
   EXPECT_EQ(read(on + half + whole_step("1.00")).facts.precision, Precision::kAmpFp16);
 }
 
+// Under Hugging Face's Trainer its banner tells what DeepSpeed does not print.
+TEST(DeepspeedLog, ReadsTheTrainersBanner) {
+  const Piece piece = read(
+      "***** Running training *****\n  Num examples = 50,000\n  Num Epochs = 3\n"
+      "  Instantaneous batch size per device = 16\n"
+      "  Number of trainable parameters = 86,567,656\n" +
+      whole_step("1.00"));
+  EXPECT_EQ(piece.facts.samples, 50'000);
+  EXPECT_EQ(piece.facts.epochs, 3);
+  EXPECT_EQ(piece.facts.micro_batch, std::vector<std::int64_t>{16});
+  EXPECT_EQ(piece.facts.parameters, 86'567'656);
+}
+
 }  // namespace
 }  // namespace vitsim
