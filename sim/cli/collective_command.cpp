@@ -99,16 +99,16 @@ int run_collective(const CollectiveArguments& arguments) {
   for (const CollectiveRow& row : rows) {
     text += fmt::format("  {:>12}  {:<20}{:>14.2f}{:>12.3f}{:>12.3f}\n",
                         row.bytes,
-                        name(row.schedule),
+                        name(row.algorithm),
                         row.time.value() * 1e6,
                         row.algbw.value() * 1e-9,
                         row.busbw.value() * 1e-9);
     json["rows"].push_back({
-        {            "bytes",          row.bytes},
-        {        "algorithm", name(row.schedule)},
-        {           "time_s",   row.time.value()},
-        {"algbw_bytes_per_s",  row.algbw.value()},
-        {"busbw_bytes_per_s",  row.busbw.value()}
+        {            "bytes",           row.bytes},
+        {        "algorithm", name(row.algorithm)},
+        {           "time_s",    row.time.value()},
+        {"algbw_bytes_per_s",   row.algbw.value()},
+        {"busbw_bytes_per_s",   row.busbw.value()}
     });
   }
   if (!arguments.json.empty()) {

@@ -7,8 +7,17 @@
 #include <fmt/ranges.h>
 
 #include "models/error.h"
-#include "sim/collective/choice.h"
+#include "sim/collective/chain_broadcast.h"
+#include "sim/collective/halving_doubling.h"
+#include "sim/collective/hierarchical.h"
+#include "sim/collective/nccl_selection.h"
+#include "sim/collective/open_mpi_selection.h"
+#include "sim/collective/recursive_doubling.h"
+#include "sim/collective/reduce_broadcast.h"
 #include "sim/collective/ring.h"
+#include "sim/collective/staged_collective.h"
+#include "sim/collective/tree.h"
+#include "sim/collective/tree_collective.h"
 
 // Why a hierarchical AllReduce is arrays too. Inside a node all ways are equal, so after N-1 steps
 // of its ring every GPU of the node ends at max(start) + (N-1) hop: the GPUs of a node are together
@@ -21,10 +30,6 @@
 namespace vitsim {
 
 namespace {
-
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
 
 std::vector<std::uint32_t> identity(std::size_t n) {
   std::vector<std::uint32_t> order(n);
@@ -123,26 +128,26 @@ Communicator::Communicator(const Network& network, std::vector<std::int64_t> ran
   ring_ = ring_hops(identity(size()), size());
 }
 
-Schedule Communicator::resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const {
-  const auto in_nodes = [&](Schedule wanted) {
+Algorithm Communicator::resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const {
+  const auto in_nodes = [&](Algorithm wanted) {
     const bool possible = can_be_hierarchical(nodes_) && nodes_.size() > 1 && nodes_[0].size() > 1;
-    return possible ? wanted : Schedule::kRing;
+    return possible ? wanted : Algorithm::kRing;
   };
   switch (algorithm) {
     case AllReduceAlgorithm::kRing:
-      return Schedule::kRing;
+      return Algorithm::kRing;
     case AllReduceAlgorithm::kTree:
-      return Schedule::kTree;
+      return Algorithm::kTree;
     case AllReduceAlgorithm::kHalvingDoubling:
-      return Schedule::kHalvingDoubling;
+      return Algorithm::kHalvingDoubling;
     case AllReduceAlgorithm::kHierarchical:
-      return in_nodes(Schedule::kHierarchical);
+      return in_nodes(Algorithm::kHierarchical);
     case AllReduceAlgorithm::kNccl:
-      return nccl_schedule(nccl_surroundings(*this, bytes), bytes);
+      return nccl_algorithm(nccl_surroundings(*this, bytes), bytes);
     case AllReduceAlgorithm::kOpenMpi:
-      return open_mpi_schedule(size(), bytes);
+      return open_mpi_algorithm(size(), bytes);
   }
-  return Schedule::kRing;
+  return Algorithm::kRing;
 }
 
 Communicator::Hops Communicator::ring_hops(const std::vector<std::uint32_t>& order,
@@ -178,7 +183,7 @@ std::vector<Tick> Communicator::hop_ticks(const Hops& hops,
 }
 
 std::optional<ArrayCollective> Communicator::arrays(CollectiveKind kind,
-                                                    Schedule schedule,
+                                                    Algorithm algorithm,
                                                     std::int64_t bytes) const {
   ArrayCollective result;
   if (size() == 1 || bytes == 0) {
@@ -188,10 +193,10 @@ std::optional<ArrayCollective> Communicator::arrays(CollectiveKind kind,
     return std::nullopt;
   }
   const bool is_all_reduce = kind == CollectiveKind::kAllReduce;
-  if (is_all_reduce && schedule == Schedule::kHierarchical) {
+  if (is_all_reduce && algorithm == Algorithm::kHierarchical) {
     return hierarchical_arrays(bytes);
   }
-  if ((is_all_reduce && schedule != Schedule::kRing) || !ring_.alone) {
+  if ((is_all_reduce && algorithm != Algorithm::kRing) || !ring_.alone) {
     return std::nullopt;
   }
   const std::int64_t n = size();
@@ -247,15 +252,15 @@ std::optional<ArrayCollective> Communicator::hierarchical_arrays(std::int64_t by
 
 std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
                                                       CollectiveKind kind,
-                                                      Schedule schedule,
+                                                      Algorithm algorithm,
                                                       std::int64_t bytes,
                                                       CollectiveListener& done,
                                                       std::uint32_t collective) const {
   const auto staged = [&](StagedPlan plan) {
-    return make_event_collective(streams, std::move(plan), done, collective);
+    return make_staged_collective(streams, std::move(plan), done, collective);
   };
   const auto trees = [&](TreePlan plan) {
-    return make_event_collective(streams, std::move(plan), done, collective);
+    return make_tree_collective(streams, std::move(plan), done, collective);
   };
   if (size() == 1 || bytes == 0) {
     return staged({.ranks = size(), .stages = 0});
@@ -266,44 +271,44 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
   if (kind != CollectiveKind::kAllReduce) {
     return staged(ring_plan(kind, size(), bytes));
   }
-  switch (schedule) {
-    case Schedule::kRing:
+  switch (algorithm) {
+    case Algorithm::kRing:
       return staged(ring_plan(kind, size(), bytes));
-    case Schedule::kTree:
+    case Algorithm::kTree:
       return trees(double_tree_plan(nodes_, bytes));
-    case Schedule::kHalvingDoubling:
+    case Algorithm::kHalvingDoubling:
       return staged(halving_doubling_plan(size(), bytes));
-    case Schedule::kHierarchical:
+    case Algorithm::kHierarchical:
       return staged(hierarchical_plan(nodes_, bytes));
-    case Schedule::kRecursiveDoubling:
+    case Algorithm::kRecursiveDoubling:
       return staged(recursive_doubling_plan(size(), bytes));
-    case Schedule::kReduceBroadcast:
+    case Algorithm::kReduceBroadcast:
       return trees(reduce_broadcast_plan(size(), bytes));
   }
-  throw InternalError("unknown schedule");
+  throw InternalError("unknown algorithm");
 }
 
 std::vector<Tick> Communicator::run(CollectiveKind kind,
-                                    Schedule schedule,
+                                    Algorithm algorithm,
                                     std::int64_t bytes,
                                     std::span<const Tick> starts) const {
-  if (std::optional<ArrayCollective> fast = arrays(kind, schedule, bytes)) {
+  if (std::optional<ArrayCollective> fast = arrays(kind, algorithm, bytes)) {
     std::vector<Tick> ends(starts.size());
     fast->run(starts, ends);
     return ends;
   }
-  return run_events(kind, schedule, bytes, starts);
+  return run_events(kind, algorithm, bytes, starts);
 }
 
 std::vector<Tick> Communicator::run_events(CollectiveKind kind,
-                                           Schedule schedule,
+                                           Algorithm algorithm,
                                            std::int64_t bytes,
                                            std::span<const Tick> starts) const {
   VITSIM_CHECK(starts.size(), ==, ranks_.size());
   FlowEngine engine(network_.links());
   StreamSet streams(engine, network_, ranks_);
   EndRecorder recorder(engine, ranks_.size());
-  const auto collective = events(streams, kind, schedule, bytes, recorder, 0);
+  const auto collective = events(streams, kind, algorithm, bytes, recorder, 0);
   recorder.set_collective(*collective);
   const HandlerId handler = engine.add_handler(recorder);
   for (std::uint32_t position = 0; position < size(); ++position) {

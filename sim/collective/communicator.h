@@ -6,8 +6,10 @@
 #include <span>
 #include <vector>
 
+#include "models/experiment/training.h"
+#include "sim/collective/algorithm.h"
 #include "sim/collective/event_collective.h"
-#include "sim/collective/schedule.h"
+#include "sim/collective/plan.h"
 #include "sim/engine/clock.h"
 #include "sim/engine/network.h"
 
@@ -58,21 +60,21 @@ class Communicator {
 
   [[nodiscard]] const NodeGroups& nodes() const { return nodes_; }
 
-  /// The schedule that the user's word stands for at this size; libraries choose by size and world.
-  /// Hierarchical needs the same number of ranks on every node and more than one each and more than
-  /// one node; elsewhere it is a ring.
-  [[nodiscard]] Schedule resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const;
+  /// The algorithm that the user's word stands for at this size; libraries choose by size and
+  /// world. Hierarchical needs the same number of ranks on every node and more than one each and
+  /// more than one node; elsewhere it is a ring.
+  [[nodiscard]] Algorithm resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const;
 
   /// The fast path where it is exact, else nothing.
   [[nodiscard]] std::optional<ArrayCollective> arrays(CollectiveKind kind,
-                                                      Schedule schedule,
+                                                      Algorithm algorithm,
                                                       std::int64_t bytes) const;
 
   /// The same at event level. Reduce-scatter and all-gather are rings, broadcast is a chain from
-  /// position 0, whatever the schedule.
+  /// position 0, whatever the algorithm.
   [[nodiscard]] std::unique_ptr<EventCollective> events(StreamSet& streams,
                                                         CollectiveKind kind,
-                                                        Schedule schedule,
+                                                        Algorithm algorithm,
                                                         std::int64_t bytes,
                                                         CollectiveListener& done,
                                                         std::uint32_t collective) const;
@@ -80,13 +82,13 @@ class Communicator {
   /// Ends of one collective that is alone on the network, by arrays where they are exact, else by
   /// events. One rank, or no bytes: nothing is sent, everybody ends at its start.
   [[nodiscard]] std::vector<Tick> run(CollectiveKind kind,
-                                      Schedule schedule,
+                                      Algorithm algorithm,
                                       std::int64_t bytes,
                                       std::span<const Tick> starts) const;
 
   /// The same at event level always.
   [[nodiscard]] std::vector<Tick> run_events(CollectiveKind kind,
-                                             Schedule schedule,
+                                             Algorithm algorithm,
                                              std::int64_t bytes,
                                              std::span<const Tick> starts) const;
 

@@ -124,6 +124,17 @@ void check_fits(Tick start, Tick hop, std::int64_t steps) {
 
 }  // namespace
 
+StagedPlan ring_plan(CollectiveKind kind, std::uint32_t ranks, std::int64_t bytes) {
+  StagedPlan plan = empty_plan(ranks, 1);
+  std::vector<std::uint32_t> members(ranks);
+  for (std::uint32_t i = 0; i < ranks; ++i) {
+    members[i] = i;
+  }
+  const std::uint32_t phases = kind == CollectiveKind::kAllReduce ? 2 : 1;
+  set_ring(plan, members, 0, divide_up(bytes, ranks), phases * (ranks - 1));
+  return plan;
+}
+
 void ring_by_recurrence(std::span<const Tick> hop,
                         std::int64_t steps,
                         std::span<const Tick> starts,

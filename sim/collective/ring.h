@@ -4,9 +4,14 @@
 #include <span>
 #include <vector>
 
+#include "sim/collective/algorithm.h"
+#include "sim/collective/plan.h"
 #include "sim/engine/clock.h"
 
 namespace vitsim {
+
+/// Ring: AllReduce 2(N-1) steps, reduce-scatter and all-gather N-1, of ceil(bytes / N).
+StagedPlan ring_plan(CollectiveKind kind, std::uint32_t ranks, std::int64_t bytes);
 
 /// Ring collectives alone on their links, without an event queue.
 ///

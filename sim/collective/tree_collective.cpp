@@ -1,8 +1,8 @@
+#include "sim/collective/tree_collective.h"
+
 #include <algorithm>
 
 #include <fmt/format.h>
-
-#include "sim/collective/event_collective.h"
 
 // Pipelined trees. In every tree a rank sends chunk c to its parent once it has started, chunk c of
 // every child has arrived and its chunk c-1 is delivered; the root turns chunk c round as soon as
@@ -175,10 +175,10 @@ class TreeCollective final : public EventCollective {
 
 }  // namespace
 
-std::unique_ptr<EventCollective> make_event_collective(StreamSet& streams,
-                                                       TreePlan plan,
-                                                       CollectiveListener& done,
-                                                       std::uint32_t collective) {
+std::unique_ptr<EventCollective> make_tree_collective(StreamSet& streams,
+                                                      TreePlan plan,
+                                                      CollectiveListener& done,
+                                                      std::uint32_t collective) {
   return std::make_unique<TreeCollective>(streams, std::move(plan), done, collective);
 }
 

@@ -129,7 +129,7 @@ std::optional<BlockingSync> blocking_sync(const Scenario& scenario, const Networ
   const SyncCalls calls = sync_calls(plan, group);
   const auto add = [&](const std::vector<SyncCall>& list, double& total) {
     for (const SyncCall& call : list) {
-      const auto arrays = group.arrays(call.kind, call.schedule, call.bytes);
+      const auto arrays = group.arrays(call.kind, call.algorithm, call.bytes);
       const auto uniform = arrays ? arrays->uniform() : std::nullopt;
       if (!uniform) {
         return false;

@@ -51,8 +51,8 @@ TEST(CollectiveProperty, ArraysEqualEvents) {
     const std::int64_t bytes = random.between(1, random.chance(0.3) ? 2'000'000'000 : 50'000'000);
     const AllReduceAlgorithm word =
         random.chance(0.5) ? AllReduceAlgorithm::kRing : AllReduceAlgorithm::kHierarchical;
-    const Schedule schedule = group.resolve(word, bytes);
-    auto arrays = group.arrays(kind, schedule, bytes);
+    const Algorithm algorithm = group.resolve(word, bytes);
+    auto arrays = group.arrays(kind, algorithm, bytes);
     if (!arrays) {
       continue;
     }
@@ -60,7 +60,7 @@ TEST(CollectiveProperty, ArraysEqualEvents) {
     const std::vector<Tick> starts = random.starts(group.size());
     std::vector<Tick> ends(starts.size());
     arrays->run(starts, ends);
-    ASSERT_EQ(ends, group.run_events(kind, schedule, bytes, starts)) << "seed " << seed;
+    ASSERT_EQ(ends, group.run_events(kind, algorithm, bytes, starts)) << "seed " << seed;
   }
   EXPECT_GT(compared, 500);
 }

@@ -1,11 +1,11 @@
-#include "sim/collective/choice.h"
+#include "sim/collective/nccl_selection.h"
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <span>
+#include <vector>
 
 #include "sim/collective/communicator.h"
 
@@ -115,20 +115,6 @@ Estimate tree(const NcclSurroundings& s, std::size_t protocol, std::int64_t byte
   return {.latency_us = latency, .bandwidth_gb_per_s = bandwidth * 0.5};
 }
 
-/// Open MPI's numbering, as its documentation and parameters give it.
-enum class OpenMpiAlgorithm {
-  kNonOverlapping = 2,
-  kRecursiveDoubling = 3,
-  kRing = 4,
-  kSegmentedRing = 5,
-  kRabenseifner = 6,
-};
-
-struct Rule {
-  std::int64_t below;  // bytes
-  OpenMpiAlgorithm algorithm;
-};
-
 }  // namespace
 
 NcclChoice nccl_choice(const NcclSurroundings& surroundings, std::int64_t bytes) {
@@ -144,7 +130,7 @@ NcclChoice nccl_choice(const NcclSurroundings& surroundings, std::int64_t bytes)
       const Seconds time = microseconds(
           estimate.latency_us + static_cast<double>(bytes) / (1000 * estimate.bandwidth_gb_per_s));
       if (time < best.time) {
-        best = {.schedule = row == kTreeRow ? Schedule::kTree : Schedule::kRing,
+        best = {.algorithm = row == kTreeRow ? Algorithm::kTree : Algorithm::kRing,
                 .protocol = static_cast<NcclProtocol>(protocol),
                 .time = time};
       }
@@ -179,102 +165,8 @@ NcclSurroundings nccl_surroundings(const Communicator& group, std::int64_t bytes
   return found;
 }
 
-Schedule nccl_schedule(const NcclSurroundings& surroundings, std::int64_t bytes) {
-  return surroundings.ranks < 2 ? Schedule::kRing : nccl_choice(surroundings, bytes).schedule;
-}
-
-Schedule open_mpi_schedule(std::int64_t ranks, std::int64_t bytes) {
-  using enum OpenMpiAlgorithm;
-  constexpr std::int64_t kKi = 1024;
-  const auto choose = [&](std::initializer_list<Rule> rules) {
-    for (const Rule& rule : rules) {
-      if (bytes < rule.below) {
-        return rule.algorithm;
-      }
-    }
-    return kRabenseifner;
-  };
-  const OpenMpiAlgorithm algorithm = [&] {
-    if (ranks < 4) {
-      return choose({
-          {        8,              kRing},
-          {  4 * kKi, kRecursiveDoubling},
-          {  8 * kKi,              kRing},
-          { 16 * kKi, kRecursiveDoubling},
-          { 64 * kKi,              kRing},
-          {256 * kKi,     kSegmentedRing}
-      });
-    }
-    if (ranks < 8) {
-      return choose({
-          {     16,              kRing},
-          {8 * kKi, kRecursiveDoubling}
-      });
-    }
-    if (ranks < 16) {
-      return choose({
-          {8 * kKi, kRecursiveDoubling}
-      });
-    }
-    if (ranks < 32) {
-      return choose({
-          {     64,     kSegmentedRing},
-          {4 * kKi, kRecursiveDoubling}
-      });
-    }
-    if (ranks < 64) {
-      return choose({
-          {128, kSegmentedRing}
-      });
-    }
-    if (ranks < 128) {
-      return choose({
-          {256 * kKi, kRecursiveDoubling}
-      });
-    }
-    if (ranks < 256) {
-      return choose({
-          {128 * kKi,    kNonOverlapping},
-          {256 * kKi, kRecursiveDoubling}
-      });
-    }
-    if (ranks < 512) {
-      return choose({
-          {4 * kKi, kNonOverlapping}
-      });
-    }
-    if (ranks < 2048) {
-      return choose({
-          { 2 * kKi,    kNonOverlapping},
-          {16 * kKi, kRecursiveDoubling}
-      });
-    }
-    if (ranks < 4096) {
-      return choose({
-          { 2 * kKi,    kNonOverlapping},
-          { 4 * kKi,     kSegmentedRing},
-          {16 * kKi, kRecursiveDoubling}
-      });
-    }
-    return choose({
-        { 2 * kKi,    kNonOverlapping},
-        {16 * kKi,     kSegmentedRing},
-        {32 * kKi, kRecursiveDoubling}
-    });
-  }();
-  switch (algorithm) {
-    case kNonOverlapping:
-      return Schedule::kReduceBroadcast;
-    case kRecursiveDoubling:
-      return Schedule::kRecursiveDoubling;
-    case kRing:
-    case kSegmentedRing:  // called with segments of 0 bytes: a plain ring
-      // With fewer elements (of 4 bytes) than ranks Open MPI's ring doubles instead.
-      return bytes / 4 < ranks ? Schedule::kRecursiveDoubling : Schedule::kRing;
-    case kRabenseifner:
-      return Schedule::kHalvingDoubling;
-  }
-  return Schedule::kRing;
+Algorithm nccl_algorithm(const NcclSurroundings& surroundings, std::int64_t bytes) {
+  return surroundings.ranks < 2 ? Algorithm::kRing : nccl_choice(surroundings, bytes).algorithm;
 }
 
 }  // namespace vitsim

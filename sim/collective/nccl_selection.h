@@ -1,10 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 #include "models/units.h"
-#include "sim/collective/schedule.h"
+#include "sim/collective/algorithm.h"
 
 namespace vitsim {
 
@@ -26,7 +25,7 @@ struct NcclSurroundings {
 enum class NcclProtocol { kLl, kLl128, kSimple };
 
 struct NcclChoice {
-  Schedule schedule = Schedule::kRing;
+  Algorithm algorithm = Algorithm::kRing;
   NcclProtocol protocol = NcclProtocol::kSimple;
   Seconds time;  // what NCCL expects
 };
@@ -41,10 +40,7 @@ NcclChoice nccl_choice(const NcclSurroundings& surroundings, std::int64_t bytes)
 /// network; Ampere and PCI stand in (NVLink above 32 GB/s, more than PCIe 4.0 x16 has).
 NcclSurroundings nccl_surroundings(const Communicator& group, std::int64_t bytes);
 
-Schedule nccl_schedule(const NcclSurroundings& surroundings, std::int64_t bytes);
-
-/// What Open MPI 4.1's `tuned` component does for a commutative operation by world size and total
-/// bytes (coll_tuned_decision_fixed.c; the table is the same in 5.0).
-Schedule open_mpi_schedule(std::int64_t ranks, std::int64_t bytes);
+/// What NCCL chooses; a ring for a single rank.
+Algorithm nccl_algorithm(const NcclSurroundings& surroundings, std::int64_t bytes);
 
 }  // namespace vitsim
