@@ -25,7 +25,7 @@ int run_predict(const PredictArguments& arguments) {
                                .seed = arguments.input.seed};
   const std::vector<Report> reports = predict_jobs(resolved, options);
   if (!arguments.trace.empty()) {
-    write_perfetto(arguments.trace, {trace(resolved, arguments.trace_steps)});
+    write_perfetto(arguments.trace, trace(resolved, arguments.trace_steps));
   }
   if (!arguments.json.empty()) {
     nlohmann::json json = to_json(reports.front());

@@ -2,8 +2,9 @@
 
 #include <vector>
 
+#include "calibrate/profile/lookup.h"
 #include "sim/cli/command.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolve.h"
 #include "sim/predict/predict.h"
 
 namespace vitsim {

@@ -233,7 +233,7 @@ int validate_file(const ValidateArguments& arguments) {
   }
   append_history(arguments.history, {record_of(run, "run", real.runs, real.disturbed)});
   if (!arguments.trace.empty()) {
-    Timeline foreseen = trace(resolved, arguments.trace_steps);
+    Timeline foreseen = trace(resolved, arguments.trace_steps).front();
     foreseen.name = "predicted";
     Timeline seen =
         settled_part(read_timeline_lines(real.folder / "timeline.jsonl"), arguments.trace_steps);

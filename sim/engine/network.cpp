@@ -58,6 +58,28 @@ void LinkTable::set_bandwidth(LinkId id, BytesPerSecond bandwidth) {
   links_[id].bandwidth = bandwidth;
 }
 
+void LinkTable::slow_down(double factor) {
+  // Links of one kind share their curve, and go on sharing it.
+  std::unordered_map<const LinkCurve*, std::shared_ptr<const LinkCurve>> slowed;
+  for (LinkData& link : links_) {
+    link.latency = link.latency * factor;
+    link.bandwidth = link.bandwidth / factor;
+    if (link.curve == nullptr) {
+      continue;
+    }
+    std::shared_ptr<const LinkCurve>& slow = slowed[link.curve.get()];
+    if (slow == nullptr) {
+      slow = std::make_shared<const LinkCurve>(
+          [curve = link.curve, factor](std::int64_t message_bytes) {
+            const LinkFigures figures = (*curve)(message_bytes);
+            return LinkFigures{.latency = figures.latency * factor,
+                               .bandwidth = figures.bandwidth / factor};
+          });
+    }
+    link.curve = slow;
+  }
+}
+
 LinkFigures LinkTable::figures(std::span<const LinkId> path, std::int64_t message_bytes) const {
   LinkFigures sum{Seconds(0), BytesPerSecond(std::numeric_limits<double>::infinity())};
   for (const LinkId id : path) {
@@ -336,6 +358,12 @@ std::vector<LinkId> Network::trunk_links(const std::string& a, const std::string
 
 void Network::set_bandwidth(LinkId link, BytesPerSecond bandwidth) {
   links_.set_bandwidth(link, bandwidth);
+}
+
+Network Network::slowed(double factor) const {
+  Network slow = *this;
+  slow.links_.slow_down(factor);
+  return slow;
 }
 
 }  // namespace vitsim

@@ -61,6 +61,9 @@ class LinkTable {
 
   void set_bandwidth(LinkId id, BytesPerSecond bandwidth);
 
+  /// Every transfer takes `factor` times as long.
+  void slow_down(double factor);
+
   /// Sum of latencies and least bandwidth that a message alone on `path` finds.
   [[nodiscard]] LinkFigures figures(std::span<const LinkId> path, std::int64_t message_bytes) const;
 
@@ -128,6 +131,9 @@ class Network {
 
   /// From now on; throws UserError where it is not positive and finite.
   void set_bandwidth(LinkId link, BytesPerSecond bandwidth);
+
+  /// The same wires with every transfer `factor` times slower.
+  [[nodiscard]] Network slowed(double factor) const;
 
  private:
   struct Edge {
