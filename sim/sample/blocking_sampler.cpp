@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "sim/sample/straggler.h"
+#include "sim/step/together.h"
 
 namespace vitsim {
 
@@ -218,10 +219,9 @@ std::optional<Rounds> make_rounds(const ResolvedJob& job,
 
 std::optional<std::vector<BlockingRound>> rounds_of(const ResolvedJob& job,
                                                     const StepProgram& program) {
-  return blocking_rounds(program, [&](const Collective& collective) -> std::optional<Tick> {
-    const auto arrays = job.group->arrays(collective.kind, collective.algorithm, collective.bytes);
-    return arrays ? arrays->uniform() : std::nullopt;
-  });
+  TogetherTimes together(*job.group);
+  return blocking_rounds(program,
+                         [&](const Collective& collective) { return together.at(collective); });
 }
 
 std::unique_ptr<EpochSampler> make_blocking_sampler(const ResolvedJob& job, const Noise& noise) {

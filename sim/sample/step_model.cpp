@@ -43,12 +43,7 @@ std::shared_ptr<StepProgram> class_level(const StepProgram& program) {
   return result;
 }
 
-std::optional<Tick> together(const Communicator& group, const Collective& collective) {
-  const auto arrays = group.arrays(collective.kind, collective.algorithm, collective.bytes);
-  return arrays ? arrays->uniform() : std::nullopt;
-}
-
-std::optional<ArrayExecutor> class_executor(const StepProgram& program, const Communicator& group) {
+std::optional<ArrayExecutor> class_executor(const StepProgram& program, TogetherTimes& together) {
   const bool one_group =
       program.axes.empty() || (program.axes.size() == 1 && program.axes[0].groups.empty());
   if (!one_group) {
@@ -57,16 +52,16 @@ std::optional<ArrayExecutor> class_executor(const StepProgram& program, const Co
   return ArrayExecutor::make_of_classes(
       program,
       [&](const Collective& collective, std::uint32_t /*group*/) -> std::optional<CallTimer> {
-        const auto time = together(group, collective);
+        const auto time = together.at(collective);
         return time ? std::optional(CallTimer(*time)) : std::nullopt;
       });
 }
 
 }  // namespace
 
-StepModel::StepModel(const ResolvedJob& job) : job_(job) {
+StepModel::StepModel(const ResolvedJob& job) : job_(job), together_(*job.group) {
   class_program_ = class_level(*job.full);
-  if (auto executor = class_executor(*class_program_, *job.group)) {
+  if (auto executor = class_executor(*class_program_, together_)) {
     classes_ = std::make_unique<ArrayExecutor>(std::move(*executor));
   } else {
     ranks_ = std::make_unique<StepExecutor>(job.group, *job.full);
@@ -107,7 +102,8 @@ double StepModel::step_on_slower_network_s(double factor) const {
   const Network slow = job_.network->slowed(factor);
   const auto group = std::make_shared<const Communicator>(slow, job_.ranks());
   if (by_classes()) {
-    auto executor = class_executor(*class_program_, *group);
+    TogetherTimes together(*group);
+    auto executor = class_executor(*class_program_, together);
     if (executor) {
       const OperationTicks ticks(*class_program_);
       return settled_step_s(class_program_->positions(), kWarmUp, 1, [&](auto starts, auto ends) {
@@ -123,7 +119,25 @@ double StepModel::step_on_slower_network_s(double factor) const {
 }
 
 double StepModel::short_step_s() const {
-  // The short step's classes are other ones: by ranks.
+  if (by_classes()) {
+    // The short step may deal unequal samples to ranks of a class: it has classes of its own.
+    const std::shared_ptr<StepProgram> last = class_level(*job_.last);
+    if (auto executor = class_executor(*last, together_)) {
+      const OperationTicks full_ticks(*class_program_);
+      const OperationTicks last_ticks(*last);
+      std::vector<Tick> starts(class_program_->positions(), 0);
+      for (int step = 0; step < kWarmUp; ++step) {
+        classes_->run(full_ticks, starts, {}, starts);
+      }
+      std::vector<Tick> ends;
+      for (const std::uint32_t of : job_.last_classes) {
+        ends.push_back(starts[of]);
+      }
+      executor->run(last_ticks, ends, {}, ends);
+      return to_seconds(*std::ranges::max_element(ends) - *std::ranges::max_element(starts))
+          .value();
+    }
+  }
   StepExecutor& full = rank_executor();
   StepExecutor last(job_.group, *job_.last);
   const OperationTicks full_ticks(*job_.full);
@@ -177,7 +191,7 @@ StepModel::Settled StepModel::settled() const {
   result.accounts.reserve(positions);
   if (by_classes()) {
     const AloneTimes alone(program, [&](const Collective& collective) {
-      return *together(*job_.group, collective) + program.collective_overhead;
+      return *together_.at(collective) + program.collective_overhead;
     });
     for (std::uint32_t i = 0; i < positions; ++i) {
       result.accounts.push_back(account_rank(program, times, alone, i, starts[i]));

@@ -8,6 +8,7 @@
 #include "sim/job/resolved_job.h"
 #include "sim/step/accounting.h"
 #include "sim/step/step_executor.h"
+#include "sim/step/together.h"
 
 namespace vitsim {
 
@@ -81,15 +82,13 @@ class StepModel {
   static constexpr int kWarmUp = 3;
   static constexpr int kMeasured = 4;
 
-  /// Executors of the job's programs, and what the network gives them.
-  struct OnNetwork;
-
   [[nodiscard]] StepExecutor& rank_executor() const;
   [[nodiscard]] Tick noisy_step(const std::vector<double>& factors,
                                 std::vector<Tick>& starts) const;
   static Scatter scatter_of(const std::vector<double>& seen);
 
   const ResolvedJob& job_;
+  mutable TogetherTimes together_;
   std::shared_ptr<StepProgram> class_program_;  // positions are classes
   std::unique_ptr<ArrayExecutor> classes_;
   mutable std::unique_ptr<StepExecutor> ranks_;  // made at first use where classes will do
