@@ -120,7 +120,39 @@ std::optional<ArrayExecutor> ArrayExecutor::make_of_classes(const StepProgram& p
   return executor.add_timers(timer) ? std::optional(std::move(executor)) : std::nullopt;
 }
 
+/// Compute that is slower beside communication must know every communication that can run beside
+/// it: none may begin during it that stands behind it in the list, or because of another stream.
+bool ArrayExecutor::can_tell_what_runs_beside() const {
+  for (const ClassProgram& each : program_.classes) {
+    std::optional<std::uint32_t> slowed;  // the last such compute
+    for (std::uint32_t i = 0; i < each.operations.size(); ++i) {
+      const Operation& operation = each.operations[i];
+      if (operation.compute() != nullptr && operation.compute()->overlap_slowdown != 1) {
+        slowed = i;
+      }
+      if (operation.stream != Stream::kCommunication) {
+        continue;
+      }
+      bool waits_for_slowed = !slowed;
+      for (const std::uint32_t before : operation.after) {
+        const Stream stream = each.operations[before].stream;
+        if (stream != Stream::kCompute && stream != Stream::kCommunication) {
+          return false;
+        }
+        waits_for_slowed |= slowed && stream == Stream::kCompute && before >= *slowed;
+      }
+      if (!waits_for_slowed) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 bool ArrayExecutor::add_timers(const TimerOf& timer) {
+  if (slows_beside_ && !can_tell_what_runs_beside()) {
+    return false;
+  }
   for (const ClassProgram& each : program_.classes) {
     for (const Operation& operation : each.operations) {
       const Collective* collective = operation.collective();
@@ -288,8 +320,12 @@ bool ArrayExecutor::advance(Lane& lane) {
       }
     } else if (operations[i].transfer()->direction == Transfer::Direction::kSend) {
       send(lane, i);
-    } else if (!receive(lane, i)) {
-      lane.pending.push_back(i);
+    } else {
+      const auto stream = index_of(operations[i].stream);
+      call_begin_[stream][lane.positions.front()] = begin_of(lane, i, 0);
+      if (!receive(lane, i)) {
+        lane.pending.push_back(i);
+      }
     }
   }
   return moved;
@@ -342,6 +378,13 @@ void ArrayExecutor::note(
   if (times_ != nullptr) {
     times_->begins(operation)[position] = begin;
     times_->ends(operation)[position] = end;
+  }
+}
+
+void ArrayExecutor::mark_busy(std::uint32_t position, Tick begin, Tick end) {
+  if (slows_beside_ && end > begin) {
+    BusyInterval& busy = busy_[position];
+    busy = {.begin = busy.end == begin && busy.end > busy.begin ? busy.begin : begin, .end = end};
   }
 }
 
@@ -426,10 +469,7 @@ bool ArrayExecutor::complete(Lane& lane, std::size_t operation) {
     const std::uint32_t member = find(index);
     const Tick end = call->begins[member];
     const Tick begin = begins[lane.positions[index]];
-    if (slows_beside_) {
-      BusyInterval& busy = busy_[lane.positions[index]];
-      busy = {.begin = busy.end == begin && busy.end > busy.begin ? busy.begin : begin, .end = end};
-    }
+    mark_busy(lane.positions[index], begin, end);
     note(lane, operation, index, begin, end);
   }
   lane.known[operation] = true;
@@ -449,6 +489,7 @@ void ArrayExecutor::send(Lane& lane, std::size_t operation) {
     const Tick end =
         begin + to_ticks(alone.latency) + transfer_ticks(transfer.bytes, alone.bandwidth);
     sends_[{transfer.axis, from, to}].push_back(end);
+    mark_busy(from, begin, end);
     note(lane, operation, index, begin, end);
   }
   lane.known[operation] = true;
@@ -464,8 +505,10 @@ bool ArrayExecutor::receive(Lane& lane, std::size_t operation) {
   if (received >= arrivals.size()) {
     return false;
   }
-  const Tick begin = begin_of(lane, operation, 0);
-  note(lane, operation, 0, begin, std::max(begin, arrivals[received++]));
+  const Tick begin = call_begin_[index_of(lane.program->operations[operation].stream)][to];
+  const Tick end = std::max(begin, arrivals[received++]);
+  mark_busy(to, begin, end);
+  note(lane, operation, 0, begin, end);
   lane.known[operation] = true;
   return true;
 }

@@ -88,6 +88,7 @@ class ArrayExecutor {
 
   explicit ArrayExecutor(const StepProgram& program);
 
+  [[nodiscard]] bool can_tell_what_runs_beside() const;
   [[nodiscard]] bool add_timers(const TimerOf& timer);
   void make_lanes();
   bool advance(Lane& lane);
@@ -98,6 +99,7 @@ class ArrayExecutor {
   void send(Lane& lane, std::size_t operation);
   bool receive(Lane& lane, std::size_t operation);
   [[nodiscard]] Tick begin_of(const Lane& lane, std::size_t operation, std::size_t index) const;
+  void mark_busy(std::uint32_t position, Tick begin, Tick end);
   void note(Lane& lane, std::size_t operation, std::size_t index, Tick begin, Tick end);
   [[noreturn]] void fail_stuck() const;
   [[nodiscard]] GroupPlace place(std::uint32_t axis, std::uint32_t position) const;

@@ -54,6 +54,9 @@ void check_operations(const ClassProgram& program, std::size_t index, std::size_
           !(compute->parts >= 1) || !(compute->overlap_slowdown > 0)) {
         fail(i, "is cut at shares that do not rise from 0 to 1");
       }
+      if (compute->overlap_slowdown != 1 && operation.stream != Stream::kCompute) {
+        fail(i, "is slowed by communication although it does not run on the compute stream");
+      }
     }
   }
   if (!operations.empty() &&
