@@ -21,6 +21,10 @@ class ArrayCollective {
   /// would overflow the clock. Not thread-safe: it owns scratch memory.
   void run(std::span<const Tick> starts, std::span<Tick> ends);
 
+  /// False for an estimate of a tree: then everybody ends at max(start) + `uniform()`, which is
+  /// near what events give (tree_estimate.h), not equal.
+  [[nodiscard]] bool is_exact() const { return !estimate_; }
+
   /// The time all positions take together when every one ends at max(start) + it; absent where the
   /// links are unequal.
   [[nodiscard]] std::optional<Tick> uniform() const;
@@ -49,6 +53,7 @@ class ArrayCollective {
 
   std::vector<RingPhase> phases_;  // none, and no chain: no communication
   std::optional<Chain> chain_;
+  std::optional<Tick> estimate_;
   std::vector<Tick> from_;
   std::vector<Tick> to_;
   std::vector<Tick> scratch_;

@@ -17,6 +17,9 @@
 
 namespace vitsim {
 
+/// Up to here trees are simulated message by message.
+inline constexpr std::uint32_t kMostRanksOfExactTrees = 256;
+
 /// Ranks that communicate: a group of the cluster's ranks in ring order.
 class Communicator {
  public:
@@ -44,6 +47,12 @@ class Communicator {
                                                       Algorithm algorithm,
                                                       std::int64_t bytes) const;
 
+  /// The same, and beyond it an estimate for trees over more than `kMostRanksOfExactTrees` ranks,
+  /// whose `is_exact` is false. Nothing where only the event level can tell.
+  [[nodiscard]] std::optional<ArrayCollective> arrays_or_estimate(CollectiveKind kind,
+                                                                  Algorithm algorithm,
+                                                                  std::int64_t bytes) const;
+
   /// The same at event level. Reduce-scatter and all-gather are rings, broadcast is a chain from
   /// position 0, whatever the algorithm.
   [[nodiscard]] std::unique_ptr<EventCollective> events(StreamSet& streams,
@@ -59,6 +68,13 @@ class Communicator {
                                       Algorithm algorithm,
                                       std::int64_t bytes,
                                       std::span<const Tick> starts) const;
+
+  /// The same for halving-doubling and recursive doubling without events, where the starts allow it
+  /// (staged_arrays.h); else nothing.
+  [[nodiscard]] std::optional<std::vector<Tick>> run_stages(CollectiveKind kind,
+                                                            Algorithm algorithm,
+                                                            std::int64_t bytes,
+                                                            std::span<const Tick> starts) const;
 
   /// The same at event level always.
   [[nodiscard]] std::vector<Tick> run_events(CollectiveKind kind,
