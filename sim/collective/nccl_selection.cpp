@@ -5,7 +5,6 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "sim/collective/communicator.h"
 
@@ -146,17 +145,11 @@ NcclSurroundings nccl_surroundings(const Communicator& group, std::int64_t bytes
                          .nodes = static_cast<std::int64_t>(group.nodes().size()),
                          .intra = BytesPerSecond(kInfinity),
                          .inter = BytesPerSecond(kInfinity)};
-  const std::vector<std::int64_t>& ranks = group.ranks();
-  const Network& network = group.network();
   const std::int64_t message = (bytes + found.ranks - 1) / found.ranks;
-  std::vector<LinkId> path;
-  for (std::size_t i = 0; i < ranks.size() && ranks.size() > 1; ++i) {
-    const std::int64_t next = ranks[(i + 1) % ranks.size()];
-    path.clear();
-    network.append_route(ranks[i], next, path);
-    BytesPerSecond& least =
-        network.node_of(ranks[i]) == network.node_of(next) ? found.intra : found.inter;
-    least = std::min(least, network.links().figures(path, message).bandwidth);
+  const Hops hops = group.ring_hops();
+  for (const Hops::Kind& kind : hops.kinds()) {
+    BytesPerSecond& least = kind.is_inside ? found.intra : found.inter;
+    least = std::min(least, group.network().links().figures(kind.path, message).bandwidth);
   }
   // One GPU per node: the ring knows no inside; a single node: no outside.
   found.nvlink = found.intra > kFastestPci && std::isfinite(found.intra.value());
