@@ -44,7 +44,7 @@ int run_scale(const ScaleArguments& arguments) {
   oneapi::tbb::parallel_for(std::size_t{0}, counts.size(), [&](std::size_t i) {
     const ResolvedExperiment part =
         resolve(first_ranks(experiment, counts[i], arguments.weak), profiles);
-    reports[i] = predict_jobs(part, options).front();
+    reports[i] = predict_jobs(part, options, true).front();
     last_gpu[i] = part.jobs.front().classes[part.jobs.front().class_of.back()].gpu;
   });
 

@@ -215,7 +215,7 @@ int validate_file(const ValidateArguments& arguments) {
                                 resolved.jobs.size()));
   }
   const Report predicted =
-      predict_jobs(resolved, {.replicates = input.replicates, .seed = input.seed}).front();
+      predict_jobs(resolved, {.replicates = input.replicates, .seed = input.seed}, true).front();
   fmt::print(arguments.progress(),
              "Predicted: a step of {:.4g} s, an epoch of {:.4g} s. Now for real.\n",
              predicted.step_s.p50,

@@ -74,23 +74,29 @@ void LinkTable::set_bandwidth(LinkId id, BytesPerSecond bandwidth) {
 void LinkTable::slow_down(double factor) {
   // Links of one kind share their curve, and go on sharing it.
   std::unordered_map<const LinkCurve*, std::shared_ptr<const LinkCurve>> slowed;
-  for (LinkData& link : links_) {
+  std::vector<LinkData> kinds = std::move(kinds_);
+  kinds_.clear();
+  kind_numbers_.clear();
+  for (LinkData& link : kinds) {
     link.latency = link.latency * factor;
     link.bandwidth = link.bandwidth / factor;
-    if (link.curve == nullptr) {
-      continue;
+    if (link.curve != nullptr) {
+      std::shared_ptr<const LinkCurve>& slow = slowed[link.curve.get()];
+      if (slow == nullptr) {
+        slow = std::make_shared<const LinkCurve>(
+            [curve = link.curve, factor](std::int64_t message_bytes) {
+              const LinkFigures figures = (*curve)(message_bytes);
+              return LinkFigures{.latency = figures.latency * factor,
+                                 .bandwidth = figures.bandwidth / factor};
+            });
+      }
+      link.curve = slow;
     }
-    std::shared_ptr<const LinkCurve>& slow = slowed[link.curve.get()];
-    if (slow == nullptr) {
-      slow = std::make_shared<const LinkCurve>(
-          [curve = link.curve, factor](std::int64_t message_bytes) {
-            const LinkFigures figures = (*curve)(message_bytes);
-            return LinkFigures{.latency = figures.latency * factor,
-                               .bandwidth = figures.bandwidth / factor};
-          });
-    }
-    link.curve = slow;
+    kind_numbers_.try_emplace(Key{link.latency.value(), link.bandwidth.value(), link.curve.get()},
+                              static_cast<std::uint32_t>(kinds_.size()));
+    kinds_.push_back(std::move(link));
   }
+  ++changes_;
 }
 
 LinkFigures LinkTable::figures(std::span<const LinkId> path, std::int64_t message_bytes) const {

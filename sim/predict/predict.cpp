@@ -234,7 +234,7 @@ Report predict_job(const ResolvedJob& job,
                    const PredictOptions& options) {
   const Noise noise(job, options.seed, options.replicates);
   const int replicates = noise.is_zero() ? 1 : options.replicates;
-  const auto sampler = make_epoch_sampler(job, noise);
+  const auto sampler = make_epoch_sampler(job, noise, options.all_ranks);
 
   std::vector<SampledRun> runs(static_cast<std::size_t>(replicates));
   const auto draw = [&](std::size_t replicate) {
@@ -281,10 +281,16 @@ Report predict_job(const ResolvedJob& job,
   TypicalStep typical = sampler->typical();
   fill_step(job, typical, report);
   const std::vector<AttributedRanks> entries = attributed_classes(job, typical);
-  const GainOf gain =
-      options.gains
-          ? GainOf([&](const std::vector<double>& factors) { return sampler->gain_s(factors); })
-          : GainOf();
+  // The same question is asked of a class by itself and of the stragglers together.
+  std::map<std::vector<double>, double> known_gains;
+  const auto gain_of = [&](const std::vector<double>& factors) {
+    const auto [entry, fresh] = known_gains.try_emplace(factors);
+    if (fresh) {
+      entry->second = sampler->gain_s(factors);
+    }
+    return entry->second;
+  };
+  const GainOf gain = options.gains ? GainOf(gain_of) : GainOf();
   add_classes(job, typical, entries, gain, report);
   if (options.all_ranks || report.world_size <= kMostListedRanks) {
     add_ranks(job, typical, entries, options.gains ? sampler.get() : nullptr, report);

@@ -9,11 +9,13 @@
 
 namespace vitsim {
 
-std::unique_ptr<EpochSampler> make_epoch_sampler(const ResolvedJob& job, const Noise& noise) {
+std::unique_ptr<EpochSampler> make_epoch_sampler(const ResolvedJob& job,
+                                                 const Noise& noise,
+                                                 bool every_rank) {
   if (auto blocking = make_blocking_sampler(job, noise)) {
     return blocking;
   }
-  return make_simulated_sampler(job, noise);
+  return make_simulated_sampler(job, noise, every_rank);
 }
 
 std::vector<double> late_shares(const ResolvedJob& job,

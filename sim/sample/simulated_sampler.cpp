@@ -17,6 +17,7 @@ namespace vitsim {
 namespace {
 
 constexpr std::size_t kMostRanksByChains = 2048;
+constexpr std::size_t kMostAccounted = 2048;  // ranks of a class
 
 TypicalRank typical_rank(const StepAccount& account) {
   TypicalRank rank{.compute_s = to_seconds(account.compute()).value(),
@@ -41,10 +42,10 @@ void add_share(TypicalRank& sum, const TypicalRank& rank, double share) {
 
 class SimulatedSampler final : public EpochSampler {
  public:
-  SimulatedSampler(const ResolvedJob& job, const Noise& noise)
+  SimulatedSampler(const ResolvedJob& job, const Noise& noise, bool every_rank)
       : job_(job), noise_(noise), model_(job) {
     plain_s_ = model_.step_s();
-    find_typical();
+    find_typical(every_rank);
     short_share_ = job_.last == nullptr ? 0 : model_.short_step_s() / plain_s_;
     if (!noise_.is_zero()) {
       learn_factors();
@@ -100,20 +101,24 @@ class SimulatedSampler final : public EpochSampler {
     return static_cast<double>(job_.full_steps()) + short_share_;
   }
 
-  void find_typical() {
-    const StepModel::Settled settled = model_.settled();
+  void find_typical(bool every_rank) {
+    const StepModel::Settled settled =
+        every_rank ? model_.settled() : model_.settled(kMostAccounted);
+    std::vector<double> accounted(job_.classes.size(), 0);
+    for (const std::uint32_t position : settled.positions) {
+      accounted[model_.class_of(position)] += 1;
+    }
     typical_.step_s = plain_s_;
     typical_.classes.resize(job_.classes.size());
     ready_s_.assign(job_.classes.size(), 0);
     for (std::size_t i = 0; i < settled.accounts.size(); ++i) {
       const RankAccount& account = settled.accounts[i];
-      const std::size_t of = model_.class_of(i);
-      const double share =
-          model_.by_classes() ? 1 : 1 / static_cast<double>(job_.classes[of].count);
+      const std::size_t of = model_.class_of(settled.positions[i]);
+      const double share = 1 / accounted[of];
       const TypicalRank rank = typical_rank(account.step);
       add_share(typical_.classes[of], rank, share);
       ready_s_[of] += share * std::max(0.0, to_seconds(account.ready - settled.begin).value());
-      if (!model_.by_classes()) {
+      if (!model_.by_classes() && settled.positions.size() == job_.world_size()) {
         typical_.ranks.push_back(rank);
       }
     }
@@ -235,8 +240,10 @@ class SimulatedSampler final : public EpochSampler {
 
 }  // namespace
 
-std::unique_ptr<EpochSampler> make_simulated_sampler(const ResolvedJob& job, const Noise& noise) {
-  return std::make_unique<SimulatedSampler>(job, noise);
+std::unique_ptr<EpochSampler> make_simulated_sampler(const ResolvedJob& job,
+                                                     const Noise& noise,
+                                                     bool every_rank) {
+  return std::make_unique<SimulatedSampler>(job, noise, every_rank);
 }
 
 }  // namespace vitsim

@@ -11,9 +11,9 @@ namespace {
 using RunStep = std::function<void(std::span<const Tick> starts, std::span<Tick> ends)>;
 
 /// Steps until one repeats the offsets with which it began; then every further one takes as long.
-double settled_step_s(std::size_t positions, int warm_up, int measured, const RunStep& run) {
-  std::vector<Tick> starts(positions, 0);
-  std::vector<Tick> ends(positions);
+/// `starts` are those of the first step, then of the next one.
+double settled_step_s(std::vector<Tick>& starts, int warm_up, int measured, const RunStep& run) {
+  std::vector<Tick> ends(starts.size());
   Tick begin = 0;
   for (int step = 0; step < warm_up + measured; ++step) {
     if (step == warm_up) {
@@ -22,13 +22,13 @@ double settled_step_s(std::size_t positions, int warm_up, int measured, const Ru
     run(starts, ends);
     const Tick shift = ends.front() - starts.front();
     bool repeats = true;
-    for (std::size_t i = 1; repeats && i < positions; ++i) {
+    for (std::size_t i = 1; repeats && i < starts.size(); ++i) {
       repeats = ends[i] - starts[i] == shift;
     }
+    starts.swap(ends);
     if (repeats) {
       return to_seconds(shift).value();
     }
-    starts.swap(ends);
   }
   return to_seconds(*std::ranges::max_element(starts) - begin).value() / measured;
 }
@@ -75,17 +75,32 @@ StepExecutor& StepModel::rank_executor() const {
   return *ranks_;
 }
 
-double StepModel::step_s(std::span<const double> class_factors) const {
-  if (by_classes()) {
-    const OperationTicks ticks(*class_program_, class_factors);
-    return settled_step_s(
-        class_program_->positions(), kWarmUp, kMeasured, [&](auto starts, auto ends) {
-          classes_->run(ticks, starts, {}, ends);
-        });
+const StepModel::Offsets& StepModel::settled_offsets() const {
+  if (!offsets_) {
+    const StepProgram& program = by_classes() ? *class_program_ : *job_.full;
+    const OperationTicks ticks(program);
+    Offsets found{.starts = std::vector<Tick>(program.positions(), 0)};
+    found.step_s = settled_step_s(found.starts, kWarmUp, kMeasured, [&](auto starts, auto ends) {
+      by_classes() ? classes_->run(ticks, starts, {}, ends) : ranks_->run(ticks, starts, ends);
+    });
+    // On a clock that begins with the first of them.
+    const Tick first = *std::ranges::min_element(found.starts);
+    for (Tick& start : found.starts) {
+      start -= first;
+    }
+    offsets_ = std::move(found);
   }
-  const OperationTicks ticks(*job_.full, class_factors);
-  return settled_step_s(job_.world_size(), kWarmUp, kMeasured, [&](auto starts, auto ends) {
-    ranks_->run(ticks, starts, ends);
+  return *offsets_;
+}
+
+double StepModel::step_s(std::span<const double> class_factors) const {
+  if (class_factors.empty()) {
+    return settled_offsets().step_s;
+  }
+  std::vector<Tick> from = settled_offsets().starts;
+  const OperationTicks ticks(by_classes() ? *class_program_ : *job_.full, class_factors);
+  return settled_step_s(from, kWarmUp, kMeasured, [&](auto starts, auto ends) {
+    by_classes() ? classes_->run(ticks, starts, {}, ends) : ranks_->run(ticks, starts, ends);
   });
 }
 
@@ -93,7 +108,8 @@ double StepModel::step_with_rank_s(std::size_t position, double factor) const {
   std::vector<double> factors(job_.world_size(), 1.0);
   factors[position] = factor;
   const OperationTicks ticks = OperationTicks::by_position(*job_.full, factors);
-  return settled_step_s(job_.world_size(), kWarmUp, 1, [&](auto starts, auto ends) {
+  std::vector<Tick> from(job_.world_size(), 0);
+  return settled_step_s(from, kWarmUp, 1, [&](auto starts, auto ends) {
     rank_executor().run(ticks, starts, ends);
   });
 }
@@ -106,14 +122,19 @@ double StepModel::step_on_slower_network_s(double factor) const {
     auto executor = class_executor(*class_program_, together);
     if (executor) {
       const OperationTicks ticks(*class_program_);
-      return settled_step_s(class_program_->positions(), kWarmUp, 1, [&](auto starts, auto ends) {
+      std::vector<Tick> from = settled_offsets().starts;
+      return settled_step_s(from, kWarmUp, 1, [&](auto starts, auto ends) {
         executor->run(ticks, starts, {}, ends);
       });
     }
   }
   StepExecutor executor(group, *job_.full);
   const OperationTicks ticks(*job_.full);
-  return settled_step_s(job_.world_size(), kWarmUp, 1, [&](auto starts, auto ends) {
+  std::vector<Tick> from(job_.world_size(), 0);
+  if (!by_classes()) {
+    from = settled_offsets().starts;
+  }
+  return settled_step_s(from, kWarmUp, 1, [&](auto starts, auto ends) {
     executor.run(ticks, starts, ends);
   });
 }
@@ -123,12 +144,8 @@ double StepModel::short_step_s() const {
     // The short step may deal unequal samples to ranks of a class: it has classes of its own.
     const std::shared_ptr<StepProgram> last = class_level(*job_.last);
     if (auto executor = class_executor(*last, together_)) {
-      const OperationTicks full_ticks(*class_program_);
       const OperationTicks last_ticks(*last);
-      std::vector<Tick> starts(class_program_->positions(), 0);
-      for (int step = 0; step < kWarmUp; ++step) {
-        classes_->run(full_ticks, starts, {}, starts);
-      }
+      const std::vector<Tick>& starts = settled_offsets().starts;
       std::vector<Tick> ends;
       for (const std::uint32_t of : job_.last_classes) {
         ends.push_back(starts[of]);
@@ -138,14 +155,17 @@ double StepModel::short_step_s() const {
           .value();
     }
   }
-  StepExecutor& full = rank_executor();
-  StepExecutor last(job_.group, *job_.last);
-  const OperationTicks full_ticks(*job_.full);
-  const OperationTicks last_ticks(*job_.last);
   std::vector<Tick> starts(job_.world_size(), 0);
-  for (int step = 0; step < kWarmUp; ++step) {
-    full.run(full_ticks, starts, starts);
+  if (by_classes()) {
+    const OperationTicks full_ticks(*job_.full);
+    for (int step = 0; step < kWarmUp; ++step) {
+      rank_executor().run(full_ticks, starts, starts);
+    }
+  } else {
+    starts = settled_offsets().starts;
   }
+  StepExecutor last(job_.group, *job_.last);
+  const OperationTicks last_ticks(*job_.last);
   const Tick begin = *std::ranges::max_element(starts);
   last.run(last_ticks, starts, starts);
   return to_seconds(*std::ranges::max_element(starts) - begin).value();
@@ -170,36 +190,38 @@ StepModel::Scatter StepModel::scatter_of(const std::vector<double>& seen) {
   return result;
 }
 
-StepModel::Settled StepModel::settled() const {
+StepModel::Settled StepModel::settled(std::optional<std::size_t> most) const {
   const StepProgram& program = by_classes() ? *class_program_ : *job_.full;
   const std::size_t positions = program.positions();
   const OperationTicks ticks(program);
-  std::vector<Tick> starts(positions, 0);
+  const std::vector<Tick>& starts = settled_offsets().starts;
   StepTimes times(positions, program.most_operations());
-  const auto run = [&](StepTimes* into, std::span<Tick> ends) {
-    if (by_classes()) {
-      classes_->run(ticks, starts, {}, ends, into);
-    } else {
-      ranks_->run(ticks, starts, ends, into);
-    }
-  };
-  for (int step = 0; step < kWarmUp; ++step) {
-    run(nullptr, starts);
+  if (by_classes()) {
+    classes_->run(ticks, starts, {}, times.step_end, &times);
+  } else {
+    ranks_->run(ticks, starts, times.step_end, &times);
   }
   Settled result{.begin = *std::ranges::max_element(starts)};
-  run(&times, times.step_end);
-  result.accounts.reserve(positions);
-  if (by_classes()) {
-    const AloneTimes alone(program, [&](const Collective& collective) {
-      return *together_.at(collective) + program.collective_overhead;
-    });
-    for (std::uint32_t i = 0; i < positions; ++i) {
-      result.accounts.push_back(account_rank(program, times, alone, i, starts[i]));
-    }
-    return result;
+  // A stride that no size of node divides, so that every place in a node is seen.
+  std::vector<std::size_t> stride(job_.classes.size(), 1);
+  for (std::size_t of = 0; most && !by_classes() && of < stride.size(); ++of) {
+    stride[of] = std::max<std::size_t>(1, static_cast<std::size_t>(job_.classes[of].count) / *most) | 1U;
   }
-  const AloneTimes alone(program, ranks_->groups());
+  std::vector<std::size_t> seen(job_.classes.size(), 0);
   for (std::uint32_t i = 0; i < positions; ++i) {
+    const std::size_t of = class_of(i);
+    if (seen[of]++ % stride[of] == 0) {
+      result.positions.push_back(i);
+    }
+  }
+  const AloneTimes alone = by_classes() ? AloneTimes(program,
+                                                     [&](const Collective& collective) {
+                                                       return *together_.at(collective) +
+                                                              program.collective_overhead;
+                                                     })
+                                        : AloneTimes(program, ranks_->groups());
+  result.accounts.reserve(result.positions.size());
+  for (const std::uint32_t i : result.positions) {
     result.accounts.push_back(account_rank(program, times, alone, i, starts[i]));
   }
   return result;

@@ -64,14 +64,16 @@ class StepModel {
     return scatter_of(seen);
   }
 
-  /// The settled step: where each position's time goes. `ready` counts from when the last rank
+  /// The settled step: where the time of positions goes. `ready` counts from when the last rank
   /// began it.
   struct Settled {
-    std::vector<RankAccount> accounts;
+    std::vector<std::uint32_t> positions;  // that are accounted, rising
+    std::vector<RankAccount> accounts;     // of these
     Tick begin = 0;
   };
 
-  [[nodiscard]] Settled settled() const;
+  /// Of every position, or of no more than about `most` of each class, evenly spread.
+  [[nodiscard]] Settled settled(std::optional<std::size_t> most = std::nullopt) const;
 
   /// The class of a position of `settled`.
   [[nodiscard]] std::size_t class_of(std::size_t position) const {
@@ -82,6 +84,13 @@ class StepModel {
   static constexpr int kWarmUp = 3;
   static constexpr int kMeasured = 4;
 
+  /// Where the ranks stand when a plain step begins, once their offsets have settled.
+  struct Offsets {
+    std::vector<Tick> starts;  // by position
+    double step_s = 0;
+  };
+
+  [[nodiscard]] const Offsets& settled_offsets() const;
   [[nodiscard]] StepExecutor& rank_executor() const;
   [[nodiscard]] Tick noisy_step(const std::vector<double>& factors,
                                 std::vector<Tick>& starts) const;
@@ -91,6 +100,7 @@ class StepModel {
   mutable TogetherTimes together_;
   std::shared_ptr<StepProgram> class_program_;  // positions are classes
   std::unique_ptr<ArrayExecutor> classes_;
+  mutable std::optional<Offsets> offsets_;
   mutable std::unique_ptr<StepExecutor> ranks_;  // made at first use where classes will do
 };
 

@@ -36,8 +36,14 @@ AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
             {collective->axis, group, collective->kind, collective->algorithm, collective->bytes});
         if (fresh) {
           const std::vector<Tick> together(members.size(), program.collective_overhead);
-          entry->second =
-              members.run(collective->kind, collective->algorithm, collective->bytes, together);
+          if (auto arrays = members.arrays_or_estimate(
+                  collective->kind, collective->algorithm, collective->bytes)) {
+            entry->second.resize(together.size());
+            arrays->run(together, entry->second);
+          } else {
+            entry->second =
+                members.run(collective->kind, collective->algorithm, collective->bytes, together);
+          }
         }
         direct_[each][i] = count == 1 ? &entry->second : nullptr;
       }

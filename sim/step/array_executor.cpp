@@ -108,7 +108,8 @@ std::optional<ArrayExecutor> ArrayExecutor::make(const StepProgram& program,
   const auto timer = [&](const Collective& collective,
                          std::uint32_t group) -> std::optional<CallTimer> {
     auto arrays = groups.group(collective.axis, group)
-                      .arrays(collective.kind, collective.algorithm, collective.bytes);
+                      .arrays_or_estimate(
+                          collective.kind, collective.algorithm, collective.bytes);
     return arrays ? std::optional<CallTimer>(std::move(*arrays)) : std::nullopt;
   };
   return executor.add_timers(timer) ? std::optional(std::move(executor)) : std::nullopt;
@@ -205,6 +206,7 @@ void ArrayExecutor::make_lanes() {
   }
   for (Lane& lane : lanes_) {
     const std::vector<Operation>& operations = lane.program->operations;
+    lane.is_everybody = lane.positions.size() == program_.positions();
     lane.is_saved.resize(operations.size());
     lane.saved.resize(operations.size());
     lane.call.resize(operations.size());
@@ -311,7 +313,14 @@ bool ArrayExecutor::advance(Lane& lane) {
   while (lane.next < operations.size() && can_run(lane, lane.next)) {
     const std::size_t i = lane.next++;
     moved = true;
-    if (operations[i].compute() != nullptr) {
+    if (is_plain(lane, i)) {
+      if (operations[i].compute() != nullptr) {
+        compute_plainly(lane, i);
+      } else {
+        communicate_plainly(lane, i);
+      }
+      lane.known[i] = true;
+    } else if (operations[i].compute() != nullptr) {
       compute(lane, i);
     } else if (operations[i].collective() != nullptr) {
       arrive(lane, i);
@@ -378,6 +387,88 @@ void ArrayExecutor::note(
   if (times_ != nullptr) {
     times_->begins(operation)[position] = begin;
     times_->ends(operation)[position] = end;
+  }
+}
+
+/// Most programs are one lane in one group, nothing disturbs them, and nobody asks for the times of
+/// their operations: then an operation is one pass over arrays.
+bool ArrayExecutor::is_plain(const Lane& lane, std::size_t operation) const {
+  const Operation& mine = lane.program->operations[operation];
+  const bool one_group =
+      mine.collective() == nullptr ||
+      (mine.stream == Stream::kCommunication &&
+       (groups_ == nullptr || groups_->group_count(mine.collective()->axis) == 1));
+  return lane.is_everybody && one_group && mine.transfer() == nullptr && times_ == nullptr &&
+         speeds_.empty() && !lane.is_saved[operation] &&
+         std::ranges::none_of(mine.after,
+                              [&](std::uint32_t before) { return lane.is_saved[before]; });
+}
+
+/// Ends of the other streams that an operation waits for, by position.
+std::vector<const Tick*> ArrayExecutor::waited_for(const Lane& lane, std::size_t operation) const {
+  const std::vector<Operation>& operations = lane.program->operations;
+  std::vector<const Tick*> ends;
+  for (const std::uint32_t before : operations[operation].after) {
+    if (operations[before].stream != operations[operation].stream) {
+      ends.push_back(stream_end_[index_of(operations[before].stream)].data());
+    }
+  }
+  return ends;
+}
+
+void ArrayExecutor::compute_plainly(const Lane& lane, std::size_t operation) {
+  std::vector<Tick>& now = stream_end_[index_of(lane.program->operations[operation].stream)];
+  for (const Tick* ends : waited_for(lane, operation)) {
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      now[i] = std::max(now[i], ends[i]);
+    }
+  }
+  std::vector<Tick> work(ticks_->rows());
+  for (std::size_t row = 0; row < work.size(); ++row) {
+    work[row] = ticks_->in_row(operation, row);
+  }
+  const bool by_position = ticks_->is_by_position();
+  const std::uint32_t* class_of = program_.class_of.data();
+  Tick latest = 0;
+  if (!slows_beside_) {
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      now[i] += work[by_position ? i : class_of[i]];
+      latest = std::max(latest, now[i]);
+    }
+  } else {
+    std::vector<double> overlap;
+    for (const ClassProgram& each : program_.classes) {
+      overlap.push_back(each.operations[operation].compute()->overlap_slowdown);
+    }
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      const Tick mine = work[by_position ? i : class_of[i]];
+      const double slow = overlap[class_of[i]];
+      now[i] = slow == 1 ? now[i] + mine : finish_beside(now[i], mine, slow, busy_[i]);
+      latest = std::max(latest, now[i]);
+    }
+  }
+  check_clock(latest);
+}
+
+void ArrayExecutor::communicate_plainly(const Lane& lane, std::size_t operation) {
+  const Collective& collective = *lane.program->operations[operation].collective();
+  std::vector<Tick>& now = stream_end_[index_of(Stream::kCommunication)];
+  for (const Tick* ends : waited_for(lane, operation)) {
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      now[i] = std::max(now[i], ends[i]);
+    }
+  }
+  std::vector<Tick>& begins = call_begin_[index_of(Stream::kCommunication)];
+  if (slows_beside_) {
+    begins = now;
+  }
+  for (Tick& begin : now) {
+    begin += program_.collective_overhead;
+  }
+  timers_.at({collective.kind, collective.algorithm, collective.bytes, collective.axis, 0})
+      .run(now, now);
+  for (std::uint32_t i = 0; slows_beside_ && i < now.size(); ++i) {
+    mark_busy(i, begins[i], now[i]);
   }
 }
 

@@ -68,6 +68,7 @@ class ArrayExecutor {
   struct Lane {
     const ClassProgram* program = nullptr;
     std::vector<std::uint32_t> positions;
+    bool is_everybody = false;  // positions 0, 1, 2, ... of the whole program
     std::vector<bool> is_saved;            // by operation: needed when its stream has gone on
     std::vector<std::vector<Tick>> saved;  // by operation: ends, by index in `positions`
     std::vector<std::uint32_t> call;       // by operation: number among its axis's collectives
@@ -92,6 +93,10 @@ class ArrayExecutor {
   [[nodiscard]] bool add_timers(const TimerOf& timer);
   void make_lanes();
   bool advance(Lane& lane);
+  [[nodiscard]] bool is_plain(const Lane& lane, std::size_t operation) const;
+  void compute_plainly(const Lane& lane, std::size_t operation);
+  void communicate_plainly(const Lane& lane, std::size_t operation);
+  [[nodiscard]] std::vector<const Tick*> waited_for(const Lane& lane, std::size_t operation) const;
   [[nodiscard]] bool can_run(const Lane& lane, std::size_t operation) const;
   void compute(Lane& lane, std::size_t operation);
   void arrive(Lane& lane, std::size_t operation);
