@@ -64,8 +64,8 @@ int run_collective(const CollectiveArguments& arguments) {
   const auto [first, last] = parse_range(arguments.bytes);
   PredictionInput input{.file = arguments.file, .settings = arguments.settings};
   const ResolvedExperiment resolved = load(input);
-  const Scenario& job = resolved.jobs.front();
-  const Network network(resolved.network);
+  const ResolvedJob& job = resolved.jobs.front();
+  const Network& network = *resolved.network;
   std::vector<std::int64_t> ranks(static_cast<std::size_t>(network.world_size()));
   std::iota(ranks.begin(), ranks.end(), std::int64_t{0});
   const Communicator group(network, ranks);
@@ -99,16 +99,16 @@ int run_collective(const CollectiveArguments& arguments) {
   for (const CollectiveRow& row : rows) {
     text += fmt::format("  {:>12}  {:<20}{:>14.2f}{:>12.3f}{:>12.3f}\n",
                         row.bytes,
-                        name(row.schedule),
+                        name(row.algorithm),
                         row.time.value() * 1e6,
                         row.algbw.value() * 1e-9,
                         row.busbw.value() * 1e-9);
     json["rows"].push_back({
-        {            "bytes",          row.bytes},
-        {        "algorithm", name(row.schedule)},
-        {           "time_s",   row.time.value()},
-        {"algbw_bytes_per_s",  row.algbw.value()},
-        {"busbw_bytes_per_s",  row.busbw.value()}
+        {            "bytes",           row.bytes},
+        {        "algorithm", name(row.algorithm)},
+        {           "time_s",    row.time.value()},
+        {"algbw_bytes_per_s",   row.algbw.value()},
+        {"busbw_bytes_per_s",   row.busbw.value()}
     });
   }
   if (!arguments.json.empty()) {

@@ -1,14 +1,23 @@
 #include "sim/collective/communicator.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "models/error.h"
-#include "sim/collective/choice.h"
-#include "sim/collective/ring.h"
+#include "sim/collective/chain_broadcast.h"
+#include "sim/collective/halving_doubling.h"
+#include "sim/collective/hierarchical.h"
+#include "sim/collective/lone_run.h"
+#include "sim/collective/nccl_selection.h"
+#include "sim/collective/open_mpi_selection.h"
+#include "sim/collective/recursive_doubling.h"
+#include "sim/collective/reduce_broadcast.h"
+#include "sim/collective/staged_arrays.h"
+#include "sim/collective/staged_collective.h"
+#include "sim/collective/tree.h"
+#include "sim/collective/tree_collective.h"
+#include "sim/collective/tree_estimate.h"
 
 // Why a hierarchical AllReduce is arrays too. Inside a node all ways are equal, so after N-1 steps
 // of its ring every GPU of the node ends at max(start) + (N-1) hop: the GPUs of a node are together
@@ -20,242 +29,180 @@
 
 namespace vitsim {
 
-namespace {
-
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
-
-std::vector<std::uint32_t> identity(std::size_t n) {
-  std::vector<std::uint32_t> order(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    order[i] = static_cast<std::uint32_t>(i);
-  }
-  return order;
-}
-
-/// Notes the end of every position of one collective.
-// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): never deleted by its base.
-class EndRecorder final : public CollectiveListener, public EventHandler {
- public:
-  EndRecorder(FlowEngine& engine, std::size_t positions) : engine_(engine), ends_(positions) {}
-
-  void collective_done(std::uint32_t /*collective*/, std::uint32_t position) override {
-    ends_[position] = engine_.now();
-    ++done_;
-  }
-
-  void on_event(std::uint32_t position) override { collective_->start(position); }
-
-  void set_collective(EventCollective& collective) { collective_ = &collective; }
-
-  [[nodiscard]] std::size_t done() const { return done_; }
-
-  [[nodiscard]] const std::vector<Tick>& ends() const { return ends_; }
-
- private:
-  FlowEngine& engine_;
-  EventCollective* collective_ = nullptr;
-  std::vector<Tick> ends_;
-  std::size_t done_ = 0;
-};
-
-}  // namespace
-
-void ArrayCollective::run(std::span<const Tick> starts, std::span<Tick> ends) {
-  if (phases_.empty()) {
-    std::copy(starts.begin(), starts.end(), ends.begin());
-    return;
-  }
-  for (const RingPhase& phase : phases_) {
-    const std::span<const Tick> begin = &phase == phases_.data() ? starts : ends;
-    const std::size_t n = phase.ring_size;
-    from_.resize(n);
-    to_.resize(n);
-    for (std::size_t first = 0; first < phase.order.size(); first += n * phase.copies) {
-      for (std::size_t i = 0; i < n; ++i) {
-        from_[i] = begin[phase.order[first + i]];
-      }
-      ring_ends(
-          std::span(phase.hop).subspan(first / phase.copies, n), phase.steps, from_, to_, scratch_);
-      for (std::size_t i = 0; i < n * phase.copies; ++i) {
-        ends[phase.order[first + i]] = to_[i % n];
-      }
-    }
-  }
-}
-
-std::optional<Tick> ArrayCollective::uniform() const {
-  if (phases_.empty()) {
-    return std::nullopt;
-  }
-  Tick sum = 0;
-  for (const RingPhase& phase : phases_) {
-    const auto [least, largest] = std::minmax_element(phase.hop.begin(), phase.hop.end());
-    if (*least != *largest) {
-      return std::nullopt;
-    }
-    sum += phase.steps * *largest;
-  }
-  return sum;
-}
-
 Communicator::Communicator(const Network& network, std::vector<std::int64_t> ranks)
-    : network_(network), ranks_(std::move(ranks)) {
+    : network_(network), ranks_(std::move(ranks)), ring_(network_, ranks_, ranks_.size()) {
   if (ranks_.empty()) {
     throw UserError("a collective needs at least one rank");
   }
-  std::vector<std::int64_t> sorted = ranks_;
-  std::sort(sorted.begin(), sorted.end());
-  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-  if (twice != sorted.end()) {
-    throw UserError(fmt::format("rank {} appears twice in a group", *twice));
-  }
-  std::unordered_map<std::size_t, std::size_t> group_of_node;
+  constexpr std::uint32_t kNoGroup = 0xffffffff;
+  std::vector<bool> taken(static_cast<std::size_t>(network_.world_size()));
+  std::vector<std::uint32_t> group_of_node(network_.node_count(), kNoGroup);
   for (std::uint32_t position = 0; position < size(); ++position) {
-    const std::size_t node = network_.node_of(ranks_[position]);
-    const auto [found, fresh] = group_of_node.try_emplace(node, nodes_.size());
-    if (fresh) {
+    const std::int64_t rank = ranks_[position];
+    std::uint32_t& group = group_of_node[network_.node_of(rank)];
+    if (taken[static_cast<std::size_t>(rank)]) {
+      throw UserError(fmt::format("rank {} appears twice in a group", rank));
+    }
+    taken[static_cast<std::size_t>(rank)] = true;
+    if (group == kNoGroup) {
+      group = static_cast<std::uint32_t>(nodes_.size());
       nodes_.emplace_back();
     }
-    nodes_[found->second].push_back(position);
+    nodes_[group].push_back(position);
   }
-  ring_ = ring_hops(identity(size()), size());
+  if (can_be_hierarchical(nodes_)) {
+    hierarchy_ = make_hierarchy();
+  }
 }
 
-Schedule Communicator::resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const {
-  const auto in_nodes = [&](Schedule wanted) {
+Algorithm Communicator::resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const {
+  const auto in_nodes = [&](Algorithm wanted) {
     const bool possible = can_be_hierarchical(nodes_) && nodes_.size() > 1 && nodes_[0].size() > 1;
-    return possible ? wanted : Schedule::kRing;
+    return possible ? wanted : Algorithm::kRing;
   };
   switch (algorithm) {
     case AllReduceAlgorithm::kRing:
-      return Schedule::kRing;
+      return Algorithm::kRing;
     case AllReduceAlgorithm::kTree:
-      return Schedule::kTree;
+      return Algorithm::kTree;
     case AllReduceAlgorithm::kHalvingDoubling:
-      return Schedule::kHalvingDoubling;
+      return Algorithm::kHalvingDoubling;
     case AllReduceAlgorithm::kHierarchical:
-      return in_nodes(Schedule::kHierarchical);
+      return in_nodes(Algorithm::kHierarchical);
     case AllReduceAlgorithm::kNccl:
-      return nccl_schedule(nccl_surroundings(*this, bytes), bytes);
+      return nccl_algorithm(nccl_surroundings(*this, bytes), bytes);
     case AllReduceAlgorithm::kOpenMpi:
-      return open_mpi_schedule(size(), bytes);
+      return open_mpi_algorithm(size(), bytes);
   }
-  return Schedule::kRing;
+  return Algorithm::kRing;
 }
 
-Communicator::Hops Communicator::ring_hops(const std::vector<std::uint32_t>& order,
-                                           std::size_t ring_size) const {
-  Hops hops;
-  for (std::size_t first = 0; first < order.size() && ring_size > 1; first += ring_size) {
-    for (std::size_t i = 0; i < ring_size; ++i) {
-      network_.append_route(
-          ranks_[order[first + i]], ranks_[order[first + (i + 1) % ring_size]], hops.links);
-      hops.first.push_back(hops.links.size());
-    }
-  }
-  std::vector<LinkId> sorted = hops.links;
-  std::sort(sorted.begin(), sorted.end());
-  hops.alone = std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
-  return hops;
+Hops Communicator::ring_hops() const {
+  return ring_.are_current(network_.links()) ? ring_ : Hops(network_, ranks_, ranks_.size());
 }
 
-std::vector<Tick> Communicator::hop_ticks(const Hops& hops,
-                                          std::int64_t bytes,
-                                          std::size_t copies) const {
-  const LinkTable& links = network_.links();
-  std::vector<Tick> ticks(hops.first.size() - 1);
-  for (std::size_t hop = 0; hop < ticks.size(); ++hop) {
-    const LinkFigures alone = links.figures(hops.path(hop), bytes);
-    double rate = alone.bandwidth.value();
-    for (const LinkId link : hops.path(hop)) {
-      rate = std::min(rate, links[link].bandwidth.value() / static_cast<double>(copies));
+Communicator::Hierarchy Communicator::make_hierarchy() const {
+  const std::size_t gpus = nodes_[0].size();
+  std::vector<std::uint32_t> inside;
+  std::vector<std::int64_t> inside_ranks;
+  for (const std::vector<std::uint32_t>& node : nodes_) {
+    for (const std::uint32_t position : node) {
+      inside.push_back(position);
+      inside_ranks.push_back(ranks_[position]);
     }
-    ticks[hop] = to_ticks(alone.latency) + transfer_ticks(bytes, BytesPerSecond(rate));
   }
-  return ticks;
+  std::vector<std::uint32_t> between;
+  std::vector<std::int64_t> first_ranks;
+  for (std::size_t gpu = 0; gpu < gpus; ++gpu) {
+    for (const std::vector<std::uint32_t>& node : nodes_) {
+      between.push_back(node[gpu]);
+      if (gpu == 0) {
+        first_ranks.push_back(ranks_[node[0]]);
+      }
+    }
+  }
+  return {.inside = std::make_shared<const std::vector<std::uint32_t>>(std::move(inside)),
+          .between = std::make_shared<const std::vector<std::uint32_t>>(std::move(between)),
+          .inside_hops = Hops(network_, inside_ranks, gpus),
+          .between_hops = Hops(network_, first_ranks, nodes_.size())};
 }
 
 std::optional<ArrayCollective> Communicator::arrays(CollectiveKind kind,
-                                                    Schedule schedule,
+                                                    Algorithm algorithm,
                                                     std::int64_t bytes) const {
-  ArrayCollective result;
   if (size() == 1 || bytes == 0) {
-    return result;
+    return ArrayCollective();
   }
-  if (kind == CollectiveKind::kBroadcast) {
-    return std::nullopt;
+  if (kind != CollectiveKind::kAllReduce || algorithm == Algorithm::kRing) {
+    return ring_arrays(kind, bytes);
   }
-  const bool is_all_reduce = kind == CollectiveKind::kAllReduce;
-  if (is_all_reduce && schedule == Schedule::kHierarchical) {
+  if (algorithm == Algorithm::kHierarchical) {
     return hierarchical_arrays(bytes);
   }
-  if ((is_all_reduce && schedule != Schedule::kRing) || !ring_.alone) {
+  return std::nullopt;
+}
+
+std::optional<ArrayCollective> Communicator::ring_arrays(CollectiveKind kind,
+                                                         std::int64_t bytes) const {
+  if (!ring_.are_alone()) {
     return std::nullopt;
   }
+  const LinkTable& links = network_.links();
+  const Hops hops = ring_hops();
+  ArrayCollective result;
+  if (kind == CollectiveKind::kBroadcast) {
+    const TreePlan plan = chain_broadcast_plan(size(), bytes);
+    std::vector<Tick> hop = hops.ticks(links, plan.chunk_bytes, 1);
+    hop.pop_back();  // nothing goes from the last position to the first
+    result.chain_.emplace(std::move(hop), plan.chunks);
+    return result;
+  }
   const std::int64_t n = size();
-  result.phases_.push_back({.order = identity(size()),
-                            .hop = hop_ticks(ring_, divide_up(bytes, n), 1),
-                            .ring_size = size(),
-                            .steps = (is_all_reduce ? 2 : 1) * (n - 1)});
+  const std::int64_t laps = kind == CollectiveKind::kAllReduce ? 2 : 1;
+  result.add_rings(hops.ticks(links, divide_up(bytes, n), 1), laps * (n - 1), size(), 1, nullptr);
   return result;
 }
 
 std::optional<ArrayCollective> Communicator::hierarchical_arrays(std::int64_t bytes) const {
-  const std::size_t gpus = nodes_[0].size();
-  const std::size_t machines = nodes_.size();
-  std::vector<std::uint32_t> inside;
-  for (const std::vector<std::uint32_t>& node : nodes_) {
-    inside.insert(inside.end(), node.begin(), node.end());
-  }
-  std::vector<std::uint32_t> between;
-  for (std::size_t gpu = 0; gpu < gpus; ++gpu) {
-    for (const std::vector<std::uint32_t>& node : nodes_) {
-      between.push_back(node[gpu]);
-    }
-  }
-  const Hops inside_hops = ring_hops(inside, gpus);
-  const Hops between_hops = ring_hops(
-      std::vector(between.begin(), between.begin() + static_cast<std::ptrdiff_t>(machines)),
-      machines);
-  if (!between_hops.alone) {
+  const LinkTable& links = network_.links();
+  if (!hierarchy_ || !hierarchy_->between_hops.are_alone()) {
     return std::nullopt;
   }
+  if (!ring_.are_current(links)) {
+    return Communicator(network_, ranks_).hierarchical_arrays(bytes);
+  }
+  const std::size_t gpus = nodes_[0].size();
+  const std::size_t machines = nodes_.size();
   const std::int64_t shard = divide_up(bytes, static_cast<std::int64_t>(gpus));
   ArrayCollective result;
-  const ArrayCollective::RingPhase scatter{.order = inside,
-                                           .hop = hop_ticks(inside_hops, shard, 1),
-                                           .ring_size = gpus,
-                                           .steps = static_cast<std::int64_t>(gpus) - 1};
-  if (gpus > 1) {
-    result.phases_.push_back(scatter);
-  }
+  const auto ring_inside = [&] {
+    if (gpus > 1) {
+      result.add_rings(hierarchy_->inside_hops.ticks(links, shard, 1),
+                       static_cast<std::int64_t>(gpus) - 1,
+                       gpus,
+                       1,
+                       hierarchy_->inside);
+    }
+  };
+  ring_inside();
   if (machines > 1) {
     const auto rounds = static_cast<std::int64_t>(machines);
-    result.phases_.push_back({.order = between,
-                              .hop = hop_ticks(between_hops, divide_up(shard, rounds), gpus),
-                              .ring_size = machines,
-                              .steps = 2 * (rounds - 1),
-                              .copies = gpus});
+    result.add_rings(hierarchy_->between_hops.ticks(links, divide_up(shard, rounds), gpus),
+                     2 * (rounds - 1),
+                     machines,
+                     gpus,
+                     hierarchy_->between);
   }
-  if (gpus > 1) {
-    result.phases_.push_back(scatter);
+  ring_inside();
+  return result;
+}
+
+std::optional<ArrayCollective> Communicator::arrays_or_estimate(CollectiveKind kind,
+                                                                Algorithm algorithm,
+                                                                std::int64_t bytes) const {
+  std::optional<ArrayCollective> result = arrays(kind, algorithm, bytes);
+  if (result || kind != CollectiveKind::kAllReduce || algorithm != Algorithm::kTree ||
+      size() <= kMostRanksOfExactTrees) {
+    return result;
+  }
+  if (const std::optional<Tick> time = estimated_tree_time(network_, ranks_, nodes_, bytes)) {
+    result.emplace();
+    result->estimate_ = time;
   }
   return result;
 }
 
 std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
                                                       CollectiveKind kind,
-                                                      Schedule schedule,
+                                                      Algorithm algorithm,
                                                       std::int64_t bytes,
                                                       CollectiveListener& done,
                                                       std::uint32_t collective) const {
   const auto staged = [&](StagedPlan plan) {
-    return make_event_collective(streams, std::move(plan), done, collective);
+    return make_staged_collective(streams, std::move(plan), done, collective);
   };
   const auto trees = [&](TreePlan plan) {
-    return make_event_collective(streams, std::move(plan), done, collective);
+    return make_tree_collective(streams, std::move(plan), done, collective);
   };
   if (size() == 1 || bytes == 0) {
     return staged({.ranks = size(), .stages = 0});
@@ -266,55 +213,65 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
   if (kind != CollectiveKind::kAllReduce) {
     return staged(ring_plan(kind, size(), bytes));
   }
-  switch (schedule) {
-    case Schedule::kRing:
+  switch (algorithm) {
+    case Algorithm::kRing:
       return staged(ring_plan(kind, size(), bytes));
-    case Schedule::kTree:
+    case Algorithm::kTree:
       return trees(double_tree_plan(nodes_, bytes));
-    case Schedule::kHalvingDoubling:
+    case Algorithm::kHalvingDoubling:
       return staged(halving_doubling_plan(size(), bytes));
-    case Schedule::kHierarchical:
+    case Algorithm::kHierarchical:
       return staged(hierarchical_plan(nodes_, bytes));
-    case Schedule::kRecursiveDoubling:
+    case Algorithm::kRecursiveDoubling:
       return staged(recursive_doubling_plan(size(), bytes));
-    case Schedule::kReduceBroadcast:
+    case Algorithm::kReduceBroadcast:
       return trees(reduce_broadcast_plan(size(), bytes));
   }
-  throw InternalError("unknown schedule");
+  throw InternalError("unknown algorithm");
 }
 
 std::vector<Tick> Communicator::run(CollectiveKind kind,
-                                    Schedule schedule,
+                                    Algorithm algorithm,
                                     std::int64_t bytes,
                                     std::span<const Tick> starts) const {
-  if (std::optional<ArrayCollective> fast = arrays(kind, schedule, bytes)) {
+  if (std::optional<ArrayCollective> fast = arrays(kind, algorithm, bytes)) {
     std::vector<Tick> ends(starts.size());
     fast->run(starts, ends);
     return ends;
   }
-  return run_events(kind, schedule, bytes, starts);
+  if (std::optional<std::vector<Tick>> ends = run_stages(kind, algorithm, bytes, starts)) {
+    return *std::move(ends);
+  }
+  return run_events(kind, algorithm, bytes, starts);
+}
+
+std::optional<std::vector<Tick>> Communicator::run_stages(CollectiveKind kind,
+                                                          Algorithm algorithm,
+                                                          std::int64_t bytes,
+                                                          std::span<const Tick> starts) const {
+  if (kind != CollectiveKind::kAllReduce ||
+      (algorithm != Algorithm::kHalvingDoubling && algorithm != Algorithm::kRecursiveDoubling)) {
+    return std::nullopt;
+  }
+  StagedArrays stages(network_,
+                      ranks_,
+                      algorithm == Algorithm::kHalvingDoubling
+                          ? halving_doubling_plan(size(), bytes)
+                          : recursive_doubling_plan(size(), bytes));
+  std::vector<Tick> ends(starts.size());
+  return stages.run(starts, ends) ? std::optional(std::move(ends)) : std::nullopt;
 }
 
 std::vector<Tick> Communicator::run_events(CollectiveKind kind,
-                                           Schedule schedule,
+                                           Algorithm algorithm,
                                            std::int64_t bytes,
                                            std::span<const Tick> starts) const {
   VITSIM_CHECK(starts.size(), ==, ranks_.size());
   FlowEngine engine(network_.links());
   StreamSet streams(engine, network_, ranks_);
-  EndRecorder recorder(engine, ranks_.size());
-  const auto collective = events(streams, kind, schedule, bytes, recorder, 0);
-  recorder.set_collective(*collective);
-  const HandlerId handler = engine.add_handler(recorder);
-  for (std::uint32_t position = 0; position < size(); ++position) {
-    engine.at(starts[position], handler, position);
-  }
-  engine.run();
-  if (recorder.done() != ranks_.size()) {
-    throw InternalError(
-        fmt::format("{} does not end: {}", name(kind), fmt::join(collective->waiting(), "; ")));
-  }
-  return recorder.ends();
+  return run_alone(engine, name(kind), starts, [&](CollectiveListener& done) {
+    return events(streams, kind, algorithm, bytes, done, 0);
+  });
 }
 
 std::vector<Tick> all_reduce(const Network& network,

@@ -1,21 +1,10 @@
+#include "sim/collective/staged_collective.h"
+
+#include <algorithm>
+
 #include <fmt/format.h>
 
-#include "sim/collective/event_collective.h"
-
 namespace vitsim {
-
-StreamId StreamSet::between(std::uint32_t channel, std::uint32_t from, std::uint32_t to) {
-  // 24 bits for a position: sixteen million ranks; 16 bits of channel.
-  const std::uint64_t key =
-      static_cast<std::uint64_t>(channel) << 48U | static_cast<std::uint64_t>(from) << 24U | to;
-  const auto [found, fresh] = streams_.try_emplace(key, 0);
-  if (fresh) {
-    path_.clear();
-    network_.append_route(ranks_[from], ranks_[to], path_);
-    found->second = engine_.add_stream(path_);
-  }
-  return found->second;
-}
 
 namespace {
 
@@ -27,7 +16,8 @@ class StagedCollective final : public EventCollective {
                    StagedPlan plan,
                    CollectiveListener& done,
                    std::uint32_t collective)
-      : engine_(streams.engine()),
+      : set_(streams),
+        engine_(streams.engine()),
         plan_(std::move(plan)),
         done_(done),
         collective_(collective),
@@ -67,20 +57,27 @@ class StagedCollective final : public EventCollective {
   }
 
   [[nodiscard]] std::vector<std::string> waiting() const override {
+    const std::vector<std::int64_t>& ranks = set_.ranks();
     std::vector<std::string> found;
-    for (std::uint32_t rank = 0; rank < plan_.ranks; ++rank) {
-      const State& state = states_[rank];
+    for (std::uint32_t position = 0; position < plan_.ranks; ++position) {
+      const State& state = states_[position];
       if (!state.started) {
-        found.push_back(fmt::format("position {} has not started", rank));
+        found.push_back(fmt::format("rank {} has not started", ranks[position]));
       } else if (state.stage < plan_.stages) {
-        const Stage& stage = plan_.at(rank, state.stage);
-        found.push_back(stage.from && arrived_[index(rank, state.stage)] <= state.step
-                            ? fmt::format("position {} waits for step {} of stage {} from {}",
-                                          rank,
-                                          state.step,
-                                          state.stage,
-                                          *stage.from)
-                            : fmt::format("position {} waits for its own message", rank));
+        const Stage& stage = plan_.at(position, state.stage);
+        const std::string where = fmt::format("rank {} waits in step {} of {} of stage {}",
+                                              ranks[position],
+                                              state.step + 1,
+                                              stage.repeat,
+                                              state.stage + 1);
+        found.push_back(state.delivered ? fmt::format("{} for a message of {} B from rank {}",
+                                                      where,
+                                                      plan_.at(*stage.from, state.stage).bytes,
+                                                      ranks[*stage.from])
+                                        : fmt::format("{} until its {} B have reached rank {}",
+                                                      where,
+                                                      stage.bytes,
+                                                      ranks[*stage.to]));
       }
     }
     return found;
@@ -136,6 +133,7 @@ class StagedCollective final : public EventCollective {
     }
   }
 
+  const StreamSet& set_;
   FlowEngine& engine_;
   StagedPlan plan_;
   CollectiveListener& done_;
@@ -148,10 +146,10 @@ class StagedCollective final : public EventCollective {
 
 }  // namespace
 
-std::unique_ptr<EventCollective> make_event_collective(StreamSet& streams,
-                                                       StagedPlan plan,
-                                                       CollectiveListener& done,
-                                                       std::uint32_t collective) {
+std::unique_ptr<EventCollective> make_staged_collective(StreamSet& streams,
+                                                        StagedPlan plan,
+                                                        CollectiveListener& done,
+                                                        std::uint32_t collective) {
   return std::make_unique<StagedCollective>(streams, std::move(plan), done, collective);
 }
 

@@ -26,9 +26,9 @@ std::vector<CollectiveRow> collective_table(const Communicator& group,
   for (std::int64_t bytes = first;;) {
     CollectiveRow row{.bytes = bytes};
     if (kind == CollectiveKind::kAllReduce) {
-      row.schedule = group.resolve(algorithm, bytes);
+      row.algorithm = group.resolve(algorithm, bytes);
     }
-    const std::vector<Tick> ends = group.run(kind, row.schedule, bytes, together);
+    const std::vector<Tick> ends = group.run(kind, row.algorithm, bytes, together);
     const Tick end = *std::max_element(ends.begin(), ends.end());
     if (end > 0) {
       row.time = to_seconds(end + overhead);

@@ -8,7 +8,8 @@
 #include "calibrate/fit/throughput_fit.h"
 #include "models/error.h"
 #include "sim/assess/calibration_check.h"
-#include "sim/job/scenario.h"
+#include "sim/job/network_figures.h"
+#include "sim/job/resolve.h"
 #include "tests/support/broken_input.h"
 
 namespace vitsim {
@@ -371,7 +372,8 @@ TEST(MeasuredFit, ANodesPathGoesWithItsGpus) {
   experiment.training.dataset.samples = 100;
   experiment.training.micro_batch = {2};
   const auto bandwidth = [&] {
-    return resolve(experiment, profiles).network.nodes.front().intra_node.bandwidth.value();
+    const ClusterSpec cluster = with_measured_paths(experiment.cluster, profiles);
+    return network_data(cluster, profiles).nodes.front().intra_node.bandwidth.value();
   };
   EXPECT_NEAR(bandwidth(), 100e6, 5e6);
   EXPECT_TRUE(resolve(experiment, profiles).jobs.front().warnings.empty());
