@@ -206,10 +206,7 @@ void FairShares::touch(Link id, const Level& now) {
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const FlowState& flow = flows_[hops_[at].flow];
     if (flow.bound != kNone && flow.bound != id) {
-      events_.push_back({
-          .level = {.rate = flow.rate, .bound = flow.bound},
-            .flow = hops_[at].flow
-      });
+      events_.push_back({.rate = flow.rate, .bound = flow.bound, .flow = hops_[at].flow});
     }
   }
   link.last = static_cast<std::uint32_t>(events_.size());
@@ -229,11 +226,11 @@ void FairShares::touch(Link id, const Level& now) {
 
 /// Subtracts what flows get that are limited elsewhere, below the level `now`.
 void FairShares::advance(LinkState& link, const Level& now) {
-  for (; link.event < link.last && events_[link.event].level.before(now); ++link.event) {
+  for (; link.event < link.last && events_[link.event].level().before(now); ++link.event) {
     const Event& event = events_[link.event];
     const FlowState& flow = flows_[event.flow];
     if (flow.settled != resolve_ && flow.bound != kNone) {
-      link.residual -= event.level.rate;
+      link.residual -= event.rate;
       --link.open;
     }
   }
@@ -307,7 +304,7 @@ void FairShares::undo(Link id) {
 /// Rising levels. Most links carry a handful of flows.
 void FairShares::sort_events(const LinkState& link) {
   constexpr std::uint32_t kFew = 16;
-  const auto before = [](const Event& a, const Event& b) { return a.level.before(b.level); };
+  const auto before = [](const Event& a, const Event& b) { return a.level().before(b.level()); };
   Event* const first = events_.data() + link.event;
   Event* const last = events_.data() + link.last;
   if (link.last - link.event > kFew) {

@@ -125,8 +125,11 @@ class FairShares {
 
   /// A flow that another bound limits, as one of its links sees it.
   struct Event {
-    Level level;
+    double rate = 0;
+    std::uint32_t bound = 0;
     Flow flow = 0;
+
+    [[nodiscard]] Level level() const { return {.rate = rate, .bound = bound}; }
   };
 
   /// A bound that may take effect at `rate`.
