@@ -60,67 +60,6 @@ void FairShares::find_narrowest(FlowState& flow) {
   flow.capacities = capacities_;
 }
 
-void FairShares::mark_dirty(Link link) {
-  if (!links_[link].dirty) {
-    links_[link].dirty = true;
-    dirty_.push_back(link);
-  }
-}
-
-bool FairShares::join(Flow id, double cap) {
-  FlowState& flow = flows_[id];
-  if (flow.capacities != capacities_) {
-    find_narrowest(flow);
-  }
-  bool alone = true;
-  for (std::uint32_t at = flow.first_hop; at < flow.last_hop; ++at) {
-    Hop& hop = hops_[at];
-    LinkState& link = links_[hop.link];
-    alone = alone && link.flows == 0 && !link.dirty;
-    hop.previous = kNone;
-    hop.next = link.first_hop;
-    if (hop.next != kNone) {
-      hops_[hop.next].previous = at;
-    }
-    link.first_hop = at;
-    ++link.flows;
-  }
-  flow.flows = true;
-  const bool is_capped = cap < flow.narrowest_capacity;
-  flow.cap = is_capped ? cap : kUncapped;
-  if (alone) {
-    flow.rate = is_capped ? cap : flow.narrowest_capacity;
-    flow.bound = is_capped ? kOwnCap : flow.narrowest;
-    if (!is_capped) {
-      links_[flow.narrowest].level = flow.rate;
-    }
-    return true;
-  }
-  flow.bound = kNone;
-  opened_.push_back(id);
-  for (const Hop& hop : hops(flow)) {
-    mark_dirty(hop.link);
-  }
-  return false;
-}
-
-void FairShares::leave(Flow id) {
-  FlowState& flow = flows_[id];
-  flow.flows = false;
-  for (const Hop& hop : hops(flow)) {
-    LinkState& link = links_[hop.link];
-    (hop.previous == kNone ? link.first_hop : hops_[hop.previous].next) = hop.next;
-    if (hop.next != kNone) {
-      hops_[hop.next].previous = hop.previous;
-    }
-    if (--link.flows != 0) {
-      mark_dirty(hop.link);
-    } else {
-      link.level = kNoLevel;
-    }
-  }
-}
-
 void FairShares::set_capacity(Link link, double capacity) {
   links_[link].capacity = capacity;
   ++capacities_;
@@ -149,7 +88,7 @@ std::span<const FairShares::Flow> FairShares::resolve() {
   former_levels_ = 0;
   for (const Flow flow : opened_) {
     FlowState& state = flows_[flow];
-    if (!state.flows || state.bound != kNone || state.opened == resolve_) {
+    if (state.bound != kNone || state.opened == resolve_) {
       continue;  // gone, alone now, or met before
     }
     state.opened = resolve_;
@@ -185,8 +124,7 @@ std::span<const FairShares::Flow> FairShares::resolve() {
     advance(link, next.level());
     if (link.open == 0) {
       // Its flows get less elsewhere.
-      former_levels_ -= link.undone ? 0 : 1;
-      link.undone = true;
+      forget_former(link);
       continue;
     }
     if (next.rate == link.candidate) {
@@ -197,7 +135,7 @@ std::span<const FairShares::Flow> FairShares::resolve() {
       }
       link.candidate = share;
     }
-    if (next.rate == link.former && !link.undone) {
+    if (next.rate == link.former) {
       undo(next.index);
     }
     push_link(next.index);
@@ -213,8 +151,7 @@ void FairShares::touch(Link id, const Level& now) {
   }
   link.touched = resolve_;
   link.former = link.level;
-  link.undone = link.level == kNoLevel;
-  former_levels_ += link.undone ? 0 : 1;
+  former_levels_ += link.former == kNoLevel ? 0 : 1;
   link.level = kNoLevel;
   link.residual = link.capacity;
   link.open = link.flows;
@@ -276,12 +213,16 @@ void FairShares::settle(Flow id, const Level& level) {
   settled_.push_back(id);
 }
 
+void FairShares::forget_former(LinkState& link) {
+  former_levels_ -= link.former == kNoLevel ? 0 : 1;
+  link.former = kNoLevel;
+}
+
 /// The link is full: the candidate is the rate of all its flows that have no lower one.
 void FairShares::fill(Link id) {
   LinkState& link = links_[id];
   link.level = link.candidate;
-  former_levels_ -= link.undone ? 0 : 1;
-  link.undone = true;
+  forget_former(link);
   const Level level{.rate = link.candidate, .bound = id};
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const FlowState& flow = flows_[hops_[at].flow];
@@ -301,9 +242,8 @@ void FairShares::fill(Link id) {
 /// The link is not full at its former level: its flows are open again.
 void FairShares::undo(Link id) {
   LinkState& link = links_[id];
-  link.undone = true;
-  --former_levels_;
   const Level level{.rate = link.former, .bound = id};
+  forget_former(link);
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const Flow which = hops_[at].flow;
     FlowState& flow = flows_[which];
@@ -401,13 +341,12 @@ void FairShares::drop_ample_links() {
 /// The next level at which something may happen on a link.
 void FairShares::push_link(Link id) {
   const LinkState& link = links_[id];
-  const double rate = link.undone ? link.candidate : std::min(link.candidate, link.former);
-  push({.rate = rate, .bound = id}, id);
+  push({.rate = std::min(link.candidate, link.former), .bound = id}, id);
 }
 
 void FairShares::clear() {
   for (FlowState& flow : flows_) {
-    flow.flows = false;
+    flow.bound = kAbsent;
   }
   for (LinkState& link : links_) {
     link.first_hop = kNone;
