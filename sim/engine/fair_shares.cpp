@@ -120,27 +120,39 @@ std::span<const FairShares::Flow> FairShares::resolve() {
       }
       continue;
     }
-    LinkState& link = links_[next.index];
-    advance(link, next.level());
+    take_turn(next.index, next.rate);
+  }
+  return settled_;
+}
+
+/// The present level is `rate` at a touched link, which may be its candidate or its former level.
+void FairShares::take_turn(Link id, double rate) {
+  LinkState& link = links_[id];
+  for (;;) {
+    advance(link, {.rate = rate, .bound = id});
     if (link.open == 0) {
-      // Its flows get less elsewhere.
-      forget_former(link);
-      continue;
+      forget_former(link);  // its flows get less elsewhere
+      return;
     }
-    if (next.rate == link.candidate) {
+    if (rate == link.candidate) {
       const double share = link.residual / link.open;
       if (share <= link.candidate) {
-        fill(next.index);
-        continue;
+        fill(id);
+        return;
       }
       link.candidate = share;
     }
-    if (next.rate == link.former) {
-      undo(next.index);
+    if (rate == link.former) {
+      undo(id);
     }
-    push_link(next.index);
+    rate = std::min(link.candidate, link.former);
+    const Level next{.rate = rate, .bound = id};
+    if (!pending_.empty() && pending_.front().level().before(next)) {
+      push(next, id);
+      return;
+    }
+    // Nobody else comes before: its turn again.
   }
-  return settled_;
 }
 
 /// Looks at a link from now on: its flows are as they were up to the level `now`.
@@ -175,7 +187,7 @@ void FairShares::touch(Link id, const Level& now) {
       link.candidate = share;
     }
   }
-  push_link(id);
+  push({.rate = std::min(link.candidate, link.former), .bound = id}, id);
 }
 
 /// Subtracts what flows get that are limited elsewhere, below the level `now`.
@@ -336,12 +348,6 @@ void FairShares::drop_ample_links() {
   std::make_heap(pending_.begin(), pending_.end(), [](const Pending& a, const Pending& b) {
     return b.level().before(a.level());
   });
-}
-
-/// The next level at which something may happen on a link.
-void FairShares::push_link(Link id) {
-  const LinkState& link = links_[id];
-  push({.rate = std::min(link.candidate, link.former), .bound = id}, id);
 }
 
 void FairShares::clear() {

@@ -34,7 +34,8 @@ class FairShares {
   /// `flow` ends.
   void leave(Flow flow);
 
-  /// From now on. Flows on the link keep their caps unless `set_cap` says otherwise.
+  /// From now on. Whether a cap means anything follows from the capacities: call `set_cap` for each
+  /// flow on the link afterwards.
   void set_capacity(Link link, double capacity);
 
   /// A new cap for a flow that flows.
@@ -54,9 +55,6 @@ class FairShares {
     return std::span(paths_).subspan(flows_[flow].first_hop,
                                      flows_[flow].last_hop - flows_[flow].first_hop);
   }
-
-  /// Flows on `link` now.
-  [[nodiscard]] std::uint32_t flows_on(Link link) const { return links_[link].flows; }
 
   /// Calls `visit(flow)` for each flow on `link` now.
   template <typename Visit>
@@ -155,8 +153,8 @@ class FairShares {
   void fill(Link link);
   void undo(Link link);
   void push(const Level& level, std::uint32_t index);
-  void push_link(Link link);
   void drop_ample_links();
+  void take_turn(Link link, double rate);
   Pending pop();
 
   std::vector<LinkState> links_;
