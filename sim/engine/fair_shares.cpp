@@ -106,12 +106,13 @@ std::span<const FairShares::Flow> FairShares::resolve() {
     }
   }
   dirty_.clear();
-  bool dropped = false;
+  bool looked = false;
   while (!pending_.empty()) {
-    if (!dropped && open_flows_ + former_levels_ == 0) {
-      dropped = true;
-      drop_ample_links();
-      continue;
+    if (!looked && open_flows_ + former_levels_ == 0) {
+      looked = true;
+      if (are_all_ample()) {
+        break;
+      }
     }
     const Pending next = pop();
     if (next.bound == kOwnCap) {
@@ -332,21 +333,17 @@ FairShares::Pending FairShares::pop() {
   return top;
 }
 
-/// When no flow is open and no former level in question: links whose first candidate lies above the
-/// levels of all flows on them leave the heap unpopped, which saves most of the work where one
-/// crowded link limits everybody.
-void FairShares::drop_ample_links() {
-  const auto is_ample = [&](const Pending& pending) {
+/// When no flow is open and no former level in question: does the first candidate of each link that
+/// waits for its turn lie above the levels of all flows on it? Then no turn changes anything. This
+/// saves most of the work where one crowded link limits everybody.
+bool FairShares::are_all_ample() const {
+  return std::all_of(pending_.begin(), pending_.end(), [&](const Pending& pending) {
     if (pending.bound == kOwnCap) {
       return true;
     }
     const LinkState& link = links_[pending.index];
     const Level candidate{.rate = link.candidate, .bound = pending.index};
     return link.event == link.last || events_[link.last - 1].level().before(candidate);
-  };
-  pending_.erase(std::remove_if(pending_.begin(), pending_.end(), is_ample), pending_.end());
-  std::make_heap(pending_.begin(), pending_.end(), [](const Pending& a, const Pending& b) {
-    return b.level().before(a.level());
   });
 }
 

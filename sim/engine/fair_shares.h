@@ -153,7 +153,7 @@ class FairShares {
   void fill(Link link);
   void undo(Link link);
   void push(const Level& level, std::uint32_t index);
-  void drop_ample_links();
+  [[nodiscard]] bool are_all_ample() const;
   void take_turn(Link link, double rate);
   Pending pop();
 
