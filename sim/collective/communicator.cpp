@@ -262,6 +262,28 @@ std::optional<std::vector<Tick>> Communicator::run_stages(CollectiveKind kind,
   return stages.run(starts, ends) ? std::optional(std::move(ends)) : std::nullopt;
 }
 
+std::optional<Tick> Communicator::time_together(CollectiveKind kind,
+                                                Algorithm algorithm,
+                                                std::int64_t bytes) const {
+  if (size() == 1 || bytes == 0) {
+    return 0;
+  }
+  const std::vector<Tick> starts(size());
+  std::vector<Tick> ends(size());
+  if (std::optional<ArrayCollective> fast = arrays(kind, algorithm, bytes)) {
+    if (const std::optional<Tick> time = fast->uniform()) {
+      return time;
+    }
+    fast->run(starts, ends);
+  } else if (const auto staged = run_stages(kind, algorithm, bytes, starts)) {
+    ends = *staged;
+  } else {
+    return std::nullopt;
+  }
+  const auto [first, last] = std::minmax_element(ends.begin(), ends.end());
+  return *first == *last ? std::optional(*last) : std::nullopt;
+}
+
 std::vector<Tick> Communicator::run_events(CollectiveKind kind,
                                            Algorithm algorithm,
                                            std::int64_t bytes,

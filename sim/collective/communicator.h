@@ -69,14 +69,22 @@ class Communicator {
                                       std::int64_t bytes,
                                       std::span<const Tick> starts) const;
 
-  /// The same for halving-doubling and recursive doubling without events, where the starts allow it
+  /// `run` for halving-doubling and recursive doubling without events, where the starts allow it
   /// (staged_arrays.h); else nothing.
   [[nodiscard]] std::optional<std::vector<Tick>> run_stages(CollectiveKind kind,
                                                             Algorithm algorithm,
                                                             std::int64_t bytes,
                                                             std::span<const Tick> starts) const;
 
-  /// The same at event level always.
+  /// What everybody takes who starts together with all others, if all then end together too; else
+  /// nothing. Of use where ranks are equal, and for whole sequences of collectives: nobody is ever
+  /// early or late. Rings over equal links, hierarchical over equal nodes, exchanges among a power
+  /// of two of equal ranks; trees only as an estimate (`arrays_or_estimate`).
+  [[nodiscard]] std::optional<Tick> time_together(CollectiveKind kind,
+                                                  Algorithm algorithm,
+                                                  std::int64_t bytes) const;
+
+  /// `run` at event level always.
   [[nodiscard]] std::vector<Tick> run_events(CollectiveKind kind,
                                              Algorithm algorithm,
                                              std::int64_t bytes,

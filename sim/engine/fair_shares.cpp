@@ -60,67 +60,6 @@ void FairShares::find_narrowest(FlowState& flow) {
   flow.capacities = capacities_;
 }
 
-void FairShares::mark_dirty(Link link) {
-  if (!links_[link].dirty) {
-    links_[link].dirty = true;
-    dirty_.push_back(link);
-  }
-}
-
-bool FairShares::join(Flow id, double cap) {
-  FlowState& flow = flows_[id];
-  if (flow.capacities != capacities_) {
-    find_narrowest(flow);
-  }
-  bool alone = true;
-  for (std::uint32_t at = flow.first_hop; at < flow.last_hop; ++at) {
-    Hop& hop = hops_[at];
-    LinkState& link = links_[hop.link];
-    alone = alone && link.flows == 0 && !link.dirty;
-    hop.previous = kNone;
-    hop.next = link.first_hop;
-    if (hop.next != kNone) {
-      hops_[hop.next].previous = at;
-    }
-    link.first_hop = at;
-    ++link.flows;
-  }
-  flow.flows = true;
-  const bool is_capped = cap < flow.narrowest_capacity;
-  flow.cap = is_capped ? cap : kUncapped;
-  if (alone) {
-    flow.rate = is_capped ? cap : flow.narrowest_capacity;
-    flow.bound = is_capped ? kOwnCap : flow.narrowest;
-    if (!is_capped) {
-      links_[flow.narrowest].level = flow.rate;
-    }
-    return true;
-  }
-  flow.bound = kNone;
-  opened_.push_back(id);
-  for (const Hop& hop : hops(flow)) {
-    mark_dirty(hop.link);
-  }
-  return false;
-}
-
-void FairShares::leave(Flow id) {
-  FlowState& flow = flows_[id];
-  flow.flows = false;
-  for (const Hop& hop : hops(flow)) {
-    LinkState& link = links_[hop.link];
-    (hop.previous == kNone ? link.first_hop : hops_[hop.previous].next) = hop.next;
-    if (hop.next != kNone) {
-      hops_[hop.next].previous = hop.previous;
-    }
-    if (--link.flows != 0) {
-      mark_dirty(hop.link);
-    } else {
-      link.level = kNoLevel;
-    }
-  }
-}
-
 void FairShares::set_capacity(Link link, double capacity) {
   links_[link].capacity = capacity;
   ++capacities_;
@@ -145,9 +84,16 @@ std::span<const FairShares::Flow> FairShares::resolve() {
   settled_.clear();
   events_.clear();
   pending_.clear();
+  open_flows_ = 0;
+  former_levels_ = 0;
   for (const Flow flow : opened_) {
-    const FlowState& state = flows_[flow];
-    if (state.flows && state.cap != kUncapped) {
+    FlowState& state = flows_[flow];
+    if (state.bound != kNone || state.opened == resolve_) {
+      continue;  // gone, alone now, or met before
+    }
+    state.opened = resolve_;
+    ++open_flows_;
+    if (state.cap != kUncapped) {
       push({.rate = state.cap, .bound = kOwnCap}, flow);
     }
   }
@@ -160,7 +106,14 @@ std::span<const FairShares::Flow> FairShares::resolve() {
     }
   }
   dirty_.clear();
+  bool looked = false;
   while (!pending_.empty()) {
+    if (!looked && open_flows_ + former_levels_ == 0) {
+      looked = true;
+      if (are_all_ample()) {
+        break;
+      }
+    }
     const Pending next = pop();
     if (next.bound == kOwnCap) {
       if (flows_[next.index].bound == kNone) {
@@ -168,25 +121,39 @@ std::span<const FairShares::Flow> FairShares::resolve() {
       }
       continue;
     }
-    LinkState& link = links_[next.index];
-    advance(link, next.level());
+    take_turn(next.index, next.rate);
+  }
+  return settled_;
+}
+
+/// The present level is `rate` at a touched link, which may be its candidate or its former level.
+void FairShares::take_turn(Link id, double rate) {
+  LinkState& link = links_[id];
+  for (;;) {
+    advance(link, {.rate = rate, .bound = id});
     if (link.open == 0) {
-      continue;  // the others leave enough
+      forget_former(link);  // its flows get less elsewhere
+      return;
     }
-    if (next.rate == link.candidate) {
+    if (rate == link.candidate) {
       const double share = link.residual / link.open;
       if (share <= link.candidate) {
-        fill(next.index);
-        continue;
+        fill(id);
+        return;
       }
       link.candidate = share;
     }
-    if (next.rate == link.former && !link.undone) {
-      undo(next.index);
+    if (rate == link.former) {
+      undo(id);
     }
-    push_link(next.index);
+    rate = std::min(link.candidate, link.former);
+    const Level next{.rate = rate, .bound = id};
+    if (!pending_.empty() && pending_.front().level().before(next)) {
+      push(next, id);
+      return;
+    }
+    // Nobody else comes before: its turn again.
   }
-  return settled_;
 }
 
 /// Looks at a link from now on: its flows are as they were up to the level `now`.
@@ -197,7 +164,7 @@ void FairShares::touch(Link id, const Level& now) {
   }
   link.touched = resolve_;
   link.former = link.level;
-  link.undone = link.level == kNoLevel;
+  former_levels_ += link.former == kNoLevel ? 0 : 1;
   link.level = kNoLevel;
   link.residual = link.capacity;
   link.open = link.flows;
@@ -206,10 +173,7 @@ void FairShares::touch(Link id, const Level& now) {
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const FlowState& flow = flows_[hops_[at].flow];
     if (flow.bound != kNone && flow.bound != id) {
-      events_.push_back({
-          .level = {.rate = flow.rate, .bound = flow.bound},
-            .flow = hops_[at].flow
-      });
+      events_.push_back({.rate = flow.rate, .bound = flow.bound, .flow = hops_[at].flow});
     }
   }
   link.last = static_cast<std::uint32_t>(events_.size());
@@ -224,16 +188,16 @@ void FairShares::touch(Link id, const Level& now) {
       link.candidate = share;
     }
   }
-  push_link(id);
+  push({.rate = std::min(link.candidate, link.former), .bound = id}, id);
 }
 
 /// Subtracts what flows get that are limited elsewhere, below the level `now`.
 void FairShares::advance(LinkState& link, const Level& now) {
-  for (; link.event < link.last && events_[link.event].level.before(now); ++link.event) {
+  for (; link.event < link.last && events_[link.event].level().before(now); ++link.event) {
     const Event& event = events_[link.event];
     const FlowState& flow = flows_[event.flow];
     if (flow.settled != resolve_ && flow.bound != kNone) {
-      link.residual -= event.level.rate;
+      link.residual -= event.rate;
       --link.open;
     }
   }
@@ -255,16 +219,23 @@ void FairShares::settle(Flow id, const Level& level) {
       --other.open;
     }
   }
+  open_flows_ -= flow.bound == kNone ? 1 : 0;
   flow.rate = level.rate;
   flow.bound = level.bound;
   flow.settled = resolve_;
   settled_.push_back(id);
 }
 
+void FairShares::forget_former(LinkState& link) {
+  former_levels_ -= link.former == kNoLevel ? 0 : 1;
+  link.former = kNoLevel;
+}
+
 /// The link is full: the candidate is the rate of all its flows that have no lower one.
 void FairShares::fill(Link id) {
   LinkState& link = links_[id];
   link.level = link.candidate;
+  forget_former(link);
   const Level level{.rate = link.candidate, .bound = id};
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const FlowState& flow = flows_[hops_[at].flow];
@@ -284,8 +255,8 @@ void FairShares::fill(Link id) {
 /// The link is not full at its former level: its flows are open again.
 void FairShares::undo(Link id) {
   LinkState& link = links_[id];
-  link.undone = true;
   const Level level{.rate = link.former, .bound = id};
+  forget_former(link);
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const Flow which = hops_[at].flow;
     FlowState& flow = flows_[which];
@@ -298,6 +269,7 @@ void FairShares::undo(Link id) {
       }
     }
     flow.bound = kNone;
+    ++open_flows_;
     if (flow.cap != kUncapped) {
       push({.rate = flow.cap, .bound = kOwnCap}, which);
     }
@@ -307,7 +279,7 @@ void FairShares::undo(Link id) {
 /// Rising levels. Most links carry a handful of flows.
 void FairShares::sort_events(const LinkState& link) {
   constexpr std::uint32_t kFew = 16;
-  const auto before = [](const Event& a, const Event& b) { return a.level.before(b.level); };
+  const auto before = [](const Event& a, const Event& b) { return a.level().before(b.level()); };
   Event* const first = events_.data() + link.event;
   Event* const last = events_.data() + link.last;
   if (link.last - link.event > kFew) {
@@ -361,16 +333,23 @@ FairShares::Pending FairShares::pop() {
   return top;
 }
 
-/// The next level at which something may happen on a link.
-void FairShares::push_link(Link id) {
-  const LinkState& link = links_[id];
-  const double rate = link.undone ? link.candidate : std::min(link.candidate, link.former);
-  push({.rate = rate, .bound = id}, id);
+/// When no flow is open and no former level in question: does the first candidate of each link that
+/// waits for its turn lie above the levels of all flows on it? Then no turn changes anything. This
+/// saves most of the work where one crowded link limits everybody.
+bool FairShares::are_all_ample() const {
+  return std::all_of(pending_.begin(), pending_.end(), [&](const Pending& pending) {
+    if (pending.bound == kOwnCap) {
+      return true;
+    }
+    const LinkState& link = links_[pending.index];
+    const Level candidate{.rate = link.candidate, .bound = pending.index};
+    return link.event == link.last || events_[link.last - 1].level().before(candidate);
+  });
 }
 
 void FairShares::clear() {
   for (FlowState& flow : flows_) {
-    flow.flows = false;
+    flow.bound = kAbsent;
   }
   for (LinkState& link : links_) {
     link.first_hop = kNone;

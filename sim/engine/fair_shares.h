@@ -34,7 +34,8 @@ class FairShares {
   /// `flow` ends.
   void leave(Flow flow);
 
-  /// From now on. Flows on the link keep their caps unless `set_cap` says otherwise.
+  /// From now on. Whether a cap means anything follows from the capacities: call `set_cap` for each
+  /// flow on the link afterwards.
   void set_capacity(Link link, double capacity);
 
   /// A new cap for a flow that flows.
@@ -55,9 +56,6 @@ class FairShares {
                                      flows_[flow].last_hop - flows_[flow].first_hop);
   }
 
-  /// Flows on `link` now.
-  [[nodiscard]] std::uint32_t flows_on(Link link) const { return links_[link].flows; }
-
   /// Calls `visit(flow)` for each flow on `link` now.
   template <typename Visit>
   void for_each_flow_on(Link link, const Visit& visit) const {
@@ -71,7 +69,8 @@ class FairShares {
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;
-  static constexpr std::uint32_t kOwnCap = 0xfffffffe;  // after every link
+  static constexpr std::uint32_t kAbsent = 0xfffffffe;  // does not flow
+  static constexpr std::uint32_t kOwnCap = 0xfffffffd;  // after every link
   static constexpr double kNoLevel = std::numeric_limits<double>::infinity();
 
   /// When a bound takes effect as rates rise: at equal rates links go by number, then caps.
@@ -88,14 +87,14 @@ class FairShares {
     std::uint32_t first_hop = 0;
     std::uint32_t last_hop = 0;
     double rate = 0;
-    std::uint32_t bound = kNone;  // the link that limits it, kOwnCap, or kNone: open
-    std::uint32_t settled = 0;    // the resolve in which it got its rate
-    double cap = kUncapped;       // kUncapped also where it means nothing
-    bool flows = false;
+    double cap = kUncapped;         // kUncapped also where it means nothing
+    std::uint32_t bound = kAbsent;  // the link that limits it, kOwnCap, kNone: open, or kAbsent
+    std::uint32_t opened = 0;       // the resolve that began with it open
+    std::uint32_t settled = 0;      // the resolve in which it got its rate
     // The narrowest link of the path, as of `capacities_`.
-    std::uint32_t narrowest = kNone;
     std::uint32_t capacities = 0;
     double narrowest_capacity = 0;
+    std::uint32_t narrowest = kNone;
   };
 
   /// One flow's place on one link, in the list of flows that the link carries.
@@ -113,20 +112,22 @@ class FairShares {
     double capacity = 0;
     bool dirty = false;
     // While rates are resolved:
-    bool undone = false;        // its former level is void
     std::uint32_t touched = 0;  // the resolve that looks at it
     std::uint32_t open = 0;     // flows that have no rate yet as seen from here
     std::uint32_t event = 0;    // next in events_, and their end
     std::uint32_t last = 0;
     double residual = 0;       // capacity that the others left
     double candidate = 0;      // no level below this one
-    double former = kNoLevel;  // its level before
+    double former = kNoLevel;  // its level before, as long as that may still hold
   };
 
   /// A flow that another bound limits, as one of its links sees it.
   struct Event {
-    Level level;
+    double rate = 0;
+    std::uint32_t bound = 0;
     Flow flow = 0;
+
+    [[nodiscard]] Level level() const { return {.rate = rate, .bound = bound}; }
   };
 
   /// A bound that may take effect at `rate`.
@@ -148,10 +149,12 @@ class FairShares {
   void touch(Link link, const Level& now);
   void advance(LinkState& link, const Level& now);
   void settle(Flow flow, const Level& level);
+  void forget_former(LinkState& link);
   void fill(Link link);
   void undo(Link link);
   void push(const Level& level, std::uint32_t index);
-  void push_link(Link link);
+  [[nodiscard]] bool are_all_ample() const;
+  void take_turn(Link link, double rate);
   Pending pop();
 
   std::vector<LinkState> links_;
@@ -162,9 +165,73 @@ class FairShares {
   std::vector<Flow> opened_;  // flows without a rate, since the last resolve
   std::vector<Flow> settled_;
   std::vector<Event> events_;
-  std::vector<Pending> pending_;  // a heap, the first level on top
+  std::vector<Pending> pending_;   // a heap, the first level on top
+  std::size_t open_flows_ = 0;     // while rates are resolved: flows without a rate
+  std::size_t former_levels_ = 0;  // and touched links whose former level may still be void
   std::uint32_t resolve_ = 0;
   std::uint32_t capacities_ = 1;  // counts changes of capacity
 };
+
+// In the header because every message of every stream comes by.
+
+inline void FairShares::mark_dirty(Link link) {
+  if (!links_[link].dirty) {
+    links_[link].dirty = true;
+    dirty_.push_back(link);
+  }
+}
+
+inline bool FairShares::join(Flow id, double cap) {
+  FlowState& flow = flows_[id];
+  if (flow.capacities != capacities_) {
+    find_narrowest(flow);
+  }
+  bool alone = true;
+  for (std::uint32_t at = flow.first_hop; at < flow.last_hop; ++at) {
+    Hop& hop = hops_[at];
+    LinkState& link = links_[hop.link];
+    alone = alone && link.flows == 0 && !link.dirty;
+    hop.previous = kNone;
+    hop.next = link.first_hop;
+    if (hop.next != kNone) {
+      hops_[hop.next].previous = at;
+    }
+    link.first_hop = at;
+    ++link.flows;
+  }
+  const bool is_capped = cap < flow.narrowest_capacity;
+  flow.cap = is_capped ? cap : kUncapped;
+  if (alone) {
+    flow.rate = is_capped ? cap : flow.narrowest_capacity;
+    flow.bound = is_capped ? kOwnCap : flow.narrowest;
+    if (!is_capped) {
+      links_[flow.narrowest].level = flow.rate;
+    }
+    return true;
+  }
+  flow.bound = kNone;
+  opened_.push_back(id);
+  for (const Hop& hop : hops(flow)) {
+    mark_dirty(hop.link);
+  }
+  return false;
+}
+
+inline void FairShares::leave(Flow id) {
+  FlowState& flow = flows_[id];
+  flow.bound = kAbsent;
+  for (const Hop& hop : hops(flow)) {
+    LinkState& link = links_[hop.link];
+    (hop.previous == kNone ? link.first_hop : hops_[hop.previous].next) = hop.next;
+    if (hop.next != kNone) {
+      hops_[hop.next].previous = hop.previous;
+    }
+    if (--link.flows != 0) {
+      mark_dirty(hop.link);
+    } else {
+      link.level = kNoLevel;
+    }
+  }
+}
 
 }  // namespace vitsim

@@ -83,30 +83,33 @@ class WholeFilling {
 /// Flows that come and go at random; rates are compared after each batch of changes.
 class Changes {
  public:
-  explicit Changes(std::uint64_t seed) : random_(seed) {
-    const std::int64_t links = random_.between(1, 24);
+  enum class Shape {
+    kAnyPaths,  // few links, paths of up to four of them
+    kHosts      // many hosts, each with a way out and a way in; a change may reach far
+  };
+
+  Changes(std::uint64_t seed, Shape shape) : random_(seed) {
+    const std::int64_t links =
+        shape == Shape::kHosts ? 2 * random_.between(2, 40) : random_.between(1, 24);
     const bool few_kinds = random_.chance(0.5);
     few_caps_ = random_.chance(0.5);
+    capped_ = shape == Shape::kHosts && random_.chance(0.5) ? 0 : 0.5;
+    most_changes_ = shape == Shape::kHosts ? 2 : 4;
     for (std::int64_t i = 0; i < links; ++i) {
       capacities_.push_back(few_kinds ? static_cast<double>(random_.between(1, 3)) * 1e9
                                       : any_rate());
       shares_.add_link(capacities_.back());
     }
-    const std::int64_t longest = std::min<std::int64_t>(random_.between(1, 4), links);
-    for (std::int64_t i = random_.between(1, 60); i > 0; --i) {
-      std::vector<FairShares::Link> path(static_cast<std::size_t>(links));
-      for (std::size_t link = 0; link < path.size(); ++link) {
-        path[link] = static_cast<FairShares::Link>(link);
-      }
-      std::shuffle(path.begin(), path.end(), random_.engine());
-      path.resize(static_cast<std::size_t>(random_.between(1, longest)));
-      shares_.add_flow(path);
-      paths_.push_back(path);
+    if (shape == Shape::kHosts) {
+      add_hosts(links);
+    } else {
+      add_any_paths(links);
     }
   }
 
   void one_batch() {
-    for (std::int64_t k = random_.between(1, random_.chance(0.1) ? 60 : 4); k > 0; --k) {
+    for (std::int64_t k = random_.between(1, random_.chance(0.1) ? 60 : most_changes_); k > 0;
+         --k) {
       one_change();
     }
     const std::map<FairShares::Flow, double> before = std::move(rates_);
@@ -127,12 +130,43 @@ class Changes {
   }
 
  private:
+  void add_path(const std::vector<FairShares::Link>& path) {
+    shares_.add_flow(path);
+    paths_.push_back(path);
+  }
+
+  void add_hosts(std::int64_t links) {
+    const std::int64_t hosts = links / 2;
+    for (std::int64_t flow = 0; flow < 4 * hosts; ++flow) {
+      add_path({static_cast<FairShares::Link>(2 * random_.between(0, hosts - 1)),
+                static_cast<FairShares::Link>(2 * random_.between(0, hosts - 1) + 1)});
+    }
+    for (FairShares::Flow flow = 0; flow < paths_.size(); ++flow) {
+      if (random_.chance(0.7)) {
+        toggle(flow);
+      }
+    }
+  }
+
+  void add_any_paths(std::int64_t links) {
+    const std::int64_t longest = std::min<std::int64_t>(random_.between(1, 4), links);
+    for (std::int64_t i = random_.between(1, 60); i > 0; --i) {
+      std::vector<FairShares::Link> path(static_cast<std::size_t>(links));
+      for (std::size_t link = 0; link < path.size(); ++link) {
+        path[link] = static_cast<FairShares::Link>(link);
+      }
+      std::shuffle(path.begin(), path.end(), random_.engine());
+      path.resize(static_cast<std::size_t>(random_.between(1, longest)));
+      add_path(path);
+    }
+  }
+
   double any_rate() { return static_cast<double>(random_.between(1, 1 << 30)) * 1.37; }
 
   double any_cap() {
-    return random_.chance(0.5) ? FairShares::kUncapped
-           : few_caps_         ? static_cast<double>(random_.between(1, 4)) * 2.5e8
-                               : any_rate();
+    return random_.chance(1 - capped_) ? FairShares::kUncapped
+           : few_caps_                 ? static_cast<double>(random_.between(1, 4)) * 2.5e8
+                                       : any_rate();
   }
 
   void one_change() {
@@ -152,6 +186,10 @@ class Changes {
     }
     const auto flow = static_cast<FairShares::Flow>(
         random_.between(0, static_cast<std::int64_t>(paths_.size()) - 1));
+    toggle(flow);
+  }
+
+  void toggle(FairShares::Flow flow) {
     if (flows_.count(flow) != 0) {
       shares_.leave(flow);
       flows_.erase(flow);
@@ -172,6 +210,8 @@ class Changes {
 
   RandomCluster random_;
   bool few_caps_ = false;
+  double capped_ = 0;  // share of the flows
+  std::int64_t most_changes_ = 4;
   FairShares shares_;
   std::vector<double> capacities_;
   std::vector<std::vector<FairShares::Link>> paths_;
@@ -179,10 +219,10 @@ class Changes {
   std::map<FairShares::Flow, double> rates_;  // of flows that had one before the batch
 };
 
-TEST(FairSharesProperty, EqualFillingFromNothing) {
-  for (std::uint64_t seed = 0; seed < 1500; ++seed) {
+void compare(Changes::Shape shape, std::uint64_t seeds) {
+  for (std::uint64_t seed = 0; seed < seeds; ++seed) {
     SCOPED_TRACE(seed);
-    Changes changes(seed);
+    Changes changes(seed, shape);
     for (int batch = 0; batch < 40; ++batch) {
       changes.one_batch();
       if (::testing::Test::HasFatalFailure()) {
@@ -190,6 +230,14 @@ TEST(FairSharesProperty, EqualFillingFromNothing) {
       }
     }
   }
+}
+
+TEST(FairSharesProperty, AnyPathsEqualFillingFromNothing) {
+  compare(Changes::Shape::kAnyPaths, 5000);
+}
+
+TEST(FairSharesProperty, HostsEqualFillingFromNothing) {
+  compare(Changes::Shape::kHosts, 2500);
 }
 
 }  // namespace

@@ -128,6 +128,33 @@ TEST(Collective, HierarchicalSharesTheNic) {
             16 * kUs);
 }
 
+// 8 equal ranks, as in HalvingAndDoubling: everybody takes 20 us and 27 us; a ring 14 x (1 + 1) us.
+// In nodes of four GPUs the ring has quick hops, and the second GPU behind a slow hop ends early;
+// in nodes of two nobody is second. Of six ranks two stand aside.
+TEST(Collective, TimeOfRanksThatStartTogether) {
+  const Network eight = small_star(8);
+  const Communicator group(eight, testing::all_ranks(8));
+  const auto time = [](const Communicator& ranks, Algorithm algorithm) {
+    return ranks.time_together(CollectiveKind::kAllReduce, algorithm, 8000);
+  };
+  EXPECT_EQ(time(group, Algorithm::kHalvingDoubling), 20 * kUs);
+  EXPECT_EQ(time(group, Algorithm::kRecursiveDoubling), 27 * kUs);
+  EXPECT_EQ(time(group, Algorithm::kRing), 28 * kUs);
+  EXPECT_FALSE(time(group, Algorithm::kTree));
+  const auto ring_in_nodes = [&](std::int64_t nodes, std::int64_t gpus) {
+    NetworkData data = testing::star(nodes, BytesPerSecond(1e9), microseconds(0.5));
+    for (NodeData& node : data.nodes) {
+      node.gpus = gpus;
+    }
+    const Network network(data);
+    return time(Communicator(network, testing::all_ranks(8)), Algorithm::kRing);
+  };
+  EXPECT_EQ(ring_in_nodes(4, 2), 28 * kUs);
+  EXPECT_FALSE(ring_in_nodes(2, 4));
+  const Network six = small_star(6);
+  EXPECT_FALSE(time(Communicator(six, testing::all_ranks(6)), Algorithm::kHalvingDoubling));
+}
+
 TEST(Collective, OneRankOrNoBytesTakeNoTime) {
   for (const Algorithm algorithm : {Algorithm::kRing,
                                     Algorithm::kTree,
