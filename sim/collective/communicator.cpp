@@ -10,8 +10,10 @@
 #include "sim/collective/chain_broadcast.h"
 #include "sim/collective/halving_doubling.h"
 #include "sim/collective/hierarchical.h"
+#include "sim/collective/loaded_links.h"
 #include "sim/collective/nccl_selection.h"
 #include "sim/collective/open_mpi_selection.h"
+#include "sim/collective/pairwise.h"
 #include "sim/collective/recursive_doubling.h"
 #include "sim/collective/reduce_broadcast.h"
 #include "sim/collective/ring.h"
@@ -68,6 +70,12 @@ class EndRecorder final : public CollectiveListener, public EventHandler {
 }  // namespace
 
 void ArrayCollective::run(std::span<const Tick> starts, std::span<Tick> ends) {
+  if (together_) {
+    const Tick end = *std::max_element(starts.begin(), starts.end()) + *together_;
+    check_clock(end);
+    std::fill(ends.begin(), ends.end(), end);
+    return;
+  }
   if (phases_.empty()) {
     std::copy(starts.begin(), starts.end(), ends.begin());
     return;
@@ -90,7 +98,16 @@ void ArrayCollective::run(std::span<const Tick> starts, std::span<Tick> ends) {
   }
 }
 
+ArrayCollective ArrayCollective::together(Tick duration) {
+  ArrayCollective collective;
+  collective.together_ = duration;
+  return collective;
+}
+
 std::optional<Tick> ArrayCollective::uniform() const {
+  if (together_) {
+    return together_;
+  }
   if (phases_.empty()) {
     return std::nullopt;
   }
@@ -129,25 +146,89 @@ Communicator::Communicator(const Network& network, std::vector<std::int64_t> ran
 }
 
 Algorithm Communicator::resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const {
-  const auto in_nodes = [&](Algorithm wanted) {
-    const bool possible = can_be_hierarchical(nodes_) && nodes_.size() > 1 && nodes_[0].size() > 1;
-    return possible ? wanted : Algorithm::kRing;
-  };
+  return resolve(algorithm, CollectiveKind::kAllReduce, bytes);
+}
+
+Algorithm Communicator::resolve(AllReduceAlgorithm algorithm,
+                                CollectiveKind kind,
+                                std::int64_t bytes) const {
+  if (kind == CollectiveKind::kAllToAll) {
+    return size() > 1 && nccl().applies() ? Algorithm::kNcclPairwise : Algorithm::kPairwise;
+  }
+  if (size() == 1) {
+    return Algorithm::kRing;
+  }
+  const bool is_all_reduce = kind == CollectiveKind::kAllReduce;
   switch (algorithm) {
-    case AllReduceAlgorithm::kRing:
-      return Algorithm::kRing;
+    case AllReduceAlgorithm::kAuto:
+    case AllReduceAlgorithm::kNccl:
+      return nccl().applies() ? nccl().choose(kind, bytes) : Algorithm::kRing;
+    case AllReduceAlgorithm::kNvls:
+      return nccl_word(nodes_.size() > 1 && is_all_reduce ? Algorithm::kNvlsTree : Algorithm::kNvls,
+                       kind,
+                       "nvls",
+                       "one node whose intra_node link has switch_reduces");
+    case AllReduceAlgorithm::kNvlsTree:
+      return nccl_word(nodes_.size() > 1 && is_all_reduce ? Algorithm::kNvlsTree : Algorithm::kNvls,
+                       kind,
+                       "nvls-tree",
+                       "nodes of several GPUs whose intra_node link has switch_reduces");
+    case AllReduceAlgorithm::kCollNet:
+      return nccl_word(is_all_reduce ? Algorithm::kCollNet : Algorithm::kNcclRingSimple,
+                       kind,
+                       "collnet",
+                       "several nodes on a network whose link sheet has switch_reduces");
+    case AllReduceAlgorithm::kPat:
+      return nccl_word(
+          kind == CollectiveKind::kBroadcast ? Algorithm::kNcclRingSimple : Algorithm::kPat,
+          kind,
+          "pat",
+          "one GPU in each node");
+    default:
+      break;
+  }
+  if (!is_all_reduce) {
+    return Algorithm::kRing;
+  }
+  switch (algorithm) {
     case AllReduceAlgorithm::kTree:
       return Algorithm::kTree;
     case AllReduceAlgorithm::kHalvingDoubling:
       return Algorithm::kHalvingDoubling;
-    case AllReduceAlgorithm::kHierarchical:
-      return in_nodes(Algorithm::kHierarchical);
-    case AllReduceAlgorithm::kNccl:
-      return nccl_algorithm(nccl_surroundings(*this, bytes), bytes);
+    case AllReduceAlgorithm::kHierarchical: {
+      const bool possible =
+          can_be_hierarchical(nodes_) && nodes_.size() > 1 && nodes_[0].size() > 1;
+      return possible ? Algorithm::kHierarchical : Algorithm::kRing;
+    }
     case AllReduceAlgorithm::kOpenMpi:
       return open_mpi_algorithm(size(), bytes);
+    default:
+      return Algorithm::kRing;
   }
-  return Algorithm::kRing;
+}
+
+Algorithm Communicator::nccl_word(Algorithm algorithm,
+                                  CollectiveKind kind,
+                                  std::string_view word,
+                                  std::string_view needs) const {
+  if (!nccl().applies()) {
+    throw UserError(
+        fmt::format("{} is NCCL's, between GPUs on links with figures or data sheets; "
+                    "a measured link holds what was measured: use \"auto\" or \"ring\"",
+                    word));
+  }
+  if (!nccl().call(kind, algorithm, 1)) {
+    throw UserError(fmt::format("{} needs {}; use \"auto\" or \"ring\" here", word, needs));
+  }
+  return algorithm;
+}
+
+const NcclModel& Communicator::nccl() const {
+  std::call_once(nccl_->once, [&] {
+    nccl_->model = std::make_unique<const NcclModel>(
+        NcclGroup{.network = network_, .ranks = ranks_, .nodes = nodes_});
+  });
+  return *nccl_->model;
 }
 
 Communicator::Hops Communicator::ring_hops(const std::vector<std::uint32_t>& order,
@@ -189,7 +270,10 @@ std::optional<ArrayCollective> Communicator::arrays(CollectiveKind kind,
   if (size() == 1 || bytes == 0) {
     return result;
   }
-  if (kind == CollectiveKind::kBroadcast) {
+  if (is_nccl(algorithm)) {
+    return ArrayCollective::together(nccl_call(kind, algorithm, bytes).duration());
+  }
+  if (kind == CollectiveKind::kBroadcast || kind == CollectiveKind::kAllToAll) {
     return std::nullopt;
   }
   const bool is_all_reduce = kind == CollectiveKind::kAllReduce;
@@ -265,8 +349,16 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
   if (size() == 1 || bytes == 0) {
     return staged({.ranks = size(), .stages = 0});
   }
+  if (is_nccl(algorithm)) {
+    NcclCall call = nccl_call(kind, algorithm, bytes);
+    return make_loaded_collective(
+        streams, std::move(call.links), call.wire_bytes, call.fixed, done, collective);
+  }
   if (kind == CollectiveKind::kBroadcast) {
     return trees(chain_broadcast_plan(size(), bytes));
+  }
+  if (kind == CollectiveKind::kAllToAll) {
+    return staged(pairwise_plan(size(), bytes));
   }
   if (kind != CollectiveKind::kAllReduce) {
     return staged(ring_plan(kind, size(), bytes));
@@ -284,8 +376,21 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
       return staged(recursive_doubling_plan(size(), bytes));
     case Algorithm::kReduceBroadcast:
       return trees(reduce_broadcast_plan(size(), bytes));
+    default:
+      break;
   }
   throw InternalError("unknown algorithm");
+}
+
+NcclCall Communicator::nccl_call(CollectiveKind kind,
+                                 Algorithm algorithm,
+                                 std::int64_t bytes) const {
+  auto call = nccl().call(kind, algorithm, bytes);
+  if (!call) {
+    throw UserError(
+        fmt::format("{} by {} is not possible among these ranks", name(kind), name(algorithm)));
+  }
+  return std::move(*call);
 }
 
 std::vector<Tick> Communicator::run(CollectiveKind kind,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "models/experiment/training.h"
 #include "sim/collective/algorithm.h"
 #include "sim/collective/event_collective.h"
+#include "sim/collective/nccl_selection.h"
 #include "sim/collective/plan.h"
 #include "sim/engine/clock.h"
 #include "sim/engine/network.h"
@@ -23,6 +25,9 @@ class ArrayCollective {
   /// The tick at which every position ends; `ends` may be `starts`. Throws UserError where the end
   /// would overflow the clock. Not thread-safe: it owns scratch memory.
   void run(std::span<const Tick> starts, std::span<Tick> ends);
+
+  /// Everybody ends together, `duration` after the last one's start.
+  static ArrayCollective together(Tick duration);
 
   /// The time all positions take together when every one ends at max(start) + it; absent where the
   /// links are unequal.
@@ -41,6 +46,7 @@ class ArrayCollective {
   };
 
   std::vector<RingPhase> phases_;  // none: no communication
+  std::optional<Tick> together_;   // instead of phases
   std::vector<Tick> from_;
   std::vector<Tick> to_;
   std::vector<Tick> scratch_;
@@ -64,6 +70,16 @@ class Communicator {
   /// world. Hierarchical needs the same number of ranks on every node and more than one each and
   /// more than one node; elsewhere it is a ring.
   [[nodiscard]] Algorithm resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const;
+
+  /// The same for any collective. Where a word means nothing for it, reduce-scatter and all-gather
+  /// are rings and broadcast is a chain. Throws UserError where the cluster has not what NVLS,
+  /// NVLSTree, CollNet or PAT need.
+  [[nodiscard]] Algorithm resolve(AllReduceAlgorithm algorithm,
+                                  CollectiveKind kind,
+                                  std::int64_t bytes) const;
+
+  /// NCCL's costs among these ranks; made at first use.
+  [[nodiscard]] const NcclModel& nccl() const;
 
   /// The fast path where it is exact, else nothing.
   [[nodiscard]] std::optional<ArrayCollective> arrays(CollectiveKind kind,
@@ -112,12 +128,29 @@ class Communicator {
                                             std::int64_t bytes,
                                             std::size_t copies) const;
 
+  /// An algorithm that the user named; throws UserError saying what it `needs`.
+  [[nodiscard]] Algorithm nccl_word(Algorithm algorithm,
+                                    CollectiveKind kind,
+                                    std::string_view word,
+                                    std::string_view needs) const;
+
+  [[nodiscard]] NcclCall nccl_call(CollectiveKind kind,
+                                   Algorithm algorithm,
+                                   std::int64_t bytes) const;
+
   [[nodiscard]] std::optional<ArrayCollective> hierarchical_arrays(std::int64_t bytes) const;
 
   const Network& network_;
   std::vector<std::int64_t> ranks_;
   NodeGroups nodes_;
   Hops ring_;
+
+  struct LazyNccl {
+    std::once_flag once;
+    std::unique_ptr<const NcclModel> model;
+  };
+
+  std::unique_ptr<LazyNccl> nccl_ = std::make_unique<LazyNccl>();
 };
 
 /// Short form: AllReduce among `ranks`, end of every one.

@@ -11,7 +11,10 @@ namespace vitsim {
 namespace {
 
 LinkData slowed_link(const LinkData& link, double factor) {
-  LinkData slow{.latency = link.latency * factor, .bandwidth = link.bandwidth / factor};
+  LinkData slow{.latency = link.latency * factor,
+                .bandwidth = link.bandwidth / factor,
+                .traits = link.traits};
+  slow.traits.switch_bandwidth = link.traits.switch_bandwidth / factor;
   if (link.curve) {
     slow.curve =
         std::make_shared<const LinkCurve>([curve = link.curve, factor](std::int64_t message_bytes) {
