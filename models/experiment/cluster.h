@@ -9,6 +9,10 @@
 
 namespace vitsim {
 
+/// Typed figures are what somebody expects of a link, not what it was seen to deliver: standard
+/// deviation of the logarithm of its times.
+inline constexpr double kSpecifiedLinkSpread = 0.1;
+
 /// What a link delivers: written out, or the name of a measured link profile or of a link's data
 /// sheet. Exactly one of `profile`, `sheet` and `bandwidth` is set; latency defaults to zero where
 /// a bandwidth is written.
@@ -17,6 +21,7 @@ struct LinkSpec {
   std::optional<BytesPerSecond> bandwidth;
   std::optional<Seconds> latency;
   std::optional<std::string> sheet;
+  double spread = kSpecifiedLinkSpread;  // of figures that are written out
   std::int64_t count = 1;   // of NICs: a node has so many, each with such a link of its own
   bool is_assumed = false;  // nobody wrote it: the usual one of the node's GPUs
   std::string where;        // "tesla.json:9: /cluster/network", for messages; may be empty

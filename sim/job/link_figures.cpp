@@ -75,12 +75,12 @@ void describe_sheet(Scenario& scenario, const LinkSheet& sheet, bool is_assumed)
   }
 }
 
-void describe_specified(Scenario& scenario) {
-  scenario.link_noise.push_back({"as specified", {.run_sigma = kSpecifiedLinkSpread}});
+void describe_specified(Scenario& scenario, double spread) {
+  scenario.link_noise.push_back({"as specified", {.run_sigma = spread}});
   scenario.basis.push_back({.part = "network",
                             .kind = "given",
                             .detail = "bandwidth and latency as specified in the file",
-                            .error = kSpecifiedLinkSpread});
+                            .error = spread});
 }
 
 void describe_pcie(Scenario& scenario, std::int64_t nodes) {
@@ -183,8 +183,8 @@ void describe_links(Scenario& scenario,
                     const std::vector<const LinkSpec*>& crossed,
                     const ProfileSet& profiles) {
   std::set<std::string> seen;
-  bool is_specified = false;
-  std::int64_t assumed = 0;  // nodes
+  std::optional<double> specified;  // spread
+  std::int64_t assumed = 0;         // nodes
   for (const LinkSpec* spec : crossed) {
     if (spec == nullptr) {
       ++assumed;
@@ -197,11 +197,11 @@ void describe_links(Scenario& scenario,
         describe_profile(scenario, profiles.links.at(*spec->profile));
       }
     } else {
-      is_specified = true;
+      specified = std::max(specified.value_or(0), spec->spread);
     }
   }
-  if (is_specified) {
-    describe_specified(scenario);
+  if (specified) {
+    describe_specified(scenario, *specified);
   }
   if (assumed > 0) {
     describe_pcie(scenario, assumed);

@@ -11,10 +11,6 @@
 
 namespace vitsim {
 
-/// Typed figures are what somebody expects of a link, not what it was seen to deliver: standard
-/// deviation of the logarithm of its times.
-inline constexpr double kSpecifiedLinkSpread = 0.1;
-
 /// A link's figures and what libraries of collectives ask of it: from a profile, a data sheet, or
 /// as typed. Every name must be in `profiles`.
 LinkData link_data(const LinkSpec& spec, const ProfileSet& profiles);
