@@ -20,11 +20,11 @@ std::string_view who_chose(const Communicator& group, AllReduceAlgorithm word) {
   if (group.size() == 1) {
     return "which sends nothing";
   }
-  if (group.nccl().applies()) {
+  if (group.nccl()->applies()) {
     return "as NCCL chooses between GPUs";
   }
-  return group.nccl().is_between_cpus() ? "the program's own between CPUs"
-                                        : "with the figures of measured collectives";
+  return group.nccl()->is_between_cpus() ? "the program's own between CPUs"
+                                         : "with the figures of measured collectives";
 }
 
 }  // namespace

@@ -9,48 +9,15 @@
 
 #include "models/experiment/training.h"
 #include "sim/collective/algorithm.h"
+#include "sim/collective/array_collective.h"
 #include "sim/collective/event_collective.h"
+#include "sim/collective/hops.h"
 #include "sim/collective/nccl_selection.h"
 #include "sim/collective/plan.h"
 #include "sim/engine/clock.h"
 #include "sim/engine/network.h"
 
 namespace vitsim {
-
-/// A collective whose times follow from arrays alone, exactly as events would have it: rings that
-/// have their links to themselves, and hierarchical AllReduces in which only the GPUs of one node
-/// share its NIC.
-class ArrayCollective {
- public:
-  /// The tick at which every position ends; `ends` may be `starts`. Throws UserError where the end
-  /// would overflow the clock. Not thread-safe: it owns scratch memory.
-  void run(std::span<const Tick> starts, std::span<Tick> ends);
-
-  /// Everybody ends together, `duration` after the last one's start.
-  static ArrayCollective together(Tick duration);
-
-  /// The time all positions take together when every one ends at max(start) + it; absent where the
-  /// links are unequal.
-  [[nodiscard]] std::optional<Tick> uniform() const;
-
- private:
-  friend class Communicator;
-
-  /// Rings side by side, e.g. one per node; members are consecutive entries of `order`.
-  struct RingPhase {
-    std::vector<std::uint32_t> order;  // positions
-    std::vector<Tick> hop;             // by entry of `order`, to the next of its ring
-    std::size_t ring_size = 0;
-    std::int64_t steps = 0;
-    std::size_t copies = 1;
-  };
-
-  std::vector<RingPhase> phases_;  // none: no communication
-  std::optional<Tick> together_;   // instead of phases
-  std::vector<Tick> from_;
-  std::vector<Tick> to_;
-  std::vector<Tick> scratch_;
-};
 
 /// Ranks that communicate: a group of the cluster's ranks in ring order.
 class Communicator {
@@ -66,6 +33,9 @@ class Communicator {
 
   [[nodiscard]] const NodeGroups& nodes() const { return nodes_; }
 
+  /// From each position to the next, as the network is now.
+  [[nodiscard]] Hops ring_hops() const;
+
   /// The algorithm that the user's word stands for at this size; libraries choose by size and
   /// world. Hierarchical needs the same number of ranks on every node and more than one each and
   /// more than one node; elsewhere it is a ring.
@@ -78,8 +48,11 @@ class Communicator {
                                   CollectiveKind kind,
                                   std::int64_t bytes) const;
 
-  /// NCCL's costs among these ranks; made at first use.
-  [[nodiscard]] const NcclModel& nccl() const;
+  /// NCCL's costs among these ranks; made at first use, and anew when a link has changed.
+  [[nodiscard]] std::shared_ptr<const NcclModel> nccl() const;
+
+  /// How many rings lie side by side: one for each NIC of the node with the fewest, 1 in one node.
+  [[nodiscard]] std::uint32_t rails() const;
 
   /// The fast path where it is exact, else nothing.
   [[nodiscard]] std::optional<ArrayCollective> arrays(CollectiveKind kind,
@@ -109,24 +82,17 @@ class Communicator {
                                              std::span<const Tick> starts) const;
 
  private:
-  /// Paths from each entry of an order to the next of its ring, one after the other.
-  struct Hops {
-    std::vector<LinkId> links;
-    std::vector<std::size_t> first{0};
-    bool alone = true;  // no link is crossed by two of the hops
-
-    [[nodiscard]] std::span<const LinkId> path(std::size_t hop) const {
-      return std::span(links).subspan(first[hop], first[hop + 1] - first[hop]);
-    }
+  /// The two kinds of rings of a hierarchical AllReduce.
+  struct Hierarchy {
+    ArrayCollective::Order inside;   // positions node by node
+    ArrayCollective::Order between;  // positions by index in their node
+    Hops inside_hops;
+    Hops between_hops;  // of the first index
   };
 
-  [[nodiscard]] Hops ring_hops(const std::vector<std::uint32_t>& order,
-                               std::size_t ring_size) const;
-
-  /// Ticks of each hop for messages of `bytes` when `copies` equal flows share it.
-  [[nodiscard]] std::vector<Tick> hop_ticks(const Hops& hops,
-                                            std::int64_t bytes,
-                                            std::size_t copies) const;
+  [[nodiscard]] Hierarchy make_hierarchy() const;
+  [[nodiscard]] std::optional<ArrayCollective> ring_arrays(CollectiveKind kind,
+                                                           std::int64_t bytes) const;
 
   /// An algorithm that the user named; throws UserError saying what it `needs`.
   [[nodiscard]] Algorithm nccl_word(Algorithm algorithm,
@@ -144,10 +110,12 @@ class Communicator {
   std::vector<std::int64_t> ranks_;
   NodeGroups nodes_;
   Hops ring_;
+  std::optional<Hierarchy> hierarchy_;
 
   struct LazyNccl {
-    std::once_flag once;
-    std::unique_ptr<const NcclModel> model;
+    std::mutex mutex;
+    std::uint64_t changes = 0;
+    std::shared_ptr<const NcclModel> model;
   };
 
   std::unique_ptr<LazyNccl> nccl_ = std::make_unique<LazyNccl>();

@@ -21,8 +21,11 @@ StreamId StreamSet::between(std::uint32_t channel, std::uint32_t from, std::uint
   return found->second;
 }
 
-StreamId StreamSet::on_rail(std::uint32_t rail, std::uint32_t from, std::uint32_t to) {
-  const auto [found, fresh] = rail_streams_.try_emplace(key_of(rail, from, to), 0);
+StreamId StreamSet::on_rail(std::uint32_t rail,
+                            std::uint32_t lane,
+                            std::uint32_t from,
+                            std::uint32_t to) {
+  const auto [found, fresh] = rail_streams_.try_emplace(key_of(lane << 10U | rail, from, to), 0);
   if (fresh) {
     path_.clear();
     network_.append_route(ranks_[from], ranks_[to], rail, path_);

@@ -19,8 +19,8 @@ class StreamSet {
   /// Made at first use.
   StreamId between(std::uint32_t channel, std::uint32_t from, std::uint32_t to);
 
-  /// The same by NIC number `rail` of each node.
-  StreamId on_rail(std::uint32_t rail, std::uint32_t from, std::uint32_t to);
+  /// The same by NIC number `rail` (below 1024) of each node; lanes (below 64) are streams apart.
+  StreamId on_rail(std::uint32_t rail, std::uint32_t lane, std::uint32_t from, std::uint32_t to);
 
   /// A stream over a single link. Made at first use.
   StreamId along(LinkId link);

@@ -48,22 +48,35 @@ LinkId LinkTable::add(const LinkData& link, const std::string& name) {
     throw UserError(fmt::format(
         "{}: latency must be finite and not negative, not {} s", name, link.latency.value()));
   }
-  if (links_.size() >= std::numeric_limits<LinkId>::max()) {
+  if (size() >= std::numeric_limits<LinkId>::max()) {
     throw UserError("the cluster has more links than the simulator can number");
   }
-  links_.push_back(link);
-  return static_cast<LinkId>(links_.size() - 1);
+  kind_of_.push_back(find_kind(link));
+  return static_cast<LinkId>(size() - 1);
+}
+
+std::uint32_t LinkTable::find_kind(const LinkData& link) {
+  const Key key{link.latency.value(), link.bandwidth.value(), link.curve.get()};
+  const auto [found, fresh] =
+      kind_numbers_.try_emplace(key, static_cast<std::uint32_t>(kinds_.size()));
+  if (fresh) {
+    kinds_.push_back(link);
+  }
+  return found->second;
 }
 
 void LinkTable::set_bandwidth(LinkId id, BytesPerSecond bandwidth) {
   check_bandwidth(bandwidth, "link event");
-  links_[id].bandwidth = bandwidth;
+  LinkData changed = (*this)[id];
+  changed.bandwidth = bandwidth;
+  kind_of_[id] = find_kind(changed);
+  ++changes_;
 }
 
 LinkFigures LinkTable::figures(std::span<const LinkId> path, std::int64_t message_bytes) const {
   LinkFigures sum{Seconds(0), BytesPerSecond(std::numeric_limits<double>::infinity())};
   for (const LinkId id : path) {
-    const LinkFigures link = links_[id].at(message_bytes);
+    const LinkFigures link = (*this)[id].at(message_bytes);
     sum.latency += link.latency;
     sum.bandwidth = std::min(sum.bandwidth, link.bandwidth);
   }
@@ -88,8 +101,9 @@ Network::Network(const NetworkData& data) {
     declare(data.nodes[i].name, {.is_switch = false, .index = i});
   }
   gpu_base_.push_back(0);
+  CurvesWithoutLatency curves;
   for (const NodeData& node : data.nodes) {
-    collect(problems, [&] { add_node(node, names, switches.front()); });
+    collect(problems, [&] { add_node(node, names, switches.front(), curves); });
     gpu_base_.push_back(gpu_base_.back() + std::max<std::int64_t>(node.gpus, 0));
   }
   for (std::size_t i = 0; i < data.trunks.size(); ++i) {
@@ -106,6 +120,10 @@ Network::Network(const NetworkData& data) {
   if (!problems.empty()) {
     throw UserError(problems);
   }
+  node_of_.reserve(static_cast<std::size_t>(world_size()));
+  for (std::uint32_t node = 0; node < nodes_.size(); ++node) {
+    node_of_.insert(node_of_.end(), static_cast<std::size_t>(data.nodes[node].gpus), node);
+  }
 }
 
 LinkId Network::add_link(const LinkData& link, const std::string& name, LinkOrigin origin) {
@@ -114,7 +132,10 @@ LinkId Network::add_link(const LinkData& link, const std::string& name, LinkOrig
   return id;
 }
 
-void Network::add_node(const NodeData& node, const Names& names, const std::string& first_switch) {
+void Network::add_node(const NodeData& node,
+                       const Names& names,
+                       const std::string& first_switch,
+                       CurvesWithoutLatency& curves) {
   if (node.gpus < 0) {
     throw UserError(fmt::format("node \"{}\": {} GPUs", node.name, node.gpus));
   }
@@ -153,9 +174,13 @@ void Network::add_node(const NodeData& node, const Names& names, const std::stri
     LinkData in = node.intra_node;  // the whole latency is the way out's
     in.latency = Seconds(0);
     if (in.curve != nullptr) {
-      in.curve = std::make_shared<const LinkCurve>([curve = in.curve](std::int64_t message_bytes) {
-        return LinkFigures{Seconds(0), (*curve)(message_bytes).bandwidth};
-      });
+      std::shared_ptr<const LinkCurve>& without = curves[in.curve.get()];
+      if (without == nullptr) {
+        without = std::make_shared<const LinkCurve>([curve = in.curve](std::int64_t message_bytes) {
+          return LinkFigures{Seconds(0), (*curve)(message_bytes).bandwidth};
+        });
+      }
+      in.curve = without;
     }
     const LinkOrigin origin{.part = LinkOrigin::Part::kInsideNode, .index = nodes_.size()};
     for (std::int64_t gpu = 0; gpu < node.gpus; ++gpu) {
@@ -231,12 +256,11 @@ void Network::check_connected(std::vector<std::string>& problems) const {
 }
 
 std::size_t Network::node_of(std::int64_t rank) const {
-  const auto after = std::upper_bound(gpu_base_.begin(), gpu_base_.end(), rank);
-  if (rank < 0 || after == gpu_base_.end()) {
+  if (rank < 0 || rank >= world_size()) {
     throw UserError(
         fmt::format("rank {} is not one of the cluster's {} ranks", rank, world_size()));
   }
-  return static_cast<std::size_t>(after - gpu_base_.begin()) - 1;
+  return node_of_[static_cast<std::size_t>(rank)];
 }
 
 std::uint32_t Network::nearest_nic(std::size_t node, std::int64_t rank) const {
@@ -295,6 +319,15 @@ void Network::append_route_between(std::size_t source,
   for (const Edge& cable : nodes_[source].neighbours) {
     if (cable.to == target) {
       path.push_back(cable.out);
+      return;
+    }
+  }
+  if (nodes_[source].switches.size() == 1 && nodes_[target].switches.size() == 1) {
+    const Edge& up = nodes_[source].switches.front();
+    const Edge& down = nodes_[target].switches.front();
+    if (up.to == down.to) {
+      path.push_back(up.out);
+      path.push_back(down.in);
       return;
     }
   }

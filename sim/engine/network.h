@@ -3,10 +3,12 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -63,16 +65,23 @@ struct LinkOrigin {
   auto operator<=>(const LinkOrigin&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
-/// Directed links by number. A full-duplex cable is two of them.
+/// Directed links by number. A full-duplex cable is two of them. Links with equal data are of one
+/// kind; what is asked of many links can be asked of their few kinds.
 class LinkTable {
  public:
   /// Throws UserError naming `name` where bandwidth is not positive and finite, or latency is
   /// negative or not finite.
   LinkId add(const LinkData& link, const std::string& name);
 
-  [[nodiscard]] std::size_t size() const { return links_.size(); }
+  [[nodiscard]] std::size_t size() const { return kind_of_.size(); }
 
-  [[nodiscard]] const LinkData& operator[](LinkId id) const { return links_[id]; }
+  [[nodiscard]] const LinkData& operator[](LinkId id) const { return kinds_[kind_of_[id]]; }
+
+  /// The same number for links with equal data.
+  [[nodiscard]] std::uint32_t kind(LinkId id) const { return kind_of_[id]; }
+
+  /// Calls of `set_bandwidth` so far: kinds hold as long as this stays the same.
+  [[nodiscard]] std::uint64_t changes() const { return changes_; }
 
   void set_bandwidth(LinkId id, BytesPerSecond bandwidth);
 
@@ -80,7 +89,15 @@ class LinkTable {
   [[nodiscard]] LinkFigures figures(std::span<const LinkId> path, std::int64_t message_bytes) const;
 
  private:
-  std::vector<LinkData> links_;
+  /// Seconds, bytes per second, curve.
+  using Key = std::tuple<double, double, const LinkCurve*>;
+
+  [[nodiscard]] std::uint32_t find_kind(const LinkData& link);
+
+  std::vector<LinkData> kinds_;
+  std::map<Key, std::uint32_t> kind_numbers_;
+  std::vector<std::uint32_t> kind_of_;  // by link
+  std::uint64_t changes_ = 0;
 };
 
 /// One machine. Its GPUs share the NICs; a message leaves and enters by the NIC nearest to its GPU,
@@ -126,6 +143,7 @@ class Network {
 
   [[nodiscard]] std::size_t node_count() const { return nodes_.size(); }
 
+  /// Throws UserError where there is no such rank.
   [[nodiscard]] std::size_t node_of(std::int64_t rank) const;
 
   [[nodiscard]] const std::string& node_name(std::size_t node) const { return nodes_[node].name; }
@@ -198,7 +216,13 @@ class Network {
 
   using Names = std::unordered_map<std::string, Vertex>;
 
-  void add_node(const NodeData& node, const Names& names, const std::string& first_switch);
+  /// A curve without its latency, one for each curve, so that equal links stay of one kind.
+  using CurvesWithoutLatency = std::map<const LinkCurve*, std::shared_ptr<const LinkCurve>>;
+
+  void add_node(const NodeData& node,
+                const Names& names,
+                const std::string& first_switch,
+                CurvesWithoutLatency& curves);
   void add_trunk(const TrunkData& trunk, std::size_t index, const Names& names);
   LinkId add_link(const LinkData& link, const std::string& name, LinkOrigin origin);
   void check_connected(std::vector<std::string>& problems) const;
@@ -222,6 +246,7 @@ class Network {
   std::vector<std::vector<Edge>> switch_edges_;
   std::vector<Cable> cables_;           // NICs and trunks; the way back is `first` + 1
   std::vector<std::int64_t> gpu_base_;  // first rank of every node, then the world size
+  std::vector<std::uint32_t> node_of_;  // by rank
 };
 
 }  // namespace vitsim

@@ -81,7 +81,7 @@ TEST(NcclSelectionProperty, TheChoiceIsNearTheBest) {
       const Tick chosen = time_of(group, CollectiveKind::kAllReduce, bytes);
       for (auto algorithm = Algorithm::kNcclRingLl; algorithm < Algorithm::kCollNet;
            algorithm = static_cast<Algorithm>(static_cast<int>(algorithm) + 1)) {
-        if (group.nccl().call(CollectiveKind::kAllReduce, algorithm, bytes)) {
+        if (group.nccl()->call(CollectiveKind::kAllReduce, algorithm, bytes)) {
           const Tick other =
               group.run(CollectiveKind::kAllReduce, algorithm, bytes, starts).front();
           ASSERT_LE(static_cast<double>(chosen), 1.2 * static_cast<double>(other))

@@ -62,7 +62,8 @@ Tick time_of(const Network& network,
 TEST(NcclSelection, TimesInsideANode) {
   const Network network(nvlink_node(8, BytesPerSecond(320e9)));
   const Communicator group(network, testing::all_ranks(8));
-  const NcclModel& model = group.nccl();
+  const auto nccl = group.nccl();
+  const NcclModel& model = *nccl;
   const auto time = [&](Algorithm algorithm, std::int64_t bytes) {
     return to_seconds(model.call(CollectiveKind::kAllReduce, algorithm, bytes)->duration()).value();
   };
@@ -107,7 +108,7 @@ TEST(NcclSelection, LlDoublesTheBytes) {
 TEST(NcclSelection, SlowNetworksCountWithTheirLatency) {
   const Network network(testing::star(2, BytesPerSecond(1.25e9), microseconds(20)));
   const Communicator group(network, testing::all_ranks(2));
-  const auto call = group.nccl().call(CollectiveKind::kAllReduce, Algorithm::kNcclRingLl, 1);
+  const auto call = group.nccl()->call(CollectiveKind::kAllReduce, Algorithm::kNcclRingLl, 1);
   EXPECT_NEAR(to_seconds(call->duration()).value(), 91.2e-6, 0.01e-6);
 }
 
