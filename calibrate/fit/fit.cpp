@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "calibrate/fit/collective_tables.h"
 #include "calibrate/fit/memory_fit.h"
 #include "calibrate/fit/overlap_fit.h"
 #include "calibrate/fit/point_to_point_fit.h"
@@ -227,8 +228,9 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   Calibration calibration;
   const std::vector<RunSummary> summaries = summarise(measurement);
   std::map<std::string, std::set<std::string>> sources;
-  bool has_steps = std::ranges::any_of(
-      measurement.samples, [](const Sample& sample) { return sample.what == "all_reduce"; });
+  bool has_steps = std::ranges::any_of(measurement.samples, [](const Sample& sample) {
+    return sample.collective(MeasuredCollective::kAllReduce) != nullptr;
+  });
   for (const RunSummary& summary : summaries) {
     has_steps |= used(options, summary) && (!summary.ranks.empty() || summary.epoch_s);
   }
@@ -260,7 +262,7 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
       }
     }
     for (const Sample& sample : measurement.samples) {
-      if (sample.what == "all_reduce") {
+      if (sample.collective(MeasuredCollective::kAllReduce) != nullptr) {
         const ReducedLink link = reduced_link(measurement, sample);
         one_node.try_emplace(link.name, link.one_node);
         if (sample.run.empty()) {
@@ -317,6 +319,7 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   fit_overlap(measurement, calibration);
   fit_throughput(measurement, options, calibration);
   fit_point_to_point(measurement, options, calibration);
+  fit_collective_tables(measurement, options, calibration);
   if (calibration.gpus.empty() && calibration.links.empty()) {
     throw UserError("the measurement holds nothing to fit");
   }
@@ -342,12 +345,12 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   }
   // The path inside a node is known by the GPUs it was measured with.
   for (const Sample& sample : measurement.samples) {
-    const auto gpu = sample.text.find("gpu");
-    if (sample.what != "all_reduce" || gpu == sample.text.end() || !sample.text.contains("link")) {
+    const auto* reduce = sample.collective(MeasuredCollective::kAllReduce);
+    if (reduce == nullptr || reduce->gpu.empty() || reduce->link.empty()) {
       continue;
     }
     const ReducedLink link = reduced_link(measurement, sample);
-    const auto profile = calibration.gpus.find(gpu->second);
+    const auto profile = calibration.gpus.find(reduce->gpu);
     if (link.one_node && profile != calibration.gpus.end() &&
         calibration.links.contains(link.name)) {
       profile->second.intra_node = link.name;

@@ -59,42 +59,20 @@ struct Observations {
 };
 
 std::optional<PassObservation> pass_of(const Sample& sample) {
-  const auto number = [&](const char* key) -> std::optional<std::int64_t> {
-    const auto found = sample.number.find(key);
-    return found == sample.number.end() ? std::nullopt
-                                        : std::optional(static_cast<std::int64_t>(found->second));
-  };
-  const auto layers = number("layers");
-  const auto width = number("width");
-  const auto heads = number("heads");
-  const auto mlp = number("mlp");
-  const auto patch = number("patch");
-  const auto image_size = number("image_size");
-  const auto batch = number("batch");
-  const auto precision = sample.text.find("precision");
-  if (!layers || !width || !heads || !mlp || !patch || !image_size || !batch ||
-      sample.seconds.empty() || precision == sample.text.end() ||
-      !precision_from_name(precision->second)) {
+  const auto* pass = sample.as<PassSeries>();
+  if (pass == nullptr || pass->seconds.empty()) {
     return std::nullopt;
   }
-  const auto torch = sample.text.find("torch");
-  const auto name = sample.text.find("model");
+  VitSpec model = pass->model;
+  model.name = model.name.empty() ? "custom" : model.name;
+  model.classes = pass->classes.value_or(1000);
   return PassObservation{
-      .model = {.name = name == sample.text.end() ? "custom" : name->second,
-                .layers = *layers,
-                .width = *width,
-                .heads = *heads,
-                .mlp = *mlp,
-                .patch = *patch,
-                .image_size = *image_size,
-                .classes = number("classes").value_or(1000)},
-      .precision = *precision_from_name(precision->second),
-      .batch = *batch,
-      .seconds = median(std::span(sample.seconds)
-                            .subspan(std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up),
-                                                           sample.seconds.size() - 1))),
- // Attention became one kernel with torch 2.
-      .fused_attention = torch == sample.text.end() || !torch->second.starts_with("1.")
+      .model = model,
+      .precision = pass->precision,
+      .batch = pass->batch,
+      .seconds = median(sample.settled()),
+      // Attention became one kernel with torch 2.
+      .fused_attention = !pass->torch.starts_with("1."),
   };
 }
 
@@ -102,22 +80,17 @@ std::map<std::string, Observations> throughput_samples(const Measurement& measur
                                                        const std::string& without_model = {}) {
   std::map<std::string, Observations> by_gpu;
   for (const Sample& sample : measurement.samples) {
-    const bool forward = sample.what == "forward_pass";
-    const auto gpu = sample.text.find("gpu");
-    if ((!forward && sample.what != "train_step") || gpu == sample.text.end()) {
-      continue;
-    }
     const auto pass = pass_of(sample);
     if (!pass || model_identity(pass->model) == without_model) {
       continue;
     }
-    if (forward) {
-      by_gpu[gpu->second].forward[pass->precision].push_back(*pass);
+    const auto& series = *sample.as<PassSeries>();
+    if (series.kind == PassSeries::Kind::kForward) {
+      by_gpu[series.gpu].forward[pass->precision].push_back(*pass);
       continue;
     }
-    const auto optimizer = sample.text.find("optimizer");
-    const bool sgd = optimizer == sample.text.end() || optimizer->second == "sgd";
-    by_gpu[gpu->second].train[pass->precision].push_back(
+    const bool sgd = series.optimizer.empty() || series.optimizer == "sgd";
+    by_gpu[series.gpu].train[pass->precision].push_back(
         {*pass, sgd ? OptimizerKind::kSgd : OptimizerKind::kAdamW});
   }
   return by_gpu;

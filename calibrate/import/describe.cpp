@@ -33,10 +33,13 @@ std::string gpu_list(const std::vector<std::string>& gpus) {
 std::size_t recorded_steps(const Measurement& measurement, const RecordedRun& run) {
   std::size_t most = 0;
   for (const Sample& sample : measurement.samples) {
-    if (sample.run == run.name && sample.what == "forward") {
-      most = std::max(most, sample.seconds.size() / static_cast<std::size_t>(run.accumulation));
-    } else if (sample.run == run.name && sample.what == "step") {
-      most = std::max(most, sample.seconds.size());
+    if (sample.run != run.name) {
+      continue;
+    }
+    if (const auto* forward = sample.phase(StepPart::kForward)) {
+      most = std::max(most, forward->seconds.size() / static_cast<std::size_t>(run.accumulation));
+    } else if (const auto* step = sample.as<StepSeries>()) {
+      most = std::max(most, step->seconds.size());
     }
   }
   return most;
@@ -44,8 +47,9 @@ std::size_t recorded_steps(const Measurement& measurement, const RecordedRun& ru
 
 std::string epoch_text(const Measurement& measurement, const RecordedRun& run) {
   for (const Sample& sample : measurement.samples) {
-    if (sample.run == run.name && sample.what == "epoch" && !sample.seconds.empty()) {
-      return fmt::format("{} x {:.2f} s", sample.seconds.size(), median(sample.seconds));
+    const auto* epochs = sample.as<EpochSeries>();
+    if (sample.run == run.name && epochs != nullptr && !epochs->seconds.empty()) {
+      return fmt::format("{} x {:.2f} s", epochs->seconds.size(), median(epochs->seconds));
     }
   }
   return "-";
@@ -103,7 +107,7 @@ std::string describe(const Measurement& measurement) {
   std::map<std::string, std::size_t> others;
   for (const Sample& sample : measurement.samples) {
     if (sample.run.empty()) {
-      others[sample.what] += sample.seconds.size();
+      others[what(sample)] += sample.figures().size();
     }
   }
   for (const auto& [what, count] : others) {

@@ -24,7 +24,8 @@ using Subject =
     std::tuple<std::string, std::map<std::string, double>, std::map<std::string, std::string>>;
 
 Subject subject(const Sample& sample) {
-  return {sample.what, sample.number, sample.text};
+  PlainSample form = plain(sample);
+  return {std::move(form.what), std::move(form.number), std::move(form.text)};
 }
 
 std::string folder_name(const std::string& origin) {
@@ -61,6 +62,9 @@ void tell_apart(std::vector<Piece>& pieces) {
     const std::string folder = folder_name(piece.origin);
     if (ambiguous.contains(piece.run) && !folder.empty()) {
       piece.run = folder + "/" + piece.run;
+      if (!piece.start_of.empty()) {
+        piece.start_of = folder + "/" + piece.start_of;
+      }
     }
   }
   std::vector<std::string> problems;
@@ -68,6 +72,23 @@ void tell_apart(std::vector<Piece>& pieces) {
   if (!problems.empty()) {
     throw UserError(std::move(problems));
   }
+}
+
+/// The configuration beside a log with several starts is that of all of them.
+void share_configurations(std::vector<Piece>& pieces) {
+  std::vector<Piece> copies;
+  for (const Piece& configuration : pieces) {
+    if (!configuration.deepspeed_config) {
+      continue;
+    }
+    for (const Piece& start : pieces) {
+      if (start.start_of == configuration.run && start.run != configuration.run) {
+        copies.push_back(configuration);
+        copies.back().run = start.run;
+      }
+    }
+  }
+  std::ranges::move(copies, std::back_inserter(pieces));
 }
 
 void add_environment(Measurement& measurement, const std::map<std::string, std::string>& more) {
@@ -85,17 +106,16 @@ void add_environment(Measurement& measurement, const std::map<std::string, std::
 /// inside or what is between machines.
 void name_links(Piece& piece, const ImportHints& hints) {
   for (Sample& sample : piece.samples) {
-    if (sample.what != "all_reduce") {
+    auto* collective = sample.as<CollectiveSeries>();
+    if (collective == nullptr) {
       continue;
     }
-    if (hints.one_node) {
-      sample.number.try_emplace("one_node", *hints.one_node ? 1 : 0);
+    if (!collective->one_node) {
+      collective->one_node = hints.one_node;
     }
-    if (hints.cluster && !sample.text.contains("link")) {
-      const auto inside = sample.number.find("one_node");
-      sample.text["link"] =
-          link_name({.cluster = *hints.cluster,
-                     .one_node = inside != sample.number.end() && inside->second > 0});
+    if (hints.cluster && collective->link.empty()) {
+      collective->link =
+          link_name({.cluster = *hints.cluster, .one_node = collective->one_node.value_or(false)});
     }
   }
 }
@@ -164,9 +184,8 @@ class RunJoiner {
     std::int64_t world = facts_.world_size.value_or(std::ssize(facts_.gpus));
     for (const Piece& piece : pieces_) {
       for (const Sample& sample : piece.samples) {
-        const auto rank = sample.number.find("rank");
-        if (rank != sample.number.end() && rank->second < static_cast<double>(kMostRanks)) {
-          world = std::max(world, static_cast<std::int64_t>(rank->second) + 1);
+        if (const auto rank = sample.rank(); rank && *rank < kMostRanks) {
+          world = std::max(world, *rank + 1);
         }
       }
     }
@@ -189,7 +208,11 @@ class RunJoiner {
       if (config.accumulation) {
         stated.accumulation = config.accumulation->value;
       }
-      stated.precision = config.precision ? config.precision->value : Precision::kFp32;
+      if (config.precision) {
+        stated.precision = config.precision->value;
+      } else if (!config.open_precision) {
+        stated.precision = Precision::kFp32;
+      }
       if (config.gradient_sync) {
         stated.gradient_sync = config.gradient_sync->value;
       }
@@ -266,6 +289,7 @@ class RunJoiner {
 
 Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
   tell_apart(pieces);
+  share_configurations(pieces);
   Measurement measurement{.device = "imported"};
   std::map<std::string, RunJoiner> runs;
   std::vector<std::string> order;
@@ -308,7 +332,8 @@ std::vector<std::vector<double>> values_of(const Measurement& measurement, const
   std::vector<std::vector<double>> values;
   for (const Sample& sample : measurement.samples) {
     if (sample.run == run) {
-      values.push_back(sample.seconds);
+      const std::span<const double> figures = sample.figures();
+      values.emplace_back(figures.begin(), figures.end());
     }
   }
   return values;

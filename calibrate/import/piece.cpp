@@ -66,14 +66,23 @@ std::string gpu_slug(std::string_view device) {
   return words;
 }
 
-Sample rank_sample(std::string what,
-                   std::int64_t rank,
-                   std::vector<double> seconds,
-                   std::int64_t accumulation) {
-  Sample sample{.what = std::move(what), .seconds = std::move(seconds)};
-  sample.number["rank"] = static_cast<double>(rank);
-  sample.warm_up = std::min(kWarmUpSteps * accumulation, std::ssize(sample.seconds));
-  return sample;
+Sample phase_sample(StepPart part,
+                    std::int64_t rank,
+                    std::vector<double> seconds,
+                    std::int64_t accumulation) {
+  const std::int64_t warm_up = std::min(kWarmUpSteps * accumulation, std::ssize(seconds));
+  return {
+      .series = PhaseSeries{.part = part, .rank = rank, .seconds = std::move(seconds)},
+      .warm_up = warm_up
+  };
+}
+
+Sample step_sample(std::int64_t rank, std::vector<double> seconds) {
+  const std::int64_t warm_up = std::min(kWarmUpSteps, std::ssize(seconds));
+  return {
+      .series = StepSeries{.rank = rank, .seconds = std::move(seconds)},
+        .warm_up = warm_up
+  };
 }
 
 }  // namespace vitsim

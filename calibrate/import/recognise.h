@@ -18,6 +18,8 @@ enum class FileKind {
   kDeepspeedLog,
   kDeepspeedConfig,
   kNcclTests,
+  kNcclJson,
+  kNcclCsv,
   kKinetoTrace,
   kRunDirectory,  // one of the files of a run directory
 };

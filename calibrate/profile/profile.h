@@ -95,6 +95,30 @@ struct LinkPoint {
   BytesPerSecond bandwidth;
 };
 
+/// One size of a collective's table.
+struct CollectivePoint {
+  Bytes bytes;  // as nccl-tests counts them
+  Seconds time;
+};
+
+/// A collective that was measured on its own, by size in rising order, among so many ranks.
+struct CollectiveTimes {
+  std::string kind;  // "all-reduce", ... as kCollectiveTableKinds lists them
+  std::int64_t ranks = 0;
+  std::vector<CollectivePoint> points;
+
+  [[nodiscard]] Bytes least() const { return points.front().bytes; }
+
+  [[nodiscard]] Bytes most() const { return points.back().bytes; }
+
+  /// Straight between the logarithms of two measured sizes. Below the least its time, since the
+  /// latency rules there; beyond the most at the bandwidth of the last two sizes.
+  [[nodiscard]] Seconds at(Bytes bytes) const;
+};
+
+inline constexpr std::array<std::string_view, 6> kCollectiveTableKinds = {
+    "all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all", "send-receive"};
+
 /// What measurements say one kind of link delivers; latency and bandwidth of one NIC link, or of
 /// the path between two GPUs of a node.
 struct LinkProfile {
@@ -104,11 +128,15 @@ struct LinkProfile {
   BytesPerSecond bandwidth;
   std::vector<LinkPoint> curve;  // by message size on the wire; empty: the same for all sizes
   Seconds collective_overhead;   // once per AllReduce call
+  std::vector<CollectiveTimes> collectives;  // measured on their own, by kind and ranks
   Spread spread;
   FitQuality fit;
 
   /// Latency and bandwidth for one message: interpolated on the logarithm of its size.
   [[nodiscard]] LinkPoint at(Bytes message) const;
+
+  /// The table of a collective with the most similar number of ranks; nullptr where there is none.
+  [[nodiscard]] const CollectiveTimes* table(std::string_view kind, std::int64_t ranks) const;
 };
 
 /// A GPU's slot: generation of PCI Express and number of lanes.

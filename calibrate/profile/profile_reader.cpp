@@ -247,6 +247,39 @@ LinkPoint read_link_point(const Field& field) {
   return point;
 }
 
+CollectiveTimes read_collective(const Field& field) {
+  CollectiveTimes times;
+  ObjectReader object(field);
+  if (const auto kind = object.require("kind")) {
+    times.kind = kCollectiveTableKinds[kind->choice(kCollectiveTableKinds).value_or(0)];
+  }
+  if (const auto ranks = object.require("ranks")) {
+    times.ranks = ranks->integer(2, 100'000'000).value_or(2);
+  }
+  if (const auto points = object.require("points")) {
+    for (const Field& element : points->elements()) {
+      CollectivePoint point;
+      ObjectReader inner(element);
+      require_quantity(inner, "bytes", point.bytes, kSize);
+      const Range above_zero{.least = 0, .most = 1e9, .above_least = true};
+      require_quantity(inner, "time_s", point.time, above_zero);
+      inner.finish();
+      times.points.push_back(point);
+    }
+    if (points->is_array() && times.points.empty()) {
+      points->problem("must hold at least one point");
+    }
+    std::ranges::stable_sort(times.points, {}, &CollectivePoint::bytes);
+    const auto twice =
+        std::ranges::adjacent_find(times.points, std::ranges::equal_to(), &CollectivePoint::bytes);
+    if (twice != times.points.end()) {
+      points->problem(fmt::format("bytes {} is given twice", twice->bytes.value()));
+    }
+  }
+  object.finish();
+  return times;
+}
+
 LinkProfile read_link(ObjectReader& object) {
   LinkProfile profile;
   profile.name = require_text(object, "name");
@@ -265,6 +298,11 @@ LinkProfile read_link(ObjectReader& object) {
     }
   }
   read_quantity(object, "collective_overhead_s", profile.collective_overhead, kDuration);
+  if (const auto collectives = object.find("collectives")) {
+    for (const Field& element : collectives->elements()) {
+      profile.collectives.push_back(read_collective(element));
+    }
+  }
   profile.spread = read_spread(object);
   profile.fit = read_fit(object);
   return profile;

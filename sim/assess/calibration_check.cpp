@@ -128,11 +128,12 @@ void check_memory(const Measurement& measurement,
                   std::vector<ComponentCheck>& components) {
   std::map<std::string, std::pair<double, double>> smallest;  // by GPU: measured, predicted
   for (const Sample& sample : measurement.samples) {
-    if (sample.what != "memory" || sample.run != run.name || sample.seconds.empty()) {
+    const auto* reading = sample.as<MemoryReading>();
+    if (reading == nullptr || sample.run != run.name || reading->bytes.empty()) {
       continue;
     }
-    const auto rank = static_cast<std::size_t>(sample.number.at("rank"));
-    const double bytes = median(sample.seconds);
+    const auto rank = static_cast<std::size_t>(reading->rank);
+    const double bytes = median(reading->bytes);
     const auto [entry, fresh] = smallest.try_emplace(
         run.gpus[rank], std::pair(bytes, report.ranks[rank].memory.total_bytes));
     entry->second.first = std::min(entry->second.first, bytes);

@@ -137,8 +137,8 @@ FitOptions fit_options(const Measurement& measurement) {
     std::ranges::for_each(run.gpus, add);
   }
   for (const Sample& sample : measurement.samples) {
-    if (const auto gpu = sample.text.find("gpu"); gpu != sample.text.end()) {
-      add(gpu->second);
+    if (!sample.gpu().empty()) {
+      add(std::string(sample.gpu()));
     }
   }
   const std::time_t now = std::time(nullptr);
@@ -151,7 +151,7 @@ int run_import(const ImportArguments& arguments, const std::string& out) {
   write_measurement(out, measurement);
   std::size_t values = 0;
   for (const Sample& sample : measurement.samples) {
-    values += sample.seconds.size();
+    values += sample.figures().size();
   }
   fmt::print("{}: {} runs, {} series, {} values\n",
              out,

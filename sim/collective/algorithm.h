@@ -36,8 +36,9 @@ enum class Algorithm {
   kCollNet,       // a chain in each node, and the network's switch sums
   kPat,           // binomial trees in parallel, one for each rank's share
   kNcclPairwise,  // all-to-all: sends and receives of one group call
+  kMeasured,      // whatever was measured took so long
 };
-inline constexpr std::array<std::string_view, 18> kAlgorithmNames = {"ring",
+inline constexpr std::array<std::string_view, 19> kAlgorithmNames = {"ring",
                                                                      "tree",
                                                                      "halving-doubling",
                                                                      "hierarchical",
@@ -54,9 +55,10 @@ inline constexpr std::array<std::string_view, 18> kAlgorithmNames = {"ring",
                                                                      "nvls-tree",
                                                                      "collnet",
                                                                      "pat",
-                                                                     "send-receive"};
+                                                                     "send-receive",
+                                                                     "measured"};
 
-/// Whether the algorithm is one of NCCL's, with its protocols' costs.
+/// Whether the algorithm loads links at once instead of sending messages in steps.
 constexpr bool is_nccl(Algorithm algorithm) {
   return algorithm >= Algorithm::kNcclRingLl;
 }

@@ -10,7 +10,9 @@ namespace vitsim {
 
 namespace {
 
-std::string_view who_chose(const Communicator& group, AllReduceAlgorithm word) {
+std::string_view who_chose(const Communicator& group,
+                           AllReduceAlgorithm word,
+                           Algorithm algorithm) {
   if (word == AllReduceAlgorithm::kOpenMpi) {
     return "as Open MPI chooses";
   }
@@ -19,6 +21,9 @@ std::string_view who_chose(const Communicator& group, AllReduceAlgorithm word) {
   }
   if (group.size() == 1) {
     return "which sends nothing";
+  }
+  if (algorithm == Algorithm::kMeasured) {
+    return "by the table of the link's profile";
   }
   if (group.nccl()->applies()) {
     return "as NCCL chooses between GPUs";
@@ -33,7 +38,8 @@ std::string choice_text(const Communicator& group,
                         AllReduceAlgorithm word,
                         CollectiveKind kind,
                         std::int64_t bytes) {
-  return fmt::format("{}, {}", name(group.resolve(word, kind, bytes)), who_chose(group, word));
+  const Algorithm algorithm = group.resolve(word, kind, bytes);
+  return fmt::format("{}, {}", name(algorithm), who_chose(group, word, algorithm));
 }
 
 }  // namespace vitsim

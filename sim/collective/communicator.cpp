@@ -94,6 +94,11 @@ Algorithm Communicator::resolve(AllReduceAlgorithm algorithm, std::int64_t bytes
 Algorithm Communicator::resolve(AllReduceAlgorithm algorithm,
                                 CollectiveKind kind,
                                 std::int64_t bytes) const {
+  const bool chooses =
+      algorithm == AllReduceAlgorithm::kAuto || algorithm == AllReduceAlgorithm::kNccl;
+  if (size() > 1 && (chooses || kind == CollectiveKind::kAllToAll) && nccl()->has_table(kind)) {
+    return Algorithm::kMeasured;
+  }
   if (kind == CollectiveKind::kAllToAll) {
     return size() > 1 && nccl()->applies() ? Algorithm::kNcclPairwise : Algorithm::kPairwise;
   }

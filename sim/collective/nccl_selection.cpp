@@ -71,7 +71,7 @@ constexpr std::array<std::array<double, 25>, kProtocols> kTreeCorrection = {
 constexpr double kTreeEfficiency = 0.92;
 constexpr double kPatEfficiency = 0.75;
 constexpr double kPairwiseEfficiency = 0.85;  // 8 A100: 195 GB/s busbw, where rings get 231
-constexpr double kNvlsTreeEfficiency = 0.92;  // 16 H100 in two nodes: 252 GB/s algbw, 274 in one
+constexpr double kNvlsTreeEfficiency = 0.92;  // of the switch: 16 H100 252 GB/s algbw, 8 274
 
 bool is_ring(Algorithm algorithm) {
   return algorithm >= Algorithm::kNcclRingLl && algorithm <= Algorithm::kNcclRingSimple;
@@ -187,7 +187,7 @@ std::optional<NcclCost> nvls_tree_cost(const NcclSurroundings& s) {
   const double hops = 2 * std::log2(static_cast<double>(s.nodes));
   return NcclCost{
       .latency = microseconds(kNvlsLatency + hops * (kNvlsTreeNetLatency + slow_network_us(s))),
-      .wire_factor = 1 / kNvlsTreeEfficiency};
+      .wire_factor = 1};
 }
 
 std::optional<NcclCost> collnet_cost(const NcclSurroundings& s) {
@@ -258,6 +258,32 @@ std::optional<NcclCost> nccl_cost(const NcclSurroundings& s,
   }
 }
 
+namespace {
+
+/// What was measured over the NICs of all nodes, or inside the only one; nothing where they differ.
+std::shared_ptr<const MeasuredCollectives> measured_over(const NcclGroup& group) {
+  const LinkTable& links = group.network.links();
+  std::shared_ptr<const MeasuredCollectives> found;
+  std::vector<LinkId> path;
+  for (std::size_t m = 0; m < group.nodes.size(); ++m) {
+    path.clear();
+    const std::vector<std::uint32_t>& node = group.nodes[m];
+    const std::uint32_t next =
+        group.nodes.size() > 1 ? group.nodes[(m + 1) % group.nodes.size()].front() : node.back();
+    group.network.append_route(group.ranks[node.front()], group.ranks[next], path);
+    for (const LinkId link : path) {
+      const auto& here = links[link].traits.collectives;
+      if (here == nullptr || (found != nullptr && found->name != here->name)) {
+        return nullptr;
+      }
+      found = here;
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
 NcclModel::NcclModel(const NcclGroup& group) {
   const Network& network = group.network;
   const LinkTable& links = network.links();
@@ -310,20 +336,22 @@ NcclModel::NcclModel(const NcclGroup& group) {
     slowest = std::max(slowest, load.share / links[load.link].bandwidth.value());
   }
   s.ring_bandwidth = BytesPerSecond(slowest > 0 ? 1 / slowest : 1);
-  if (!applies()) {
-    return;
-  }
   const auto loaded = [&](std::vector<LinkLoad> loads) {
     return std::make_shared<const LoadedLinks>(links, std::move(loads));
   };
+  measured_ = measured_over(group);
+  idle_ = loaded({});
   ring_ = loaded(std::move(ring));
+  if (!applies()) {
+    return;
+  }
   tree_ = loaded(tree_loads(group));
   if (s.switch_bandwidth.value() > 0 && s.nodes > 1) {
     // The switch takes its time at every port, as a ring's bytes do.
     std::vector<LinkLoad> both = tree_loads_between_nodes(group);
     for (const std::int64_t rank : group.ranks) {
       const auto ports = network.ports_of(rank);
-      const double share = links[ports->first].bandwidth / s.switch_bandwidth;
+      const double share = links[ports->first].bandwidth / s.switch_bandwidth / kNvlsTreeEfficiency;
       both.push_back({.link = ports->first, .share = share});
       both.push_back({.link = ports->second, .share = share});
     }
@@ -351,6 +379,9 @@ const std::shared_ptr<const LoadedLinks>& NcclModel::links_of(Algorithm algorith
 std::optional<NcclCall> NcclModel::call(CollectiveKind kind,
                                         Algorithm algorithm,
                                         std::int64_t bytes) const {
+  if (algorithm == Algorithm::kMeasured) {
+    return measured_call(kind, bytes);
+  }
   const auto cost = applies() ? nccl_cost(surroundings_, kind, algorithm, bytes) : std::nullopt;
   if (!cost) {
     return std::nullopt;
@@ -359,6 +390,35 @@ std::optional<NcclCall> NcclModel::call(CollectiveKind kind,
                 .wire_bytes = static_cast<double>(bytes) * cost->wire_factor};
   // The last hop's latency is the loaded link's own.
   call.fixed = std::max<Tick>(0, to_ticks(cost->latency) - call.links->latency());
+  return call;
+}
+
+bool NcclModel::has_table(CollectiveKind kind) const {
+  return measured_ != nullptr && measured_->time(name(kind), surroundings_.ranks, 1).has_value();
+}
+
+/// The links carry what a ring would send, as far as it fits into the measured time.
+std::optional<NcclCall> NcclModel::measured_call(CollectiveKind kind, std::int64_t bytes) const {
+  const auto time =
+      measured_ == nullptr ? std::nullopt : measured_->time(name(kind), surroundings_.ranks, bytes);
+  if (!time) {
+    return std::nullopt;
+  }
+  const Tick whole = to_ticks(*time);
+  const auto n = static_cast<double>(surroundings_.ranks);
+  const double rounds = kind == CollectiveKind::kAllReduce ? 2 : 1;
+  NcclCall call{.links = ring_, .wire_bytes = static_cast<double>(bytes) * rounds * (n - 1) / n};
+  for (Tick on_links = ring_->slowest(call.wire_bytes); on_links > whole;
+       on_links = ring_->slowest(call.wire_bytes)) {
+    const Tick room = whole - ring_->latency();
+    if (room <= 0 || call.wire_bytes < 1) {
+      call.links = idle_;
+      call.wire_bytes = 0;
+      break;
+    }
+    call.wire_bytes *= 0.999 * static_cast<double>(room) / static_cast<double>(on_links);
+  }
+  call.fixed = whole - call.links->slowest(call.wire_bytes);
   return call;
 }
 

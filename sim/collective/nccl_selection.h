@@ -66,6 +66,9 @@ class NcclModel {
 
   [[nodiscard]] bool is_between_cpus() const { return is_between_cpus_; }
 
+  /// Whether this collective was measured over the links of this group.
+  [[nodiscard]] bool has_table(CollectiveKind kind) const;
+
   /// Nothing where NCCL does not offer the algorithm here.
   [[nodiscard]] std::optional<NcclCall> call(CollectiveKind kind,
                                              Algorithm algorithm,
@@ -76,10 +79,14 @@ class NcclModel {
 
  private:
   [[nodiscard]] const std::shared_ptr<const LoadedLinks>& links_of(Algorithm algorithm) const;
+  [[nodiscard]] std::optional<NcclCall> measured_call(CollectiveKind kind,
+                                                      std::int64_t bytes) const;
 
   NcclSurroundings surroundings_;
   bool is_between_cpus_ = false;
   bool is_measured_ = false;
+  std::shared_ptr<const MeasuredCollectives> measured_;
+  std::shared_ptr<const LoadedLinks> idle_;  // no link at all
   std::shared_ptr<const LoadedLinks> ring_;
   std::shared_ptr<const LoadedLinks> tree_;
   std::shared_ptr<const LoadedLinks> tree_between_;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
@@ -27,12 +28,23 @@ struct LinkFigures {
 /// Figures of a link by the size of one message on the wire, e.g. a measured profile's curve.
 using LinkCurve = std::function<LinkFigures(std::int64_t message_bytes)>;
 
+/// Collectives that were measured over a link, on their own.
+struct MeasuredCollectives {
+  std::string name;  // of the profile: links with the same belong together
+  /// Time of a call of a kind ("all-reduce") among so many ranks; nothing where it was not
+  /// measured.
+  std::function<std::optional<Seconds>(
+      std::string_view kind, std::int64_t ranks, std::int64_t bytes)>
+      time;
+};
+
 /// What a library of collectives asks of a link beyond its figures.
 struct LinkTraits {
   std::optional<LinkKind> kind;  // absent: a network's, or by its bandwidth inside a node
   bool is_measured = false;      // fitted to collectives, whose costs are in the figures
   bool switch_reduces = false;
   BytesPerSecond switch_bandwidth;  // AllReduce bytes / time where the switch sums
+  std::shared_ptr<const MeasuredCollectives> collectives;  // none: nothing was measured so
 };
 
 /// What a node's ranks run on, as far as libraries of collectives ask: a CPU, or the generation of

@@ -1,10 +1,17 @@
 #include "sim/job/link_figures.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
 #include <set>
 #include <string_view>
 
 #include <fmt/format.h>
+
+#include "models/document/quantity_text.h"
+#include "models/vit/buckets.h"
+#include "models/vit/cost_graph.h"
 
 namespace vitsim {
 
@@ -101,6 +108,36 @@ void describe_pcie(Scenario& scenario, std::int64_t nodes) {
 
 }  // namespace
 
+namespace {
+
+// Tables of a profile as times of calls: for other numbers of ranks as a ring's time grows.
+std::shared_ptr<const MeasuredCollectives> measured_collectives(const LinkProfile& profile) {
+  if (profile.collectives.empty()) {
+    return nullptr;
+  }
+  return std::make_shared<const MeasuredCollectives>(MeasuredCollectives{
+      .name = profile.name,
+      .time = [profile](std::string_view kind, std::int64_t ranks, std::int64_t bytes)
+          -> std::optional<Seconds> {
+        const CollectiveTimes* const table = profile.table(kind, ranks);
+        if (table == nullptr || bytes <= 0) {
+          return std::nullopt;
+        }
+        const auto share = [](std::int64_t n) {
+          return static_cast<double>(n - 1) / static_cast<double>(n);
+        };
+        const Seconds time = table->at(Bytes(static_cast<double>(bytes)));
+        const Seconds latency = table->points.front().time;
+        const double steps = static_cast<double>(ranks - 1) / static_cast<double>(table->ranks - 1);
+        const Seconds scaled = latency * steps + std::max(time - latency, Seconds(0)) *
+                                                     (share(ranks) / share(table->ranks));
+        // The job adds a call's overhead by itself.
+        return std::max(scaled - profile.collective_overhead, Seconds(0));
+      }});
+}
+
+}  // namespace
+
 LinkData link_data(const LinkSpec& spec, const ProfileSet& profiles) {
   if (spec.sheet) {
     const LinkSheet& sheet = profiles.link_sheets.at(*spec.sheet);
@@ -116,7 +153,10 @@ LinkData link_data(const LinkSpec& spec, const ProfileSet& profiles) {
   }
   const LinkProfile& profile = profiles.links.at(*spec.profile);
   LinkData data{
-      .latency = profile.latency, .bandwidth = profile.bandwidth, .traits = {.is_measured = true}};
+      .latency = profile.latency,
+      .bandwidth = profile.bandwidth,
+      .traits = {.is_measured = true, .collectives = measured_collectives(profile)}
+  };
   if (!profile.curve.empty()) {
     for (const LinkPoint& point : profile.curve) {
       data.bandwidth = std::max(data.bandwidth, point.bandwidth);
@@ -205,6 +245,72 @@ void describe_links(Scenario& scenario,
   }
   if (assumed > 0) {
     describe_pcie(scenario, assumed);
+  }
+}
+
+std::pair<Bytes, Bytes> reduction_sizes(const TrainingSpec& training) {
+  const Bytes element = gradient_bytes_per_parameter(training.precision);
+  if (training.gradient_sync != GradientSync::kDdp) {
+    const Bytes all = element * static_cast<double>(parameter_count(training.model));
+    return {all, all};
+  }
+  Bytes least(std::numeric_limits<double>::infinity());
+  Bytes most(0);
+  for (const GradientBucket& bucket : gradient_buckets(training.model, element)) {
+    const Bytes bytes(static_cast<double>(bucket.bytes));
+    least = std::min(least, bytes);
+    most = std::max(most, bytes);
+  }
+  return {least, most};
+}
+
+void widen_beyond_tables(Scenario& scenario,
+                         const std::vector<const LinkSpec*>& crossed,
+                         const ProfileSet& profiles,
+                         std::int64_t ranks,
+                         Bytes least,
+                         Bytes most) {
+  constexpr double kSigmaPerDoubling = 0.1;
+  constexpr double kMostSigma = 1;
+  std::set<std::string> seen;
+  for (const LinkSpec* spec : crossed) {
+    if (spec == nullptr || !spec->profile || !seen.insert(*spec->profile).second) {
+      continue;
+    }
+    const LinkProfile& profile = profiles.links.at(*spec->profile);
+    const CollectiveTimes* const table = profile.table("all-reduce", ranks);
+    if (table == nullptr) {
+      continue;
+    }
+    double doublings = 0;
+    const auto beyond = [&](double ratio, const std::string& what) {
+      if (ratio > 1.0001) {
+        doublings += std::log2(ratio);
+        scenario.warnings.push_back(
+            fmt::format("{}: {}, and the interval grows with the distance", profile.name, what));
+      }
+    };
+    beyond(most / table->most(),
+           fmt::format("AllReduces of {} are larger than any that was measured, {}",
+                       human(most),
+                       human(table->most())));
+    beyond(table->least() / least,
+           fmt::format("AllReduces of {} are smaller than any that was measured, {}",
+                       human(least),
+                       human(table->least())));
+    const double more = static_cast<double>(ranks) / static_cast<double>(table->ranks);
+    beyond(
+        std::max(more, 1 / more),
+        fmt::format("AllReduces among {} ranks are told from those among {}", ranks, table->ranks));
+    if (doublings > 0) {
+      for (LinkNoise& noise : scenario.link_noise) {
+        if (noise.name == profile.name) {
+          noise.spread.run_sigma = std::min(
+              kMostSigma,
+              std::hypot(noise.spread.run_sigma.value_or(0), kSigmaPerDoubling * doublings));
+        }
+      }
+    }
   }
 }
 

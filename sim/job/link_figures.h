@@ -31,4 +31,17 @@ void describe_links(Scenario& scenario,
                     const std::vector<const LinkSpec*>& crossed,
                     const ProfileSet& profiles);
 
+/// Where collectives of a crossed link were measured: says which of the training's AllReduces, of
+/// `least` to `most` bytes among `ranks`, lie outside the sizes and numbers of ranks that were
+/// measured, and widens the link's spread with the distance.
+void widen_beyond_tables(Scenario& scenario,
+                         const std::vector<const LinkSpec*>& crossed,
+                         const ProfileSet& profiles,
+                         std::int64_t ranks,
+                         Bytes least,
+                         Bytes most);
+
+/// The smallest and the largest of a training's AllReduces.
+std::pair<Bytes, Bytes> reduction_sizes(const TrainingSpec& training);
+
 }  // namespace vitsim

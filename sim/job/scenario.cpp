@@ -195,7 +195,10 @@ Scenario make_job(const ClusterSpec& cluster,
   }
   describe_compute(scenario);
   if (world > 1) {
-    describe_links(scenario, crossed_links(cluster, cluster_ranks, profiles), profiles);
+    const std::vector<const LinkSpec*> crossed = crossed_links(cluster, cluster_ranks, profiles);
+    describe_links(scenario, crossed, profiles);
+    const auto [least, most] = reduction_sizes(training);
+    widen_beyond_tables(scenario, crossed, profiles, world, least, most);
   }
   return scenario;
 }

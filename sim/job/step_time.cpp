@@ -15,6 +15,16 @@ LinkData slowed_link(const LinkData& link, double factor) {
                 .bandwidth = link.bandwidth / factor,
                 .traits = link.traits};
   slow.traits.switch_bandwidth = link.traits.switch_bandwidth / factor;
+  if (link.traits.collectives != nullptr) {
+    slow.traits.collectives = std::make_shared<const MeasuredCollectives>(MeasuredCollectives{
+        .name = link.traits.collectives->name,
+        .time = [measured = link.traits.collectives, factor](
+                    std::string_view kind, std::int64_t ranks, std::int64_t bytes)
+            -> std::optional<Seconds> {
+          const auto time = measured->time(kind, ranks, bytes);
+          return time ? std::optional(*time * factor) : std::nullopt;
+        }});
+  }
   if (link.curve) {
     slow.curve =
         std::make_shared<const LinkCurve>([curve = link.curve, factor](std::int64_t message_bytes) {

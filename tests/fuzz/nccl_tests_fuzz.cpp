@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::istringstream stream(std::string(reinterpret_cast<const char*>(data), size));
   try {
     for (const vitsim::Sample& sample : vitsim::read_nccl_tests(stream, "text", "name").samples) {
-      for (const double seconds : sample.seconds) {
+      for (const double seconds : sample.figures()) {
         VITSIM_CHECK(seconds, >, 0);
       }
     }

@@ -127,14 +127,15 @@ TEST_F(Import, PrefersARanksOwnClockAndAddsUpItsMicroSteps) {
   EXPECT_THAT(figures(measurement.samples, "step", 0, "host"),
               Pointwise(DoubleEq(), std::vector<double>{0.3535, 0.3558}));
   EXPECT_THAT(figures(measurement.samples, "forward", 0, "host"), SizeIs(4));
-  const Sample* reduce = nullptr;
+  const CollectiveSeries* reduce = nullptr;
   for (const Sample& sample : measurement.samples) {
-    if (sample.what == "all_reduce" && sample.number.at("bytes") == 1048576) {
-      reduce = &sample;
+    const auto* series = sample.collective(MeasuredCollective::kAllReduce);
+    if (series != nullptr && series->bytes == 1048576) {
+      reduce = series;
     }
   }
   ASSERT_NE(reduce, nullptr);
-  EXPECT_EQ(reduce->number.at("ranks"), 3);  // ar_3x1g
+  EXPECT_EQ(reduce->ranks, 3);  // ar_3x1g
   EXPECT_THAT(reduce->seconds, Pointwise(DoubleEq(), std::vector<double>{0.0205, 0.02025}));
 }
 
@@ -165,14 +166,14 @@ TEST_F(Import, ReadsARunDirectory) {
               Pointwise(DoubleEq(), std::vector<double>{0, 0.0005, 0, 0.0006}));
   EXPECT_THAT(figures(measurement.samples, "step", 0),
               Pointwise(DoubleEq(), std::vector<double>{0.0085, 0.0086}));
-  std::map<double, std::vector<double>> reductions;
+  std::map<std::int64_t, std::vector<double>> reductions;
   for (const Sample& sample : measurement.samples) {
-    if (sample.what == "forward") {
+    if (sample.phase(StepPart::kForward) != nullptr) {
       EXPECT_EQ(sample.warm_up, 2);  // the first step's two micro-steps
     }
-    if (sample.what == "all_reduce") {
-      EXPECT_EQ(sample.number.at("ranks"), 2);
-      reductions[sample.number.at("bytes")] = sample.seconds;
+    if (const auto* reduce = sample.collective(MeasuredCollective::kAllReduce)) {
+      EXPECT_EQ(reduce->ranks, 2);
+      reductions[reduce->bytes] = reduce->seconds;
     }
   }
   EXPECT_THAT(reductions[4096], Pointwise(DoubleEq(), std::vector<double>{0.0005, 0.0005}));
@@ -234,22 +235,22 @@ TEST_F(Import, AllReducesKnowWhetherTheyStayInsideANode) {
   const auto link_of = [&](const std::string& name, const ImportHints& hints) {
     const Measurement measurement = import_all({import_sample(name)}, hints);
     for (const Sample& sample : measurement.samples) {
-      if (sample.what == "all_reduce") {
-        const auto inside = sample.number.find("one_node");
-        return std::pair(sample.text.at("link"),
-                         inside == sample.number.end() ? -1 : inside->second);
+      if (const auto* reduce = sample.collective(MeasuredCollective::kAllReduce)) {
+        return std::pair(reduce->link, reduce->one_node);
       }
     }
-    return std::pair(std::string("none"), -1.0);
+    return std::pair(std::string("none"), std::optional<bool>());
   };
   const ImportHints network{.cluster = "lab"};
   const ImportHints node{.cluster = "lab", .one_node = true};
   // A table does not say where its ranks are: the user does.
   EXPECT_EQ(link_of("clock/ar_3x1g.rank0.csv", network),
-            std::pair(std::string("lab-ethernet"), -1.0));
-  EXPECT_EQ(link_of("clock/ar_3x1g.rank0.csv", node), std::pair(std::string("lab-node"), 1.0));
+            std::pair(std::string("lab-ethernet"), std::optional<bool>()));
+  EXPECT_EQ(link_of("clock/ar_3x1g.rank0.csv", node),
+            std::pair(std::string("lab-node"), std::optional(true)));
   // nccl-tests lists two hosts, which no flag makes one.
-  EXPECT_EQ(link_of("ring/four_gpus.txt", node), std::pair(std::string("lab-ethernet"), 0.0));
+  EXPECT_EQ(link_of("ring/four_gpus.txt", node),
+            std::pair(std::string("lab-ethernet"), std::optional(false)));
 }
 
 TEST_F(Import, TakesEveryRanksMemoryFromARunsReport) {
@@ -276,9 +277,9 @@ TEST_F(Import, ReadsAMeasurementAndRefusesTheSameRunTwice) {
 TEST_F(Import, TellsRunsOfADeviceThatIsMeasuredTwiceApart) {
   Measurement measurement;
   measurement.runs.push_back({.name = "visit 1", .gpus = {"gpu"}});
-  measurement.samples.push_back({.what = "step", .run = "visit 1", .seconds = {1.0}});
+  measurement.samples.push_back({.series = StepSeries{.seconds = {1.0}}, .run = "visit 1"});
   Measurement again = measurement;
-  again.samples.front().seconds = {2.0};
+  again.samples.front().as<StepSeries>()->seconds = {2.0};
   append(measurement, again);
   ASSERT_NE(measurement.find_run("visit 1 (2)"), nullptr);
   EXPECT_EQ(measurement.samples.back().run, "visit 1 (2)");
@@ -370,7 +371,11 @@ TEST_F(Import, ReadsTheReleasedRunsAtOnce) {
   if (reference_runs().empty()) {
     GTEST_SKIP() << "no reference runs beside the checkout";
   }
-  const Measurement measurement = import_all({reference_runs()});
+  std::vector<fs::path> study;
+  for (const char* part : {"raw", "steps", "deepspeed-0.19", "runs.csv", "throughput.csv"}) {
+    study.push_back(reference_runs() / part);
+  }
+  const Measurement measurement = import_all(study);
   EXPECT_THAT(measurement.runs, SizeIs(36));  // 27 of the table, 9 of DeepSpeed 0.19
   // Of the 4-GPU run the table of epochs, steps/ and raw/ agree; each subject is there once.
   EXPECT_THAT(figures(measurement.samples, "forward", 0, "tesla-4gpu-p0.4_b16_e10"), SizeIs(3130));
@@ -382,9 +387,9 @@ TEST_F(Import, ReadsTheReleasedRunsAtOnce) {
   EXPECT_NEAR(median(figures(measurement.samples, "step", 0, "em_A_2x50_1g")), 0.569608, 1e-9);
   std::vector<double> reduced;
   for (const Sample& sample : measurement.samples) {
-    if (sample.what == "all_reduce" && sample.number.at("bytes") == 10954384 &&
-        sample.number.at("ranks") == 3) {
-      reduced = sample.seconds;
+    const auto* series = sample.collective(MeasuredCollective::kAllReduce);
+    if (series != nullptr && series->bytes == 10954384 && series->ranks == 3) {
+      reduced = series->seconds;
     }
   }
   ASSERT_THAT(reduced, SizeIs(10));

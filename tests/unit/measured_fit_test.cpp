@@ -29,31 +29,31 @@ void add_steps(Measurement& measurement,
                   .gradient_sync = GradientSync::kDeepspeedZero0,
                   .micro_batch = {micro_batch},
                   .epochs = 1};
-  const auto add = [&](const char* what, double seconds) {
-    measurement.samples.push_back({.what = what,
-                                   .run = name,
-                                   .text = {{"unit", unit}},
-                                   .number = {{"rank", 0}},
-                                   .seconds = std::vector<double>(10, seconds),
-                                   .warm_up = 2,
-                                   .disturbed = disturbed});
+  const auto put = [&](Series series) {
+    measurement.samples.push_back(
+        {.series = std::move(series), .run = name, .warm_up = 2, .disturbed = disturbed});
+  };
+  const auto add = [&](StepPart part, double seconds) {
+    put(PhaseSeries{.part = part, .unit = unit, .seconds = std::vector<double>(10, seconds)});
   };
   const double batch = static_cast<double>(micro_batch);
-  add("data_load", 0.001 * batch);
-  add("forward", forward_s * batch);
-  add("backward", 2 * forward_s * batch);
-  add("gradient_all_reduce", 0.004);
-  add("optimizer", optimizer_s);
-  add("step", 0.001 * batch + 3 * forward_s * batch + 0.004 + optimizer_s);
+  add(StepPart::kDataLoad, 0.001 * batch);
+  add(StepPart::kForward, forward_s * batch);
+  add(StepPart::kBackward, 2 * forward_s * batch);
+  add(StepPart::kGradientAllReduce, 0.004);
+  add(StepPart::kOptimizer, optimizer_s);
+  const double step_s = 0.001 * batch + 3 * forward_s * batch + 0.004 + optimizer_s;
+  put(StepSeries{.unit = unit, .seconds = std::vector<double>(10, step_s)});
   measurement.runs.push_back(run);
 }
 
 void add_all_reduce(Measurement& measurement, double bytes, double seconds, bool one_node) {
   measurement.samples.push_back({
-      .what = "all_reduce",
-      .text = { {"link", "net"}                   },
-      .number = { {"bytes", bytes}, {"ranks", 2}, {"one_node", one_node ? 1.0 : 0.0}},
-      .seconds = std::vector<double>(8, seconds)
+      .series = CollectiveSeries{.bytes = static_cast<std::int64_t>(bytes),
+                                 .ranks = 2,
+                                 .one_node = one_node,
+                                 .link = "net",
+                                 .seconds = std::vector<double>(8, seconds)}
   });
 }
 
@@ -64,10 +64,13 @@ void add_pair(Measurement& measurement,
               double bytes_per_s) {
   for (const double bytes : {64.0, 16.0 * 1024 * 1024}) {
     measurement.samples.push_back({
-        .what = "point_to_point",
-        .text = { {"link", "net"},  {"from", from}, {"to", to}},
-        .number = {{"bytes", bytes}, {"one_node", 0}           },
-        .seconds = std::vector<double>(8, latency_s + (bytes - 64) / bytes_per_s)
+        .series = PointToPointSeries{
+                                     .bytes = static_cast<std::int64_t>(bytes),
+                                     .link = "net",
+                                     .from = from,
+                                     .to = to,
+                                     .one_node = false,
+                                     .seconds = std::vector<double>(8, latency_s + (bytes - 64) / bytes_per_s)}
     });
   }
 }
@@ -154,18 +157,13 @@ TEST(MeasuredFit, OneArchitectureOfTwoNamesIsOneCurve) {
 // Two models that differ in their MLPs alone: each is predicted by the other.
 TEST(MeasuredFit, LeavesOutOneMlpAndKeepsTheOther) {
   Measurement measurement;
-  for (const double mlp : {512.0, 1024.0}) {
+  for (const std::int64_t mlp : {512, 1024}) {
     measurement.samples.push_back({
-        .what = "forward_pass",
-        .text = {{"gpu", "card"},{"precision", "fp32"}},
-        .number = {  {"layers", 4},
-                 {"width", 256},
-                 {"heads", 4},
-                 {"mlp", mlp},
-                 {"patch", 16},
-                 {"image_size", 224},
-                 {"batch", 8}},
-        .seconds = {0.1 + mlp / 1e4                      },
+        .series = PassSeries{.kind = PassSeries::Kind::kForward,
+                             .gpu = "card",
+                             .model = {.layers = 4, .width = 256, .heads = 4, .mlp = mlp},
+                             .batch = 8,
+                             .seconds = {0.1 + static_cast<double>(mlp) / 1e4}}
     });
   }
   EXPECT_EQ(leave_models_out(measurement, {}).size(), 2U);
@@ -267,12 +265,15 @@ TEST(MeasuredFit, DisturbedStepsCountOnlyWhereThereAreNoOthers) {
 TEST(MeasuredFit, BackwardBesideCommunicationBackwardAlone) {
   Measurement measurement{.device = "cpu-a"};
   add_steps(measurement, "two", 2, 0.1);
-  for (const auto& [state, seconds] : {std::pair("alone", 0.2), std::pair("beside", 0.25)}) {
+  using State = OverlapSeries::State;
+  for (const auto& [state, seconds] : {
+           std::pair(State::kAlone, 0.2), {State::kBeside, 0.25}
+  }) {
     measurement.samples.push_back({
-        .what = "overlap",
-        .text = {{"gpu", "cpu-a"}, {"state", state}},
-        .number = { {"rank", 0},     {"ranks", 2}               },
-        .seconds = { seconds,          seconds,                         seconds}
+        .series = OverlapSeries{.gpu = "cpu-a",
+                                .state = state,
+                                .ranks = 2,
+                                .seconds = std::vector<double>(3, seconds)}
     });
   }
   EXPECT_NEAR(fit(measurement, {}).gpus.at("cpu-a").overlap_slowdown, 1.25, 1e-12);
@@ -305,7 +306,7 @@ TEST(MeasuredFit, ANodesPathGoesWithItsGpus) {
   add_steps(measurement, "two", 2, 0.1);
   for (double bytes = 4096; bytes < 1e8; bytes *= 4) {
     add_all_reduce(measurement, bytes, 2 * (1e-3 + bytes / 2 / 100e6), /*one_node=*/true);
-    measurement.samples.back().text["gpu"] = "cpu-a";
+    measurement.samples.back().as<CollectiveSeries>()->gpu = "cpu-a";
   }
   const Calibration calibration = fit(measurement, {});
   EXPECT_EQ(calibration.gpus.at("cpu-a").intra_node, "net");

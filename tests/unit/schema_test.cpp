@@ -143,7 +143,8 @@ TEST(Schema, ProfileKeysAreTheReaders) {
     "operators": [{"kind": "gemm"}]})");
   const Json link = Json::parse(R"({"schema": "vitsim-profile/1", "kind": "link", "name": "l",
     "latency_s": 0, "bandwidth_bytes_per_s": 1,
-    "curve": [{"message_bytes": 1, "latency_s": 0, "bandwidth_bytes_per_s": 1}]})");
+    "curve": [{"message_bytes": 1, "latency_s": 0, "bandwidth_bytes_per_s": 1}],
+    "collectives": [{"kind": "all-to-all", "ranks": 8, "points": [{"bytes": 8, "time_s": 1e-5}]}]})");
   const auto read = [](const std::string& text) { (void)part_from_text(text, "p.json"); };
   expect_same_keys("profile", {gpu, link}, read);
   expect_same_keys("gpu", {Json::parse(file_text(kConfigs / "gpus/rtx-3070.json"))}, read);
@@ -187,8 +188,8 @@ TEST(Schema, MeasurementKeysAreTheReaders) {
        .micro_batch = {16}}
   };
   measurement.samples = {
-      { .what = "epoch", .run = "run",        .seconds = {1.5}},
-      { .what = "memory", .run = "run", .number = {{"rank", 0}},.seconds = {8e9}}
+      {.series = EpochSeries{.seconds = {1.5}}, .run = "run"},
+      {.series = MemoryReading{.bytes = {8e9}}, .run = "run"}
   };
   expect_same_keys("measurement",
                    {Json::parse(to_text(measurement))},

@@ -25,28 +25,19 @@ FitOptions sheet() {
 }
 
 void add_sample(Measurement& measurement,
-                const char* what,
+                PassSeries::Kind kind,
                 Precision precision,
                 std::int64_t batch,
                 double seconds) {
-  const VitSpec model = *vit_variant("vit-b-16");
-  const auto number = [](std::int64_t value) { return static_cast<double>(value); };
   measurement.samples.push_back({
-      .what = what,
-      .text = {                 {"gpu", "card"},
-               {"precision", std::string(name(precision))},
-               {"optimizer", "adamw"},
-               {"torch", "2.4"},
-               {"model", model.name}},
-      .number = {{"layers", number(model.layers)},
-               {"width", number(model.width)},
-               {"heads", number(model.heads)},
-               {"mlp", number(model.mlp)},
-               {"patch", number(model.patch)},
-               {"image_size", number(model.image_size)},
-               {"classes", number(model.classes)},
-               {"batch", number(batch)}},
-      .seconds = {                         seconds          }
+      .series = PassSeries{.kind = kind,
+                           .gpu = "card",
+                           .model = *vit_variant("vit-b-16"),
+                           .precision = precision,
+                           .batch = batch,
+                           .optimizer = "adamw",
+                           .torch = "2.4",
+                           .seconds = {seconds}}
   });
 }
 
@@ -63,8 +54,11 @@ TEST(ThroughputFit, SmallBatchesShowLaunchesAndLargeOnesArithmetic) {
   ASSERT_GT(pass_seconds(truth, model, 1, 1), 4 * pass_seconds(truth, model, 32, 1) / 32);
   Measurement measurement;
   for (const std::int64_t batch : {1, 8, 32}) {
-    add_sample(
-        measurement, "forward_pass", truth.precision, batch, pass_seconds(truth, model, batch, 1));
+    add_sample(measurement,
+               PassSeries::Kind::kForward,
+               truth.precision,
+               batch,
+               pass_seconds(truth, model, batch, 1));
   }
   const Calibration calibration = fit(measurement, sheet());
   const OperatorCurve& fitted = curve_of(calibration, "forward");
@@ -87,7 +81,11 @@ TEST(ThroughputFit, WholeStepsShowLaunchesToo) {
   };
   Measurement measurement;
   for (const int batch : {1, 2, 8, 32, 64}) {
-    add_sample(measurement, "train_step", truth.precision, batch, step(truth, update, batch));
+    add_sample(measurement,
+               PassSeries::Kind::kTrainStep,
+               truth.precision,
+               batch,
+               step(truth, update, batch));
   }
   const Calibration calibration = fit(measurement, sheet());
   const OperatorCurve& passes = curve_of(calibration, "backward");
@@ -104,8 +102,11 @@ TEST(ThroughputFit, LaunchesThatNothingShowsStayTypical) {
   truth.overhead = microseconds(1);
   Measurement measurement;
   for (const std::int64_t batch : {16, 32, 64}) {
-    add_sample(
-        measurement, "forward_pass", truth.precision, batch, pass_seconds(truth, model, batch, 1));
+    add_sample(measurement,
+               PassSeries::Kind::kForward,
+               truth.precision,
+               batch,
+               pass_seconds(truth, model, batch, 1));
   }
   const Calibration calibration = fit(measurement, sheet());
   EXPECT_NEAR(curve_of(calibration, "forward").overhead.value(), kTypicalLaunch.value(), 1e-9);
