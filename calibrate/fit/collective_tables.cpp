@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -20,6 +21,7 @@ constexpr double kShowsBandwidth = 1024.0 * 1024;
 // A link is not believed to be faster than this where nothing large was measured.
 constexpr double kMostBytesPerSecond = 1e12;
 constexpr double kUsualSpread = 0.05;
+constexpr double kLeastSpread = 0.03;
 
 struct Key {
   std::string link;
@@ -99,7 +101,7 @@ void fit_collective_tables(const Measurement& measurement,
       one_node.try_emplace(link.name, link.one_node);
     }
   }
-  std::map<std::string, double> most;
+  std::set<std::string> links;
   for (const auto& [key, sizes] : tables_of(measurement, options)) {
     CollectiveTimes table{.kind = key.kind, .ranks = key.ranks};
     for (const auto& [bytes, times] : sizes) {
@@ -109,32 +111,48 @@ void fit_collective_tables(const Measurement& measurement,
         table.points.push_back({.bytes = Bytes(bytes), .time = Seconds(seconds)});
       }
     }
-    if (table.points.empty()) {
-      continue;
+    if (!table.points.empty()) {
+      links.insert(key.link);
+      calibration.links[key.link].name = key.link;
+      calibration.links[key.link].collectives.push_back(std::move(table));
     }
-    double& reached = most[key.link];
-    reached = std::max(reached, table.most().value());
-    calibration.links[key.link].name = key.link;
-    calibration.links[key.link].collectives.push_back(std::move(table));
   }
-  for (const auto& [link, bytes] : most) {
+  for (const std::string& link : links) {
     LinkProfile& profile = calibration.links.at(link);
     if (profile.bandwidth.value() <= 0) {
       add_figures(profile, one_node[link]);
       profile.provenance.sources.emplace_back("tables of collectives");
     }
-    if (bytes < kShowsBandwidth) {
+    if (is_bandwidth_unknown(profile)) {
       profile.bandwidth = std::min(profile.bandwidth, BytesPerSecond(kMostBytesPerSecond));
       calibration.notes.push_back(
-          fmt::format("{}: nothing above {:.0f} B was measured, so its bandwidth is not known; "
+          fmt::format("{}: nothing of 1 MiB or more was measured, so its bandwidth is not known; "
                       "predictions of larger calls say so and have a wide interval",
-                      link,
-                      bytes));
+                      link));
     }
-    if (!profile.spread.run_sigma) {
-      profile.spread.run_sigma = kUsualSpread;
+    if (is_latency_unknown(profile)) {
+      calibration.notes.push_back(
+          fmt::format("{}: a single size was measured, so its latency is not known; predictions of "
+                      "other sizes say so and have a wide interval",
+                      link));
     }
+    // The median of calls in a row hides what differs from one run to the next.
+    profile.spread.run_sigma =
+        std::max(profile.spread.run_sigma.value_or(kUsualSpread), kLeastSpread);
   }
+}
+
+bool is_bandwidth_unknown(const LinkProfile& profile) {
+  return !profile.collectives.empty() &&
+         std::ranges::all_of(profile.collectives, [](const CollectiveTimes& times) {
+           return times.most().value() < kShowsBandwidth;
+         });
+}
+
+bool is_latency_unknown(const LinkProfile& profile) {
+  return !profile.collectives.empty() &&
+         std::ranges::all_of(profile.collectives,
+                             [](const CollectiveTimes& times) { return times.points.size() == 1; });
 }
 
 }  // namespace vitsim

@@ -12,4 +12,10 @@ void fit_collective_tables(const Measurement& measurement,
                            const FitOptions& options,
                            Calibration& calibration);
 
+/// Whether a link has tables of collectives, and none of them reaches sizes that show a bandwidth.
+bool is_bandwidth_unknown(const LinkProfile& profile);
+
+/// Whether a link has tables of collectives, each of a single size.
+bool is_latency_unknown(const LinkProfile& profile);
+
 }  // namespace vitsim

@@ -172,5 +172,14 @@ TEST(CollectiveTables, SmallSizesShowNoBandwidth) {
   EXPECT_NO_THROW((void)part_from_text(text, "board.json"));
 }
 
+TEST(CollectiveTables, OneSizeShowsNoLatency) {
+  Measurement measurement;
+  measurement.samples = {row(MeasuredCollective::kAllReduce, 8, 1 << 28, 2e-3)};
+  const Calibration found = fit(measurement, {});
+  EXPECT_THAT(found.notes, Contains(HasSubstr("its latency is not known")));
+  EXPECT_TRUE(is_latency_unknown(found.links.at("board")));
+  EXPECT_FALSE(is_bandwidth_unknown(found.links.at("board")));
+}
+
 }  // namespace
 }  // namespace vitsim
