@@ -42,6 +42,12 @@ void ArrayCollective::run(std::span<const Tick> starts, std::span<Tick> ends) {
     chain_->run(starts, ends, scratch_);
     return;
   }
+  if (estimate_) {
+    const Tick end = *std::max_element(starts.begin(), starts.end()) + *estimate_;
+    check_clock(end);
+    std::fill(ends.begin(), ends.end(), end);
+    return;
+  }
   if (phases_.empty()) {
     std::copy(starts.begin(), starts.end(), ends.begin());
     return;
@@ -75,7 +81,7 @@ std::optional<Tick> ArrayCollective::uniform() const {
     return together_;
   }
   if (phases_.empty()) {
-    return std::nullopt;
+    return estimate_;
   }
   Tick sum = 0;
   for (const RingPhase& phase : phases_) {

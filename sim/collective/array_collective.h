@@ -24,6 +24,10 @@ class ArrayCollective {
   /// Everybody ends together, `duration` after the last one's start.
   static ArrayCollective together(Tick duration);
 
+  /// False for an estimate of a tree: then everybody ends at max(start) + `uniform()`, which is
+  /// near what events give (tree_estimate.h), not equal.
+  [[nodiscard]] bool is_exact() const { return !estimate_; }
+
   /// The time all positions take together when every one ends at max(start) + it; absent where the
   /// links are unequal.
   [[nodiscard]] std::optional<Tick> uniform() const;
@@ -53,6 +57,7 @@ class ArrayCollective {
   std::vector<RingPhase> phases_;  // none, and no chain: no communication
   std::optional<Chain> chain_;
   std::optional<Tick> together_;  // instead of both
+  std::optional<Tick> estimate_;
   std::vector<Tick> from_;
   std::vector<Tick> to_;
   std::vector<Tick> scratch_;

@@ -3,23 +3,24 @@
 #include <algorithm>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "models/error.h"
 #include "sim/collective/chain_broadcast.h"
 #include "sim/collective/halving_doubling.h"
 #include "sim/collective/hierarchical.h"
 #include "sim/collective/loaded_links.h"
+#include "sim/collective/lone_run.h"
 #include "sim/collective/nccl_selection.h"
 #include "sim/collective/open_mpi_selection.h"
 #include "sim/collective/pairwise.h"
 #include "sim/collective/rails.h"
 #include "sim/collective/recursive_doubling.h"
 #include "sim/collective/reduce_broadcast.h"
-#include "sim/collective/ring.h"
+#include "sim/collective/staged_arrays.h"
 #include "sim/collective/staged_collective.h"
 #include "sim/collective/tree.h"
 #include "sim/collective/tree_collective.h"
+#include "sim/collective/tree_estimate.h"
 
 // Why a hierarchical AllReduce is arrays too. Inside a node all ways are equal, so after N-1 steps
 // of its ring every GPU of the node ends at max(start) + (N-1) hop: the GPUs of a node are together
@@ -30,36 +31,6 @@
 // delivered.
 
 namespace vitsim {
-
-namespace {
-
-/// Notes the end of every position of one collective.
-// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): never deleted by its base.
-class EndRecorder final : public CollectiveListener, public EventHandler {
- public:
-  EndRecorder(FlowEngine& engine, std::size_t positions) : engine_(engine), ends_(positions) {}
-
-  void collective_done(std::uint32_t /*collective*/, std::uint32_t position) override {
-    ends_[position] = engine_.now();
-    ++done_;
-  }
-
-  void on_event(std::uint32_t position) override { collective_->start(position); }
-
-  void set_collective(EventCollective& collective) { collective_ = &collective; }
-
-  [[nodiscard]] std::size_t done() const { return done_; }
-
-  [[nodiscard]] const std::vector<Tick>& ends() const { return ends_; }
-
- private:
-  FlowEngine& engine_;
-  EventCollective* collective_ = nullptr;
-  std::vector<Tick> ends_;
-  std::size_t done_ = 0;
-};
-
-}  // namespace
 
 Communicator::Communicator(const Network& network, std::vector<std::int64_t> ranks)
     : network_(network), ranks_(std::move(ranks)), ring_(network_, ranks_, ranks_.size()) {
@@ -298,6 +269,21 @@ std::optional<ArrayCollective> Communicator::hierarchical_arrays(std::int64_t by
   return result;
 }
 
+std::optional<ArrayCollective> Communicator::arrays_or_estimate(CollectiveKind kind,
+                                                                Algorithm algorithm,
+                                                                std::int64_t bytes) const {
+  std::optional<ArrayCollective> result = arrays(kind, algorithm, bytes);
+  if (result || kind != CollectiveKind::kAllReduce || algorithm != Algorithm::kTree ||
+      size() <= kMostRanksOfExactTrees || rails() > 1) {
+    return result;
+  }
+  if (const std::optional<Tick> time = estimated_tree_time(network_, ranks_, nodes_, bytes)) {
+    result.emplace();
+    result->estimate_ = time;
+  }
+  return result;
+}
+
 std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
                                                       CollectiveKind kind,
                                                       Algorithm algorithm,
@@ -369,7 +355,49 @@ std::vector<Tick> Communicator::run(CollectiveKind kind,
     fast->run(starts, ends);
     return ends;
   }
+  if (std::optional<std::vector<Tick>> ends = run_stages(kind, algorithm, bytes, starts)) {
+    return *std::move(ends);
+  }
   return run_events(kind, algorithm, bytes, starts);
+}
+
+std::optional<std::vector<Tick>> Communicator::run_stages(CollectiveKind kind,
+                                                          Algorithm algorithm,
+                                                          std::int64_t bytes,
+                                                          std::span<const Tick> starts) const {
+  if (kind != CollectiveKind::kAllReduce ||
+      (algorithm != Algorithm::kHalvingDoubling && algorithm != Algorithm::kRecursiveDoubling)) {
+    return std::nullopt;
+  }
+  StagedArrays stages(network_,
+                      ranks_,
+                      algorithm == Algorithm::kHalvingDoubling
+                          ? halving_doubling_plan(size(), bytes)
+                          : recursive_doubling_plan(size(), bytes));
+  std::vector<Tick> ends(starts.size());
+  return stages.run(starts, ends) ? std::optional(std::move(ends)) : std::nullopt;
+}
+
+std::optional<Tick> Communicator::time_together(CollectiveKind kind,
+                                                Algorithm algorithm,
+                                                std::int64_t bytes) const {
+  if (size() == 1 || bytes == 0) {
+    return 0;
+  }
+  const std::vector<Tick> starts(size());
+  std::vector<Tick> ends(size());
+  if (std::optional<ArrayCollective> fast = arrays(kind, algorithm, bytes)) {
+    if (const std::optional<Tick> time = fast->uniform()) {
+      return time;
+    }
+    fast->run(starts, ends);
+  } else if (const auto staged = run_stages(kind, algorithm, bytes, starts)) {
+    ends = *staged;
+  } else {
+    return std::nullopt;
+  }
+  const auto [first, last] = std::minmax_element(ends.begin(), ends.end());
+  return *first == *last ? std::optional(*last) : std::nullopt;
 }
 
 std::vector<Tick> Communicator::run_events(CollectiveKind kind,
@@ -379,19 +407,9 @@ std::vector<Tick> Communicator::run_events(CollectiveKind kind,
   VITSIM_CHECK(starts.size(), ==, ranks_.size());
   FlowEngine engine(network_.links());
   StreamSet streams(engine, network_, ranks_);
-  EndRecorder recorder(engine, ranks_.size());
-  const auto collective = events(streams, kind, algorithm, bytes, recorder, 0);
-  recorder.set_collective(*collective);
-  const HandlerId handler = engine.add_handler(recorder);
-  for (std::uint32_t position = 0; position < size(); ++position) {
-    engine.at(starts[position], handler, position);
-  }
-  engine.run();
-  if (recorder.done() != ranks_.size()) {
-    throw InternalError(
-        fmt::format("{} does not end: {}", name(kind), fmt::join(collective->waiting(), "; ")));
-  }
-  return recorder.ends();
+  return run_alone(engine, name(kind), starts, [&](CollectiveListener& done) {
+    return events(streams, kind, algorithm, bytes, done, 0);
+  });
 }
 
 std::vector<Tick> all_reduce(const Network& network,

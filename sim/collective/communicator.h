@@ -19,6 +19,9 @@
 
 namespace vitsim {
 
+/// Up to here trees are simulated message by message.
+inline constexpr std::uint32_t kMostRanksOfExactTrees = 256;
+
 /// Ranks that communicate: a group of the cluster's ranks in ring order.
 class Communicator {
  public:
@@ -59,6 +62,12 @@ class Communicator {
                                                       Algorithm algorithm,
                                                       std::int64_t bytes) const;
 
+  /// The same, and beyond it an estimate for trees over more than `kMostRanksOfExactTrees` ranks,
+  /// whose `is_exact` is false. Nothing where only the event level can tell.
+  [[nodiscard]] std::optional<ArrayCollective> arrays_or_estimate(CollectiveKind kind,
+                                                                  Algorithm algorithm,
+                                                                  std::int64_t bytes) const;
+
   /// The same at event level. Reduce-scatter and all-gather are rings, broadcast is a chain from
   /// position 0, whatever the algorithm.
   [[nodiscard]] std::unique_ptr<EventCollective> events(StreamSet& streams,
@@ -75,7 +84,22 @@ class Communicator {
                                       std::int64_t bytes,
                                       std::span<const Tick> starts) const;
 
-  /// The same at event level always.
+  /// `run` for halving-doubling and recursive doubling without events, where the starts allow it
+  /// (staged_arrays.h); else nothing.
+  [[nodiscard]] std::optional<std::vector<Tick>> run_stages(CollectiveKind kind,
+                                                            Algorithm algorithm,
+                                                            std::int64_t bytes,
+                                                            std::span<const Tick> starts) const;
+
+  /// What everybody takes who starts together with all others, if all then end together too; else
+  /// nothing. Of use where ranks are equal, and for whole sequences of collectives: nobody is ever
+  /// early or late. Rings over equal links, hierarchical over equal nodes, exchanges among a power
+  /// of two of equal ranks; trees only as an estimate (`arrays_or_estimate`).
+  [[nodiscard]] std::optional<Tick> time_together(CollectiveKind kind,
+                                                  Algorithm algorithm,
+                                                  std::int64_t bytes) const;
+
+  /// `run` at event level always.
   [[nodiscard]] std::vector<Tick> run_events(CollectiveKind kind,
                                              Algorithm algorithm,
                                              std::int64_t bytes,

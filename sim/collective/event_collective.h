@@ -27,7 +27,8 @@ class EventCollective : public EventHandler {
   /// As new, for another call of the same size.
   virtual void reset() = 0;
 
-  /// "position 3 waits for a message from position 2", for every position that is not done.
+  /// "rank 3 waits in step 1 of 6 of stage 1 for a message of 8000 B from rank 2", and so on for
+  /// every rank that is not done.
   [[nodiscard]] virtual std::vector<std::string> waiting() const = 0;
 };
 

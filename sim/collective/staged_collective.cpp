@@ -17,7 +17,8 @@ class StagedCollective final : public EventCollective {
                    CollectiveListener& done,
                    std::uint32_t collective,
                    std::optional<std::uint32_t> rail)
-      : engine_(streams.engine()),
+      : set_(streams),
+        engine_(streams.engine()),
         plan_(std::move(plan)),
         done_(done),
         collective_(collective),
@@ -58,20 +59,27 @@ class StagedCollective final : public EventCollective {
   }
 
   [[nodiscard]] std::vector<std::string> waiting() const override {
+    const std::vector<std::int64_t>& ranks = set_.ranks();
     std::vector<std::string> found;
-    for (std::uint32_t rank = 0; rank < plan_.ranks; ++rank) {
-      const State& state = states_[rank];
+    for (std::uint32_t position = 0; position < plan_.ranks; ++position) {
+      const State& state = states_[position];
       if (!state.started) {
-        found.push_back(fmt::format("position {} has not started", rank));
+        found.push_back(fmt::format("rank {} has not started", ranks[position]));
       } else if (state.stage < plan_.stages) {
-        const Stage& stage = plan_.at(rank, state.stage);
-        found.push_back(stage.from && arrived_[index(rank, state.stage)] <= state.step
-                            ? fmt::format("position {} waits for step {} of stage {} from {}",
-                                          rank,
-                                          state.step,
-                                          state.stage,
-                                          *stage.from)
-                            : fmt::format("position {} waits for its own message", rank));
+        const Stage& stage = plan_.at(position, state.stage);
+        const std::string where = fmt::format("rank {} waits in step {} of {} of stage {}",
+                                              ranks[position],
+                                              state.step + 1,
+                                              stage.repeat,
+                                              state.stage + 1);
+        found.push_back(state.delivered ? fmt::format("{} for a message of {} B from rank {}",
+                                                      where,
+                                                      plan_.at(*stage.from, state.stage).bytes,
+                                                      ranks[*stage.from])
+                                        : fmt::format("{} until its {} B have reached rank {}",
+                                                      where,
+                                                      stage.bytes,
+                                                      ranks[*stage.to]));
       }
     }
     return found;
@@ -127,6 +135,7 @@ class StagedCollective final : public EventCollective {
     }
   }
 
+  const StreamSet& set_;
   FlowEngine& engine_;
   StagedPlan plan_;
   CollectiveListener& done_;

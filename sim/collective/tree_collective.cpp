@@ -20,7 +20,8 @@ class TreeCollective final : public EventCollective {
                  TreePlan plan,
                  CollectiveListener& done,
                  std::uint32_t collective)
-      : engine_(streams.engine()),
+      : set_(streams),
+        engine_(streams.engine()),
         plan_(std::move(plan)),
         done_(done),
         collective_(collective),
@@ -76,17 +77,57 @@ class TreeCollective final : public EventCollective {
 
   [[nodiscard]] std::vector<std::string> waiting() const override {
     std::vector<std::string> found;
-    for (std::uint32_t rank = 0; rank < plan_.ranks; ++rank) {
-      if (!started_[rank]) {
-        found.push_back(fmt::format("position {} has not started", rank));
-      } else if (!finished_[rank]) {
-        found.push_back(fmt::format("position {} waits for chunks of its trees", rank));
+    for (std::uint32_t position = 0; position < plan_.ranks; ++position) {
+      if (!started_[position]) {
+        found.push_back(fmt::format("rank {} has not started", set_.ranks()[position]));
+      } else if (!finished_[position]) {
+        found.push_back(waits_for(position));
       }
     }
     return found;
   }
 
  private:
+  /// The first thing that a rank which has started still waits for.
+  [[nodiscard]] std::string waits_for(std::uint32_t position) const {
+    const std::vector<std::int64_t>& ranks = set_.ranks();
+    const auto chunk =
+        [&](std::uint32_t tree, const Way& way, const char* what, std::uint32_t peer) {
+          return fmt::format("rank {} waits for chunk {} of {} of tree {} to be {} rank {}",
+                             ranks[position],
+                             way.delivered + 1,
+                             plan_.chunks,
+                             tree + 1,
+                             what,
+                             ranks[peer]);
+        };
+    for (std::uint32_t tree = 0; tree < plan_.trees.size(); ++tree) {
+      for (const std::uint32_t child : children_[index(tree, position)]) {
+        const Edge& edge = edges_[index(tree, child)];
+        if (plan_.up && edge.up.delivered < plan_.chunks) {
+          return chunk(tree, edge.up, "reduced by", child);
+        }
+      }
+      const Edge& own = edges_[index(tree, position)];
+      const std::uint32_t parent = plan_.trees[tree].parent[position];
+      if (position != plan_.trees[tree].root) {
+        if (plan_.up && own.up.delivered < plan_.chunks) {
+          return chunk(tree, own.up, "received by", parent);
+        }
+        if (plan_.down && own.down.delivered < plan_.chunks) {
+          return chunk(tree, own.down, "sent by", parent);
+        }
+      }
+      for (const std::uint32_t child : children_[index(tree, position)]) {
+        const Edge& edge = edges_[index(tree, child)];
+        if (plan_.down && edge.down.delivered < plan_.chunks) {
+          return chunk(tree, edge.down, "received by", child);
+        }
+      }
+    }
+    return fmt::format("rank {} waits for nothing", ranks[position]);
+  }
+
   /// Chunks on one way of an edge.
   struct Way {
     std::int64_t delivered = 0;
@@ -166,6 +207,7 @@ class TreeCollective final : public EventCollective {
     return true;
   }
 
+  const StreamSet& set_;
   FlowEngine& engine_;
   TreePlan plan_;
   CollectiveListener& done_;

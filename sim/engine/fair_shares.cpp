@@ -145,9 +145,16 @@ std::span<const FairShares::Flow> FairShares::resolve() {
   settled_.clear();
   events_.clear();
   pending_.clear();
+  open_flows_ = 0;
+  former_levels_ = 0;
   for (const Flow flow : opened_) {
-    const FlowState& state = flows_[flow];
-    if (state.flows && state.cap != kUncapped) {
+    FlowState& state = flows_[flow];
+    if (!state.flows || state.bound != kNone || state.opened == resolve_) {
+      continue;  // gone, alone now, or met before
+    }
+    state.opened = resolve_;
+    ++open_flows_;
+    if (state.cap != kUncapped) {
       push({.rate = state.cap, .bound = kOwnCap}, flow);
     }
   }
@@ -160,7 +167,13 @@ std::span<const FairShares::Flow> FairShares::resolve() {
     }
   }
   dirty_.clear();
+  bool dropped = false;
   while (!pending_.empty()) {
+    if (!dropped && open_flows_ + former_levels_ == 0) {
+      dropped = true;
+      drop_ample_links();
+      continue;
+    }
     const Pending next = pop();
     if (next.bound == kOwnCap) {
       if (flows_[next.index].bound == kNone) {
@@ -171,7 +184,10 @@ std::span<const FairShares::Flow> FairShares::resolve() {
     LinkState& link = links_[next.index];
     advance(link, next.level());
     if (link.open == 0) {
-      continue;  // the others leave enough
+      // Its flows get less elsewhere.
+      former_levels_ -= link.undone ? 0 : 1;
+      link.undone = true;
+      continue;
     }
     if (next.rate == link.candidate) {
       const double share = link.residual / link.open;
@@ -198,6 +214,7 @@ void FairShares::touch(Link id, const Level& now) {
   link.touched = resolve_;
   link.former = link.level;
   link.undone = link.level == kNoLevel;
+  former_levels_ += link.undone ? 0 : 1;
   link.level = kNoLevel;
   link.residual = link.capacity;
   link.open = link.flows;
@@ -206,10 +223,7 @@ void FairShares::touch(Link id, const Level& now) {
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const FlowState& flow = flows_[hops_[at].flow];
     if (flow.bound != kNone && flow.bound != id) {
-      events_.push_back({
-          .level = {.rate = flow.rate, .bound = flow.bound},
-            .flow = hops_[at].flow
-      });
+      events_.push_back({.rate = flow.rate, .bound = flow.bound, .flow = hops_[at].flow});
     }
   }
   link.last = static_cast<std::uint32_t>(events_.size());
@@ -229,11 +243,11 @@ void FairShares::touch(Link id, const Level& now) {
 
 /// Subtracts what flows get that are limited elsewhere, below the level `now`.
 void FairShares::advance(LinkState& link, const Level& now) {
-  for (; link.event < link.last && events_[link.event].level.before(now); ++link.event) {
+  for (; link.event < link.last && events_[link.event].level().before(now); ++link.event) {
     const Event& event = events_[link.event];
     const FlowState& flow = flows_[event.flow];
     if (flow.settled != resolve_ && flow.bound != kNone) {
-      link.residual -= event.level.rate;
+      link.residual -= event.rate;
       --link.open;
     }
   }
@@ -255,6 +269,7 @@ void FairShares::settle(Flow id, const Level& level) {
       --other.open;
     }
   }
+  open_flows_ -= flow.bound == kNone ? 1 : 0;
   flow.rate = level.rate;
   flow.bound = level.bound;
   flow.settled = resolve_;
@@ -265,6 +280,8 @@ void FairShares::settle(Flow id, const Level& level) {
 void FairShares::fill(Link id) {
   LinkState& link = links_[id];
   link.level = link.candidate;
+  former_levels_ -= link.undone ? 0 : 1;
+  link.undone = true;
   const Level level{.rate = link.candidate, .bound = id};
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const FlowState& flow = flows_[hops_[at].flow];
@@ -285,6 +302,7 @@ void FairShares::fill(Link id) {
 void FairShares::undo(Link id) {
   LinkState& link = links_[id];
   link.undone = true;
+  --former_levels_;
   const Level level{.rate = link.former, .bound = id};
   for (std::uint32_t at = link.first_hop; at != kNone; at = hops_[at].next) {
     const Flow which = hops_[at].flow;
@@ -298,6 +316,7 @@ void FairShares::undo(Link id) {
       }
     }
     flow.bound = kNone;
+    ++open_flows_;
     if (flow.cap != kUncapped) {
       push({.rate = flow.cap, .bound = kOwnCap}, which);
     }
@@ -307,7 +326,7 @@ void FairShares::undo(Link id) {
 /// Rising levels. Most links carry a handful of flows.
 void FairShares::sort_events(const LinkState& link) {
   constexpr std::uint32_t kFew = 16;
-  const auto before = [](const Event& a, const Event& b) { return a.level.before(b.level); };
+  const auto before = [](const Event& a, const Event& b) { return a.level().before(b.level()); };
   Event* const first = events_.data() + link.event;
   Event* const last = events_.data() + link.last;
   if (link.last - link.event > kFew) {
@@ -359,6 +378,24 @@ FairShares::Pending FairShares::pop() {
   }
   pending_[at] = moved;
   return top;
+}
+
+/// When no flow is open and no former level in question: links whose first candidate lies above the
+/// levels of all flows on them leave the heap unpopped, which saves most of the work where one
+/// crowded link limits everybody.
+void FairShares::drop_ample_links() {
+  const auto is_ample = [&](const Pending& pending) {
+    if (pending.bound == kOwnCap) {
+      return true;
+    }
+    const LinkState& link = links_[pending.index];
+    const Level candidate{.rate = link.candidate, .bound = pending.index};
+    return link.event == link.last || events_[link.last - 1].level().before(candidate);
+  };
+  pending_.erase(std::remove_if(pending_.begin(), pending_.end(), is_ample), pending_.end());
+  std::make_heap(pending_.begin(), pending_.end(), [](const Pending& a, const Pending& b) {
+    return b.level().before(a.level());
+  });
 }
 
 /// The next level at which something may happen on a link.

@@ -89,6 +89,7 @@ class FairShares {
     std::uint32_t last_hop = 0;
     double rate = 0;
     std::uint32_t bound = kNone;  // the link that limits it, kOwnCap, or kNone: open
+    std::uint32_t opened = 0;     // the resolve that began with it open
     std::uint32_t settled = 0;    // the resolve in which it got its rate
     double cap = kUncapped;       // kUncapped also where it means nothing
     bool flows = false;
@@ -125,8 +126,11 @@ class FairShares {
 
   /// A flow that another bound limits, as one of its links sees it.
   struct Event {
-    Level level;
+    double rate = 0;
+    std::uint32_t bound = 0;
     Flow flow = 0;
+
+    [[nodiscard]] Level level() const { return {.rate = rate, .bound = bound}; }
   };
 
   /// A bound that may take effect at `rate`.
@@ -152,6 +156,7 @@ class FairShares {
   void undo(Link link);
   void push(const Level& level, std::uint32_t index);
   void push_link(Link link);
+  void drop_ample_links();
   Pending pop();
 
   std::vector<LinkState> links_;
@@ -162,7 +167,9 @@ class FairShares {
   std::vector<Flow> opened_;  // flows without a rate, since the last resolve
   std::vector<Flow> settled_;
   std::vector<Event> events_;
-  std::vector<Pending> pending_;  // a heap, the first level on top
+  std::vector<Pending> pending_;   // a heap, the first level on top
+  std::size_t open_flows_ = 0;     // while rates are resolved: flows without a rate
+  std::size_t former_levels_ = 0;  // and touched links whose former level may still be void
   std::uint32_t resolve_ = 0;
   std::uint32_t capacities_ = 1;  // counts changes of capacity
 };

@@ -2,17 +2,24 @@
 #include <array>
 #include <set>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "models/error.h"
+#include "sim/collective/chain_broadcast.h"
 #include "sim/collective/communicator.h"
 #include "sim/collective/open_mpi_selection.h"
+#include "sim/collective/reduce_broadcast.h"
+#include "sim/collective/staged_collective.h"
 #include "sim/collective/table.h"
 #include "sim/collective/tree.h"
+#include "sim/collective/tree_collective.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {
 namespace {
+
+using ::testing::ElementsAre;
 
 constexpr Tick kUs = 1'000'000;
 
@@ -120,6 +127,33 @@ TEST(Collective, HierarchicalSharesTheNic) {
             16 * kUs);
 }
 
+// 8 equal ranks, as in HalvingAndDoubling: everybody takes 20 us and 27 us; a ring 14 x (1 + 1) us.
+// In nodes of four GPUs the ring has quick hops, and the second GPU behind a slow hop ends early;
+// in nodes of two nobody is second. Of six ranks two stand aside.
+TEST(Collective, TimeOfRanksThatStartTogether) {
+  const Network eight = small_star(8);
+  const Communicator group(eight, testing::all_ranks(8));
+  const auto time = [](const Communicator& ranks, Algorithm algorithm) {
+    return ranks.time_together(CollectiveKind::kAllReduce, algorithm, 8000);
+  };
+  EXPECT_EQ(time(group, Algorithm::kHalvingDoubling), 20 * kUs);
+  EXPECT_EQ(time(group, Algorithm::kRecursiveDoubling), 27 * kUs);
+  EXPECT_EQ(time(group, Algorithm::kRing), 28 * kUs);
+  EXPECT_FALSE(time(group, Algorithm::kTree));
+  const auto ring_in_nodes = [&](std::int64_t nodes, std::int64_t gpus) {
+    NetworkData data = testing::star(nodes, BytesPerSecond(1e9), microseconds(0.5));
+    for (NodeData& node : data.nodes) {
+      node.gpus = gpus;
+    }
+    const Network network(data);
+    return time(Communicator(network, testing::all_ranks(8)), Algorithm::kRing);
+  };
+  EXPECT_EQ(ring_in_nodes(4, 2), 28 * kUs);
+  EXPECT_FALSE(ring_in_nodes(2, 4));
+  const Network six = small_star(6);
+  EXPECT_FALSE(time(Communicator(six, testing::all_ranks(6)), Algorithm::kHalvingDoubling));
+}
+
 TEST(Collective, OneRankOrNoBytesTakeNoTime) {
   for (const Algorithm algorithm : {Algorithm::kRing,
                                     Algorithm::kTree,
@@ -174,6 +208,57 @@ TEST(Collective, TableAsNcclTestsPrintsIt) {
   EXPECT_DOUBLE_EQ(row.busbw.value(), 1.5 * row.algbw.value());
   EXPECT_THROW(collective_table(group, CollectiveKind::kAllReduce, AllReduceAlgorithm::kRing, 8, 4),
                UserError);
+}
+
+// Two messages of 10 days each: 20 days fit the clock, by arrays as by events.
+TEST(Collective, RunsForWeeks) {
+  const Network slow(testing::star(2, BytesPerSecond(1), Seconds(0)));
+  constexpr std::int64_t kTenDays = 864'000;  // seconds
+  const Communicator group(slow, testing::all_ranks(2));
+  const std::vector<Tick> starts(2);
+  const std::vector<Tick> expected(2, 2 * kTenDays * kTicksPerSecond);
+  EXPECT_EQ(group.run(CollectiveKind::kAllReduce, Algorithm::kRing, 2 * kTenDays, starts),
+            expected);
+  EXPECT_EQ(group.run_events(CollectiveKind::kAllReduce, Algorithm::kRing, 2 * kTenDays, starts),
+            expected);
+  // 3 ranks, 4 messages of 20 days: 80 days do not.
+  const Network three(testing::star(3, BytesPerSecond(1), Seconds(0)));
+  EXPECT_THROW(last_end(three, CollectiveKind::kAllReduce, Algorithm::kRing, 6 * kTenDays),
+               UserError);
+}
+
+// What a collective says when its ranks do not all come. Ranks 4, 5 and 6 of a cluster, of which 6
+// stays away.
+TEST(Collective, SaysWhatRanksWaitFor) {
+  class Nobody final : public CollectiveListener {
+    void collective_done(std::uint32_t /*collective*/, std::uint32_t /*position*/) override {}
+  };
+
+  const Network network = small_star(7);
+  FlowEngine engine(network.links());
+  StreamSet streams(engine, network, {4, 5, 6});
+  Nobody nobody;
+  const auto ring =
+      make_staged_collective(streams, ring_plan(CollectiveKind::kAllReduce, 3, 3000), nobody, 0);
+  const auto chain = make_tree_collective(streams, chain_broadcast_plan(3, 3000), nobody, 1);
+  const auto tree = make_tree_collective(streams, reduce_broadcast_plan(3, 3000), nobody, 2);
+  for (const std::uint32_t position : {0, 1}) {
+    ring->start(position);
+    chain->start(position);
+    tree->start(position);
+  }
+  engine.run();
+  EXPECT_THAT(ring->waiting(),
+              ElementsAre("rank 4 waits in step 1 of 4 of stage 1 for a message of 1000 B from "
+                          "rank 6",
+                          "rank 5 waits in step 2 of 4 of stage 1 for a message of 1000 B from "
+                          "rank 4",
+                          "rank 6 has not started"));
+  EXPECT_THAT(chain->waiting(), ElementsAre("rank 6 has not started"));
+  EXPECT_THAT(tree->waiting(),
+              ElementsAre("rank 4 waits for chunk 1 of 1 of tree 1 to be reduced by rank 6",
+                          "rank 5 waits for chunk 1 of 1 of tree 1 to be sent by rank 4",
+                          "rank 6 has not started"));
 }
 
 TEST(Collective, RefusesTimesBeyondTheClock) {
