@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
@@ -9,6 +10,8 @@
 #include <fmt/format.h>
 
 #include "models/distribution.h"
+#include "models/report/accounting.h"
+#include "models/report/attribution.h"
 #include "models/vit/cost_graph.h"
 
 namespace vitsim {
@@ -18,28 +21,15 @@ namespace {
 constexpr double kNanosecond = 1e-9;
 constexpr std::size_t kPhases = kPhaseNames.size();
 
-// One step of one rank, summed up.
+// One step of one rank.
 struct StepOfRank {
-  double wall_s = 0;
-  std::array<double, kPhases> phase_s{};  // busy or waiting
-  std::vector<double> all_reduces_s;      // in order
-  std::vector<std::int64_t> all_reduces_begin_ns;
-  std::int64_t backward_end_ns = 0;
-  std::int64_t optimizer_begin_ns = 0;
-  std::int64_t optimizer_end_ns = 0;
-  std::int64_t end_ns = 0;
   std::int64_t begin_ns = 0;
-  double exposed_s = 0;  // communication and waiting that nothing hides
-  double wait_s = 0;
-  double communication_s = 0;  // busy
-  double copies_s = 0;         // gradients brought back after the last sum
+  std::int64_t end_ns = 0;
+  std::vector<OperationTime> operations;  // in order of time
+  std::vector<std::size_t> all_reduces;   // of `operations`: sums of gradients, in order
+  std::int64_t update_ns = 0;             // the optimizer begins
 
-  [[nodiscard]] double phase(Phase which) const { return phase_s[static_cast<std::size_t>(which)]; }
-
-  [[nodiscard]] double compute_s() const {
-    return phase(Phase::kDataLoad) + phase(Phase::kForward) + phase(Phase::kBackward) +
-           phase(Phase::kOptimizer);
-  }
+  [[nodiscard]] std::int64_t wall_ns() const { return end_ns - begin_ns; }
 };
 
 using Step = std::vector<StepOfRank>;  // by rank
@@ -51,7 +41,6 @@ std::map<std::int64_t, Step> collect(const Measured& measured, std::size_t world
       Step& step = steps[time.step];
       step.resize(world);
       StepOfRank& mine = step[static_cast<std::size_t>(time.rank)];
-      mine.wall_s = static_cast<double>(time.end_ns - time.begin_ns) * kNanosecond;
       mine.begin_ns = time.begin_ns;
       mine.end_ns = time.end_ns;
     }
@@ -63,71 +52,65 @@ std::map<std::int64_t, Step> collect(const Measured& measured, std::size_t world
       continue;
     }
     StepOfRank& mine = found->second[static_cast<std::size_t>(span.rank)];
-    const double seconds = static_cast<double>(span.end_ns - span.begin_ns) * kNanosecond;
-    mine.phase_s[static_cast<std::size_t>(span.phase)] += seconds;
-    switch (span.phase) {
-      case Phase::kBackward:
-        mine.backward_end_ns = std::max(mine.backward_end_ns, span.end_ns);
-        break;
-      case Phase::kGradientAllReduce:
-        if (span.bytes == 0) {
-          mine.copies_s += seconds;
-          break;
+    // What brings gradients back has no bytes and waits for nobody.
+    const bool brings_back = span.phase == Phase::kGradientAllReduce && span.bytes == 0;
+    mine.operations.push_back(
+        {.stream = span.phase == Phase::kGradientAllReduce ? Stream::kCommunication : span.stream,
+         .phase = span.phase,
+         .begin = span.begin_ns,
+         .end = span.end_ns,
+         .alone = brings_back ? span.end_ns - span.begin_ns : 0});
+    if (span.phase == Phase::kOptimizer) {
+      mine.update_ns = span.begin_ns;
+    }
+  }
+  for (auto& [number, step] : steps) {
+    for (StepOfRank& mine : step) {
+      std::ranges::stable_sort(mine.operations, {}, &OperationTime::begin);
+      for (std::size_t i = 0; i < mine.operations.size(); ++i) {
+        const OperationTime& operation = mine.operations[i];
+        if (operation.stream == Stream::kCommunication && operation.alone == 0) {
+          mine.all_reduces.push_back(i);
         }
-        mine.all_reduces_s.push_back(seconds);
-        mine.all_reduces_begin_ns.push_back(span.begin_ns);
-        break;
-      case Phase::kOptimizer:
-        mine.optimizer_begin_ns = span.begin_ns;
-        mine.optimizer_end_ns = span.end_ns;
-        break;
-      default:
-        break;
+      }
     }
   }
   // A step that some rank did not finish says nothing.
   std::erase_if(steps, [](const auto& entry) {
     return std::ranges::any_of(entry.second,
-                               [](const StepOfRank& mine) { return mine.wall_s == 0; });
+                               [](const StepOfRank& mine) { return mine.wall_ns() == 0; });
   });
   return steps;
 }
 
-void find_waiting(Step& step) {
-  std::size_t calls = step.front().all_reduces_s.size();
+// What each sum takes when all ranks are there: as long as in the rank that came last to it.
+void find_alone_times(Step& step) {
+  std::size_t calls = step.front().all_reduces.size();
   for (const StepOfRank& mine : step) {
-    calls = std::min(calls, mine.all_reduces_s.size());
+    calls = std::min(calls, mine.all_reduces.size());
   }
-  std::vector<double> least(calls);
+  const auto of = [](StepOfRank& mine, std::size_t call) -> OperationTime& {
+    return mine.operations[mine.all_reduces[call]];
+  };
   for (std::size_t call = 0; call < calls; ++call) {
-    least[call] = step.front().all_reduces_s[call];
-    for (const StepOfRank& mine : step) {
-      least[call] = std::min(least[call], mine.all_reduces_s[call]);
+    std::int64_t least = std::numeric_limits<std::int64_t>::max();
+    for (StepOfRank& mine : step) {
+      least = std::min(least, of(mine, call).end - of(mine, call).begin);
     }
-  }
-  const double busy = std::accumulate(least.begin(), least.end(), 0.0);
-  for (StepOfRank& mine : step) {
-    mine.communication_s = busy + mine.copies_s;
-    mine.exposed_s = static_cast<double>(mine.optimizer_begin_ns - mine.backward_end_ns +
-                                         mine.end_ns - mine.optimizer_end_ns) *
-                     kNanosecond;
-    // Waiting in an AllReduce that backward hides costs nothing.
-    double waited = 0;
-    for (std::size_t call = 0; call < calls; ++call) {
-      waited += mine.all_reduces_s[call] - least[call];
+    for (StepOfRank& mine : step) {
+      of(mine, call).alone = least;
     }
-    mine.wait_s = std::clamp(waited, 0.0, std::max(0.0, mine.exposed_s));
-    mine.exposed_s = std::max(0.0, mine.exposed_s - mine.wait_s);
   }
 }
 
 // Time in the last sum of gradients; what an optimizer that is sharded gathers afterwards is not
 // one.
-double last_all_reduce_s(const StepOfRank& mine) {
-  double last = 0;
-  for (std::size_t call = 0; call < mine.all_reduces_s.size(); ++call) {
-    if (mine.all_reduces_begin_ns[call] < mine.optimizer_begin_ns) {
-      last = mine.all_reduces_s[call];
+std::int64_t last_all_reduce_ns(const StepOfRank& mine) {
+  std::int64_t last = 0;
+  for (const std::size_t call : mine.all_reduces) {
+    const OperationTime& operation = mine.operations[call];
+    if (operation.begin < mine.update_ns) {
+      last = operation.end - operation.begin;
     }
   }
   return last;
@@ -136,11 +119,11 @@ double last_all_reduce_s(const StepOfRank& mine) {
 // Shares of the step by rank: who came last to its last AllReduce, which shows as the least time in
 // it. Ties are split.
 void count_late(const Step& step, std::vector<double>& late) {
-  std::vector<double> last;
+  std::vector<std::int64_t> last;
   for (const StepOfRank& mine : step) {
-    last.push_back(last_all_reduce_s(mine));
+    last.push_back(last_all_reduce_ns(mine));
   }
-  const double least = *std::ranges::min_element(last);
+  const std::int64_t least = *std::ranges::min_element(last);
   const auto ties = static_cast<double>(std::ranges::count(last, least));
   for (std::size_t rank = 0; rank < step.size(); ++rank) {
     if (last[rank] == least) {
@@ -157,47 +140,13 @@ Quantiles of_run(const std::vector<double>& values) {
   return {.mean = sum / static_cast<double>(values.size()), .p50 = median(values)};
 }
 
-std::string who_is_to_blame(const Report& report) {
-  const double step_s = report.step_s.p50;
-  if (step_s <= 0) {
-    return "What holds the run up is unknown: no full step after warm-up was recorded.";
+// Quartiles.
+std::pair<double, double> middle_half(std::vector<double> values) {
+  if (values.empty()) {
+    return {0, 0};
   }
-  if (report.phases.data_load_s > 0.2 * step_s) {
-    return fmt::format(
-        "Data: ranks wait {:.3g} s of a step of {:.4g} s for images; more --loader-workers may "
-        "help.",
-        report.phases.data_load_s,
-        step_s);
-  }
-  if (report.ranks.size() < 2) {
-    return "One rank: nothing to wait for.";
-  }
-  const auto slowest = std::ranges::max_element(report.ranks, {}, &RankReport::gain_s);
-  // Even ranks come last by turns.
-  const bool always_late = slowest->late_share > 1.5 / static_cast<double>(report.ranks.size());
-  // A run that was stopped early has no whole epoch.
-  const double epoch_s = report.epoch_s.p50 > 0
-                             ? report.epoch_s.p50
-                             : step_s * static_cast<double>(report.steps_per_epoch);
-  if (always_late && slowest->gain_s > 0.02 * epoch_s) {
-    return fmt::format(
-        "Rank {} ({}) holds the others up: last to be ready in {:.0f} % of the steps; as fast as "
-        "the median rank it would save {:.3g} s of an epoch of {:.4g} s.",
-        slowest->rank,
-        slowest->gpu,
-        100 * slowest->late_share,
-        slowest->gain_s,
-        epoch_s);
-  }
-  if (report.exposed_communication_s > 0.2 * step_s) {
-    return fmt::format("Communication: {:.3g} s of a step of {:.4g} s that no compute hides.",
-                       report.exposed_communication_s,
-                       step_s);
-  }
-  return fmt::format(
-      "Compute: ranks are even, and communication takes {:.3g} s of a step of {:.4g} s.",
-      report.exposed_communication_s,
-      step_s);
+  std::ranges::sort(values);
+  return {quantile_of_sorted(values, 0.25), quantile_of_sorted(values, 0.75)};
 }
 
 // The model's arithmetic by usual count (three times forward's matrix products), in a median step.
@@ -246,73 +195,135 @@ Report measured_report(const ClusterSpec& cluster,
   }
 
   std::vector<double> walls;
+  for (auto& [number, step] : steps) {
+    find_alone_times(step);
+    double wall = 0;
+    for (const StepOfRank& mine : step) {
+      wall = std::max(wall, static_cast<double>(mine.wall_ns()) * kNanosecond);
+    }
+    walls.push_back(wall);
+  }
+  report.step_s = of_run(walls);
+
   std::vector<double> late(world);
   std::vector<double> compute(world);
   std::vector<double> wait(world);
-  std::vector<double> gain(world);
+  std::vector<std::vector<double>> computes;  // by step and rank
   const double count = static_cast<double>(steps.size());
-  const double shares = count * static_cast<double>(world);
-  for (auto& [number, step] : steps) {
-    find_waiting(step);
+  for (const auto& [number, step] : steps) {
     count_late(step, late);
-    double wall = 0;
-    std::vector<double> computes;
+    computes.emplace_back();
     for (const StepOfRank& mine : step) {
-      wall = std::max(wall, mine.wall_s);
-      computes.push_back(mine.compute_s());
-    }
-    walls.push_back(wall);
-    const double typical = median(computes);
-    const double slowest = *std::ranges::max_element(computes);
-    for (std::size_t rank = 0; rank < world; ++rank) {
-      const StepOfRank& mine = step[rank];
-      compute[rank] += mine.compute_s() / count;
-      wait[rank] += mine.wait_s / count;
-      auto without = computes;
-      without[rank] = std::min(without[rank], typical);
-      gain[rank] +=
-          (slowest - *std::ranges::max_element(without)) / count * static_cast<double>(plan.steps);
-      report.phases.data_load_s += mine.phase(Phase::kDataLoad) / shares;
-      report.phases.forward_s += mine.phase(Phase::kForward) / shares;
-      report.phases.backward_s += mine.phase(Phase::kBackward) / shares;
-      report.phases.gradient_all_reduce_s += mine.communication_s / shares;
-      report.phases.optimizer_s += mine.phase(Phase::kOptimizer) / shares;
-      report.phases.other_s +=
-          std::max(0.0, mine.wall_s - mine.compute_s() - mine.exposed_s - mine.wait_s) / shares;
-      report.exposed_communication_s += mine.exposed_s / shares;
-      report.wait_s += mine.wait_s / shares;
+      computes.back().push_back(
+          static_cast<double>(account(mine.operations, mine.begin_ns, mine.end_ns).compute()) *
+          kNanosecond);
     }
   }
-  report.step_s = of_run(walls);
+  // The parts shown are those of the step shown: of the steps about the median one, the middle
+  // half.
+  const auto [low, high] = middle_half(walls);
+  std::vector<const Step*> typical;
+  std::size_t index = 0;
+  for (const auto& [number, step] : steps) {
+    const double wall = walls[index++];
+    if (wall >= low && wall <= high) {
+      typical.push_back(&step);
+    }
+  }
+  double mean_wall = 0;
+  for (const Step* step : typical) {
+    for (const StepOfRank& mine : *step) {
+      mean_wall += static_cast<double>(mine.wall_ns()) * kNanosecond /
+                   static_cast<double>(typical.size() * world);
+    }
+  }
+  const double scale = mean_wall > 0 ? report.step_s.p50 / mean_wall : 1;
+  for (const Step* step : typical) {
+    const double share = scale * kNanosecond / static_cast<double>(typical.size());
+    const double of_mean = share / static_cast<double>(world);
+    for (std::size_t rank = 0; rank < world; ++rank) {
+      const StepOfRank& mine = (*step)[rank];
+      const StepAccount sums = account(mine.operations, mine.begin_ns, mine.end_ns);
+      compute[rank] += share * static_cast<double>(sums.compute());
+      wait[rank] += share * static_cast<double>(sums.wait);
+      const auto add = [&](double& to, std::int64_t ticks) {
+        to += of_mean * static_cast<double>(ticks);
+      };
+      add(report.phases.data_load_s, sums.phase(Phase::kDataLoad));
+      add(report.phases.forward_s, sums.phase(Phase::kForward));
+      add(report.phases.backward_s, sums.phase(Phase::kBackward));
+      add(report.phases.gradient_all_reduce_s, sums.communication);
+      add(report.phases.optimizer_s, sums.phase(Phase::kOptimizer));
+      add(report.phases.other_s, sums.phase(Phase::kOther) + sums.idle);
+      add(report.exposed_communication_s, sums.exposed);
+      add(report.wait_s, sums.wait);
+    }
+  }
   add_utilisation(report, training, plan, measured);
   if (steps.empty()) {
     report.warnings.emplace_back("no full step after warm-up: phases and waiting are unknown");
   }
 
+  // Of an epoch: by how much the slowest rank of each step would have been faster.
+  const GainOf gain = [&](const std::vector<double>& factors) {
+    double saved = 0;
+    for (const std::vector<double>& step : computes) {
+      double slowest = 0;
+      double faster = 0;
+      for (std::size_t rank = 0; rank < world; ++rank) {
+        slowest = std::max(slowest, step[rank]);
+        faster = std::max(faster, step[rank] * factors[rank]);
+      }
+      saved += (slowest - faster) / count;
+    }
+    return saved * static_cast<double>(plan.steps);
+  };
+  std::vector<AttributedRanks> entries;
   const auto places = rank_places(cluster);
   for (std::size_t rank = 0; rank < world; ++rank) {
     const NodeSpec& node = cluster.nodes[places[rank].node];
+    entries.push_back(
+        {.ranks = RankSet(static_cast<std::int64_t>(rank)),
+         .gpu = node.gpus[places[rank].gpu].model,
+         .node = node.name,
+         .micro_batch = training.micro_batch[training.micro_batch.size() == 1 ? 0 : rank],
+         .compute_s = compute[rank],
+         .late_share = steps.empty() ? 0 : late[rank] / count});
+  }
+  report.world_size = static_cast<std::int64_t>(world);
+  for (std::size_t rank = 0; rank < world; ++rank) {
+    const AttributedRanks& mine = entries[rank];
     const auto peak = static_cast<double>(measured.peak_memory_bytes[rank]);
     RankMemory memory{.total_bytes = peak, .parts = {.constant = peak}};
     if (measured.memory_bytes[rank] > 0) {
       memory.capacity_bytes = static_cast<double>(measured.memory_bytes[rank]);
     }
-    report.ranks.push_back(
-        {.rank = static_cast<std::int64_t>(rank),
-         .node = node.name,
-         .gpu = node.gpus[places[rank].gpu].model,
-         .device = measured.devices[rank],
-         .micro_batch = training.micro_batch[training.micro_batch.size() == 1 ? 0 : rank],
-         .compute_s = compute[rank],
-         .wait_s = wait[rank],
-         .late_share = steps.empty() ? 0 : late[rank] / count,
-         .gain_s = gain[rank],
-         .memory = memory});
+    report.ranks.push_back({.rank = static_cast<std::int64_t>(rank),
+                            .node = mine.node,
+                            .gpu = mine.gpu,
+                            .device = measured.devices[rank],
+                            .micro_batch = mine.micro_batch,
+                            .compute_s = mine.compute_s,
+                            .wait_s = wait[rank],
+                            .late_share = mine.late_share,
+                            .gain_s = steps.empty() ? 0 : entry_gain_s(entries, rank, gain),
+                            .memory = memory});
+    // Every measured rank has times of its own.
+    report.rank_classes.push_back({.count = 1,
+                                   .first_rank = static_cast<std::int64_t>(rank),
+                                   .node = mine.node,
+                                   .gpu = mine.gpu,
+                                   .micro_batch = mine.micro_batch,
+                                   .compute_s = mine.compute_s,
+                                   .wait_s = wait[rank],
+                                   .late_share = mine.late_share,
+                                   .gain_s = report.ranks.back().gain_s,
+                                   .memory = memory});
     report.basis.push_back({.part = fmt::format("rank {} ({})", rank, report.ranks.back().gpu),
                             .kind = "measured",
                             .detail = fmt::format("this run, on {}", measured.devices[rank])});
   }
-  report.bottleneck = who_is_to_blame(report);
+  report.verdict = attribute(report, entries, steps.empty() ? GainOf() : gain);
   return report;
 }
 

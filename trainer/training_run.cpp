@@ -386,7 +386,7 @@ class Run {
                          progress_.epochs,
                          whole ? static_cast<double>(recorder_->now_ns()) * 1e-9 : 0,
                          warnings());
-      progress_line_->note(report.bottleneck);
+      progress_line_->note(verdict_sentence(report));
       if (const std::string line = utilisation_text(report); !line.empty()) {
         progress_line_->note(line);
       }

@@ -8,7 +8,7 @@
 
 #include "calibrate/profile/profile.h"
 #include "models/experiment/training.h"
-#include "models/report/report.h"
+#include "models/report/basis.h"
 #include "models/units.h"
 #include "models/vit/memory.h"
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+
 namespace vitsim {
 
 Seconds CollectiveTimes::at(Bytes bytes) const {
@@ -56,6 +58,13 @@ LinkPoint LinkProfile::at(Bytes message) const {
   return {.message = message,
           .latency = a.latency + share * (b.latency - a.latency),
           .bandwidth = a.bandwidth + share * (b.bandwidth - a.bandwidth)};
+}
+
+std::string usual_path(const GpuSheet& sheet) {
+  if (!sheet.intra_node.empty()) {
+    return sheet.intra_node;
+  }
+  return sheet.pcie ? fmt::format("pcie{}-x{}", sheet.pcie->generation, sheet.pcie->lanes) : "";
 }
 
 }  // namespace vitsim

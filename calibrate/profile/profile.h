@@ -164,6 +164,10 @@ struct GpuSheet {
   std::string source;
 };
 
+/// The data sheet of the link that joins such GPUs where nobody names a path inside their node:
+/// `intra_node` of the sheet, else PCI Express by generation and lanes; may be empty.
+std::string usual_path(const GpuSheet& sheet);
+
 /// What a kind of link delivers as published measurements show it (configs/links). For a path
 /// inside a node the figures are one GPU's, each way; for a network they are one NIC's.
 struct LinkSheet {

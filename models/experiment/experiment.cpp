@@ -70,7 +70,7 @@ std::int64_t read_rank(ObjectReader& object, std::int64_t world_size) {
 }
 
 // A link of an event is one of the file's links or a node's NIC.
-void read_event_link(ObjectReader& object, const ClusterSpec& cluster, EventSpec& event) {
+void read_event_link(ObjectReader& object, const ClusterSpec& cluster, DisturbanceSpec& event) {
   std::vector<std::string> names;
   for (const NodeSpec& node : cluster.nodes) {
     names.push_back(node.name);
@@ -118,27 +118,27 @@ void read_event_link(ObjectReader& object, const ClusterSpec& cluster, EventSpec
   }
 }
 
-std::optional<EventSpec> read_event(const Field& field, const ClusterSpec& cluster) {
-  EventSpec event;
+std::optional<DisturbanceSpec> read_event(const Field& field, const ClusterSpec& cluster) {
+  DisturbanceSpec event;
   ObjectReader object(field);
   const auto what = object.require("what");
   const auto index = what ? what->choice(kEventNames) : std::nullopt;
   if (!index) {
     return std::nullopt;  // which keys belong here depends on it
   }
-  event.what = static_cast<EventSpec::What>(*index);
+  event.what = static_cast<DisturbanceSpec::What>(*index);
   const std::int64_t world_size = cluster.world_size();
   switch (event.what) {
-    case EventSpec::What::kSlowdown:
+    case DisturbanceSpec::What::kSlowdown:
       event.rank = read_rank(object, world_size);
       if (const auto factor = object.require("factor")) {
         event.factor = factor->number({.least = 0, .most = 1e6, .above_least = true}).value_or(1);
       }
       break;
-    case EventSpec::What::kPause:
+    case DisturbanceSpec::What::kPause:
       event.rank = read_rank(object, world_size);
       break;
-    case EventSpec::What::kLink:
+    case DisturbanceSpec::What::kLink:
       read_event_link(object, cluster, event);
       if (const auto bandwidth = object.require("bandwidth")) {
         event.bandwidth = bandwidth->bandwidth().value_or(BytesPerSecond(1));
@@ -327,6 +327,17 @@ Experiment experiment_from_text(std::string_view text,
   Problems problems;
   Document document = Document::parse(text, file.string(), problems);
   return read_document(document, problems, file, overrides);
+}
+
+std::vector<const TrainingSpec*> trainings(const Experiment& experiment) {
+  std::vector<const TrainingSpec*> all;
+  for (const JobSpec& job : experiment.jobs) {
+    all.push_back(&job.training);
+  }
+  if (all.empty()) {
+    all.push_back(&experiment.training);
+  }
+  return all;
 }
 
 }  // namespace vitsim

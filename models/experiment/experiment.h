@@ -15,7 +15,7 @@
 namespace vitsim {
 
 /// Something that goes wrong in time; `from` and `to` count from the start of the run.
-struct EventSpec {
+struct DisturbanceSpec {
   enum class What { kSlowdown, kLink, kPause };
   What what = What::kSlowdown;
   std::int64_t rank = 0;          // slowdown, pause
@@ -41,10 +41,13 @@ struct Experiment {
   ClusterSpec cluster;
   TrainingSpec training;      // the first job's where the file has jobs
   std::vector<JobSpec> jobs;  // empty unless the file has jobs
-  std::vector<EventSpec> events;
+  std::vector<DisturbanceSpec> events;
   std::vector<std::filesystem::path> profiles;  // searched before all others
   std::vector<std::string> warnings;            // e.g. keys that DeepSpeed ignores
 };
+
+/// The trainings of an experiment: of its jobs, or the one.
+std::vector<const TrainingSpec*> trainings(const Experiment& experiment);
 
 /// One `--set key=value`; a key is a path of names and indices joined by points, e.g.
 /// `training.micro_batch_per_gpu=32` or `cluster.nodes.0.gpus.0.slowdown=1.3`.

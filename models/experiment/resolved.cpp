@@ -176,22 +176,22 @@ Json json_of(const TrainingSpec& training) {
   return json;
 }
 
-Json json_of(const EventSpec& event) {
+Json json_of(const DisturbanceSpec& event) {
   Json json = {
       {"from_s", event.from.value()},
       {  "to_s",   event.to.value()}
   };
   switch (event.what) {
-    case EventSpec::What::kSlowdown:
+    case DisturbanceSpec::What::kSlowdown:
       json["what"] = "slowdown";
       json["rank"] = event.rank;
       json["factor"] = event.factor;
       break;
-    case EventSpec::What::kPause:
+    case DisturbanceSpec::What::kPause:
       json["what"] = "pause";
       json["rank"] = event.rank;
       break;
-    case EventSpec::What::kLink:
+    case DisturbanceSpec::What::kLink:
       json["what"] = "link";
       json["bandwidth_bytes_per_s"] = event.bandwidth.value();
       if (event.node.empty()) {
@@ -267,7 +267,7 @@ nlohmann::json resolved(const Experiment& experiment) {
       {"cluster", json_of(experiment.cluster)},
       { "events",               Json::array()}
   };
-  for (const EventSpec& event : experiment.events) {
+  for (const DisturbanceSpec& event : experiment.events) {
     json["events"].push_back(json_of(event));
   }
   if (experiment.jobs.empty()) {

@@ -89,6 +89,56 @@ nlohmann::json to_json(const RankReport& rank) {
   return json;
 }
 
+nlohmann::json to_json(const RankClassReport& ranks) {
+  return {
+      {              "count",                        ranks.count},
+      {         "first_rank",                   ranks.first_rank},
+      {               "node",                         ranks.node},
+      {                "gpu",                          ranks.gpu},
+      {        "micro_batch",                  ranks.micro_batch},
+      {          "compute_s",                    ranks.compute_s},
+      {             "wait_s",                       ranks.wait_s},
+      {         "late_share",                   ranks.late_share},
+      {             "gain_s",                       ranks.gain_s},
+      {             "memory",              to_json(ranks.memory)},
+      {"largest_micro_batch", or_null(ranks.largest_micro_batch)}
+  };
+}
+
+nlohmann::json to_json(const RankSet& ranks) {
+  return {
+      { "count",  ranks.count()},
+      { "first",  ranks.first()},
+      {"ranges", ranks.ranges()}
+  };
+}
+
+constexpr std::array<std::string_view, 5> kLimits = {
+    "unknown", "compute", "communication", "straggler", "data-loading"};
+
+nlohmann::json to_json(const Verdict& verdict) {
+  nlohmann::json json = {
+      {"limit", kLimits[static_cast<std::size_t>(verdict.limit)]}
+  };
+  if (verdict.limit != Verdict::Limit::kStraggler) {
+    return json;
+  }
+  json["stragglers"] = nlohmann::json::array();
+  for (const StragglerGroup& group : verdict.stragglers) {
+    json["stragglers"].push_back({
+        {    "ranks", to_json(group.ranks)},
+        {      "gpu",            group.gpu},
+        {     "node",           group.node},
+        {"compute_s",      group.compute_s}
+    });
+  }
+  json["gain_s"] = verdict.gain_s;
+  json["reference_s"] = verdict.reference_s;
+  json["reference_is_median"] = verdict.reference_is_median;
+  json["other_candidates"] = to_json(verdict.other_candidates);
+  return json;
+}
+
 // ---- reading ----
 
 std::optional<double> number_or_null(ObjectReader& object, std::string_view key) {
@@ -158,6 +208,115 @@ RankReport read_rank(const Field& field) {
   return rank;
 }
 
+RankClassReport read_rank_class(const Field& field) {
+  RankClassReport ranks;
+  ObjectReader object(field);
+  object.read("count", ranks.count, 1, kMostCount);
+  object.read("first_rank", ranks.first_rank, 0, kMostCount);
+  object.read_any("node", ranks.node);
+  object.read_any("gpu", ranks.gpu);
+  object.read("micro_batch", ranks.micro_batch, 0, kMostCount);
+  read_number(object, "compute_s", ranks.compute_s);
+  read_number(object, "wait_s", ranks.wait_s);
+  read_number(object, "late_share", ranks.late_share);
+  if (const auto gain = object.require("gain_s")) {
+    ranks.gain_s = gain->number({}).value_or(0);
+  }
+  if (const auto memory = object.require("memory")) {
+    ranks.memory = read_memory(*memory);
+  }
+  if (const auto largest = object.find("largest_micro_batch"); largest && !largest->is_null()) {
+    ranks.largest_micro_batch = largest->integer(0, kMostCount);
+  }
+  object.finish();
+  return ranks;
+}
+
+RankSet read_rank_set(const Field& field) {
+  std::int64_t count = 0;
+  std::int64_t first = 0;
+  std::vector<std::pair<std::int64_t, std::int64_t>> ranges;
+  ObjectReader object(field);
+  object.read("count", count, 0, kMostCount);
+  object.read("first", first, 0, kMostCount);
+  if (const auto list = object.find("ranges")) {
+    for (const Field& range : list->elements()) {
+      const auto ends = range.elements();
+      if (ends.size() == 2) {
+        ranges.emplace_back(ends[0].integer(0, kMostCount).value_or(0),
+                            ends[1].integer(0, kMostCount).value_or(0));
+      } else {
+        range.problem("a range is the first and the last of its ranks");
+      }
+    }
+  }
+  object.finish();
+  return RankSet::of(count, first, std::move(ranges));
+}
+
+Verdict read_verdict(const Field& field) {
+  Verdict verdict;
+  ObjectReader object(field);
+  if (const auto limit = object.require("limit")) {
+    verdict.limit = static_cast<Verdict::Limit>(limit->choice(kLimits).value_or(0));
+  }
+  if (const auto groups = object.find("stragglers")) {
+    for (const Field& element : groups->elements()) {
+      StragglerGroup group;
+      ObjectReader inner(element);
+      if (const auto ranks = inner.require("ranks")) {
+        group.ranks = read_rank_set(*ranks);
+      }
+      inner.read_any("gpu", group.gpu);
+      inner.read_any("node", group.node);
+      read_number(inner, "compute_s", group.compute_s);
+      inner.finish();
+      verdict.stragglers.push_back(std::move(group));
+    }
+  }
+  if (const auto gain = object.find("gain_s")) {
+    verdict.gain_s = gain->number({}).value_or(0);
+  }
+  verdict.reference_s = number_if_any(object, "reference_s").value_or(0);
+  object.read("reference_is_median", verdict.reference_is_median);
+  if (const auto others = object.find("other_candidates")) {
+    verdict.other_candidates = read_rank_set(*others);
+  }
+  object.finish();
+  if (verdict.limit == Verdict::Limit::kStraggler && verdict.stragglers.empty()) {
+    field.problem("names no straggler");
+  }
+  return verdict;
+}
+
+// Reports of earlier versions list every rank and know no classes.
+std::vector<RankClassReport> classes_of(const std::vector<RankReport>& ranks) {
+  std::vector<RankClassReport> classes;
+  for (const RankReport& rank : ranks) {
+    const auto same = std::ranges::find_if(classes, [&](const RankClassReport& other) {
+      return other.gpu == rank.gpu && other.micro_batch == rank.micro_batch &&
+             other.compute_s == rank.compute_s && other.wait_s == rank.wait_s;
+    });
+    if (same != classes.end()) {
+      ++same->count;
+      same->late_share += rank.late_share;
+      continue;
+    }
+    classes.push_back({.count = 1,
+                       .first_rank = rank.rank,
+                       .node = rank.node,
+                       .gpu = rank.gpu,
+                       .micro_batch = rank.micro_batch,
+                       .compute_s = rank.compute_s,
+                       .wait_s = rank.wait_s,
+                       .late_share = rank.late_share,
+                       .gain_s = rank.gain_s,
+                       .memory = rank.memory,
+                       .largest_micro_batch = rank.largest_micro_batch});
+  }
+  return classes;
+}
+
 Basis read_basis(const Field& field) {
   Basis basis;
   ObjectReader object(field);
@@ -169,8 +328,8 @@ Basis read_basis(const Field& field) {
   return basis;
 }
 
-EventCost read_event(const Field& field) {
-  EventCost event;
+DisturbanceCost read_disturbance(const Field& field) {
+  DisturbanceCost event;
   ObjectReader object(field);
   object.read_any("what", event.what);
   if (const auto cost = object.require("cost_s")) {
@@ -199,10 +358,21 @@ void read_body(const Field& field, Report& report) {
   }
   read_number(object, "exposed_communication_s", report.exposed_communication_s);
   read_number(object, "wait_s", report.wait_s);
-  if (const auto ranks = object.require("ranks")) {
+  if (const auto ranks = object.find("ranks")) {
     for (const Field& rank : ranks->elements()) {
       report.ranks.push_back(read_rank(rank));
     }
+  }
+  const auto classes = object.find("rank_classes");
+  if (classes) {
+    for (const Field& element : classes->elements()) {
+      report.rank_classes.push_back(read_rank_class(element));
+    }
+  } else if (report.ranks.empty()) {
+    field.problem("lists neither \"ranks\" nor \"rank_classes\"");
+  }
+  for (const RankClassReport& each : report.rank_classes) {
+    report.world_size += each.count;
   }
   if (const auto largest = object.find("largest_micro_batch")) {
     const auto elements = largest->elements();
@@ -218,10 +388,18 @@ void read_body(const Field& field, Report& report) {
   }
   if (const auto events = object.find("events")) {
     for (const Field& event : events->elements()) {
-      report.events.push_back(read_event(event));
+      report.disturbances.push_back(read_disturbance(event));
     }
   }
-  object.read_any("bottleneck", report.bottleneck);
+  std::string sentence;  // made of the verdict
+  object.read_any("bottleneck", sentence);
+  if (const auto verdict = object.find("verdict")) {
+    report.verdict = read_verdict(*verdict);
+  }
+  if (!classes) {
+    report.rank_classes = classes_of(report.ranks);
+    report.world_size = std::ssize(report.ranks);
+  }
   if (const auto basis = object.find("basis")) {
     for (const Field& element : basis->elements()) {
       report.basis.push_back(read_basis(element));
@@ -260,24 +438,30 @@ Report read_document(const Document& document, Problems& problems) {
 
 }  // namespace
 
-std::vector<std::size_t> likely_slowest(const Report& report) {
-  if (report.ranks.size() < 2) {
-    return {};
-  }
-  const auto share = [&](std::size_t rank) { return report.ranks[rank].late_share; };
-  std::vector<std::size_t> ranks(report.ranks.size());
-  std::iota(ranks.begin(), ranks.end(), std::size_t{0});
-  std::ranges::stable_sort(ranks, std::ranges::greater(), share);
+std::vector<std::size_t> likely_last(const std::vector<double>& late_share) {
+  std::vector<std::size_t> entries(late_share.size());
+  std::iota(entries.begin(), entries.end(), std::size_t{0});
+  std::ranges::stable_sort(
+      entries, std::ranges::greater(), [&](std::size_t entry) { return late_share[entry]; });
   constexpr double kEnough = 0.9;
   constexpr double kRounding = 1e-9;
   double together = 0;
   std::size_t count = 0;
-  while (count < ranks.size() &&
-         (together < kEnough || share(ranks[count]) > share(ranks[count - 1]) - kRounding)) {
-    together += share(ranks[count++]);
+  while (count < entries.size() &&
+         (together < kEnough ||
+          late_share[entries[count]] > late_share[entries[count - 1]] - kRounding)) {
+    together += late_share[entries[count++]];
   }
-  ranks.resize(count);
-  return ranks;
+  entries.resize(count);
+  return entries;
+}
+
+std::vector<std::size_t> likely_stragglers(const Report& report) {
+  std::vector<double> late_share;
+  for (const RankReport& rank : report.ranks) {
+    late_share.push_back(rank.late_share);
+  }
+  return late_share.size() < 2 ? std::vector<std::size_t>() : likely_last(late_share);
 }
 
 nlohmann::json to_json(const Report& report) {
@@ -291,6 +475,10 @@ nlohmann::json to_json(const Report& report) {
     ranks.push_back(to_json(rank));
     largest.push_back(or_null(rank.largest_micro_batch));
   }
+  nlohmann::json classes = nlohmann::json::array();
+  for (const RankClassReport& each : report.rank_classes) {
+    classes.push_back(to_json(each));
+  }
   nlohmann::json basis = nlohmann::json::array();
   for (const Basis& one : report.basis) {
     basis.push_back({
@@ -301,7 +489,7 @@ nlohmann::json to_json(const Report& report) {
     });
   }
   nlohmann::json events = nlohmann::json::array();
-  for (const EventCost& event : report.events) {
+  for (const DisturbanceCost& event : report.disturbances) {
     events.push_back({
         {  "what",   event.what},
         {"cost_s", event.cost_s}
@@ -317,13 +505,17 @@ nlohmann::json to_json(const Report& report) {
       {                 "phases",                         phases},
       {"exposed_communication_s", report.exposed_communication_s},
       {                 "wait_s",                  report.wait_s},
-      {                  "ranks",                          ranks},
-      {    "largest_micro_batch",                        largest},
       {                 "events",                         events},
-      {             "bottleneck",              report.bottleneck},
+      {             "bottleneck",       verdict_sentence(report)},
+      {                "verdict",        to_json(report.verdict)},
+      {           "rank_classes",                        classes},
       {                  "basis",                          basis},
       {               "warnings",                report.warnings}
   };
+  if (!report.ranks.empty()) {
+    body["ranks"] = ranks;
+    body["largest_micro_batch"] = largest;
+  }
   if (report.model_flops_per_s) {
     body["model_flops_per_s"] = *report.model_flops_per_s;
   }

@@ -9,7 +9,10 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "models/report/basis.h"
+#include "models/report/rank_set.h"
 #include "models/units.h"
+#include "models/vit/memory.h"
 
 namespace vitsim {
 
@@ -21,7 +24,9 @@ struct Quantiles {
   std::optional<double> p95;
 };
 
-/// Busy seconds per full step, mean over ranks, waiting excluded.
+/// Busy seconds per full step, mean over ranks, straggler wait excluded. Of the communication only
+/// what compute does not hide adds to the step: data_load + forward + backward + optimizer + other
+/// + exposed communication + straggler wait is the median step.
 struct PhaseSeconds {
   double data_load_s = 0;
   double forward_s = 0;
@@ -29,18 +34,10 @@ struct PhaseSeconds {
   double gradient_all_reduce_s = 0;
   double optimizer_s = 0;
   double other_s = 0;
-};
 
-struct MemoryParts {
-  double weights = 0;
-  double gradients = 0;
-  double optimizer = 0;
-  double buffers = 0;
-  double activations = 0;
-  double constant = 0;
-
-  [[nodiscard]] double total() const {
-    return weights + gradients + optimizer + buffers + activations + constant;
+  /// Of the phases on compute and loader.
+  [[nodiscard]] double compute_s() const {
+    return data_load_s + forward_s + backward_s + optimizer_s + other_s;
   }
 };
 
@@ -51,32 +48,60 @@ struct RankMemory {
   MemoryParts parts;
 };
 
+/// One rank of a full step.
 struct RankReport {
   std::int64_t rank = 0;
   std::string node;
   std::string gpu;
   std::string device;  // of a real run: what the GPU or CPU calls itself
   std::int64_t micro_batch = 0;
-  double compute_s = 0;   // per full step
-  double wait_s = 0;      // per full step
+  double compute_s = 0;
+  double wait_s = 0;      // straggler wait
   double late_share = 0;  // share of steps in which it was the last to be ready, ties split
   double gain_s = 0;      // what an epoch would gain were it as fast as the median rank
   RankMemory memory;
   std::optional<std::int64_t> largest_micro_batch;
 };
 
-/// What an event of the cluster file cost: run time with it less run time without it.
-struct EventCost {
-  std::string what;
-  double cost_s = 0;
+/// Ranks that the model cannot tell apart; times are means over them.
+struct RankClassReport {
+  std::int64_t count = 0;
+  std::int64_t first_rank = 0;
+  std::string node;  // of the first
+  std::string gpu;
+  std::int64_t micro_batch = 0;
+  double compute_s = 0;
+  double wait_s = 0;
+  double late_share = 0;  // share of steps in which one of them was the last to be ready
+  double gain_s = 0;      // what an epoch would gain were all of them as fast as the median rank
+  RankMemory memory;
+  std::optional<std::int64_t> largest_micro_batch;
 };
 
-/// Where a figure comes from: measured, interpolated, from operator curves, or a data sheet.
-struct Basis {
-  std::string part;    // "rank 0 (tesla-p4)" or "network (tesla-ethernet)"
-  std::string kind;    // measured, interpolated, extrapolated, operator-curves, data-sheet, given
-  std::string detail;  // one sentence
-  std::optional<double> error;  // relative, as leave-one-out shows it
+/// Ranks that the others wait for, together.
+struct StragglerGroup {
+  RankSet ranks;
+  std::string gpu;
+  std::string node;  // of the first rank
+  double compute_s = 0;
+};
+
+/// What a step is limited by.
+struct Verdict {
+  enum class Limit { kNotKnown, kCompute, kCommunication, kStraggler, kDataLoading };
+
+  Limit limit = Limit::kNotKnown;
+  std::vector<StragglerGroup> stragglers;  // the slowest first
+  double gain_s = 0;                       // of an epoch, were all of them as fast as `reference_s`
+  double reference_s = 0;                  // compute of the median rank
+  bool reference_is_median = true;         // else of the median of the ranks that are no stragglers
+  RankSet other_candidates;                // ranks that may be slower still in a new run
+};
+
+/// What a disturbance of the cluster file cost: run time with it less run time without it.
+struct DisturbanceCost {
+  std::string what;
+  double cost_s = 0;
 };
 
 /// The result of a prediction or of a real run, in the same form.
@@ -96,16 +121,27 @@ struct Report {
   PhaseSeconds phases;
   double exposed_communication_s = 0;
   double wait_s = 0;
-  std::vector<RankReport> ranks;
-  std::vector<EventCost> events;
-  std::string bottleneck;
+  std::int64_t world_size = 0;
+  std::vector<RankClassReport> rank_classes;
+  std::vector<RankReport> ranks;  // none where they are many, see `kMostListedRanks`
+  std::vector<DisturbanceCost> disturbances;
+  Verdict verdict;
   std::vector<Basis> basis;
   std::vector<std::string> warnings;
 };
 
-/// Ranks that may be the slowest, the likeliest first: the fewest that are last in 9 of 10 steps,
-/// with those that are as likely as the last of them. None where a rank is alone.
-std::vector<std::size_t> likely_slowest(const Report& report);
+/// A report of more ranks lists them only where it is asked to.
+inline constexpr std::int64_t kMostListedRanks = 64;
+
+/// Entries of `late_share` that may be the straggler, the likeliest first: the fewest that are last
+/// in 9 of 10 steps, with those that are as likely as the last of them.
+std::vector<std::size_t> likely_last(const std::vector<double>& late_share);
+
+/// Listed ranks that may be the straggler, as above. None where a rank is alone.
+std::vector<std::size_t> likely_stragglers(const Report& report);
+
+/// The verdict in words, with memory that runs out first: one or two sentences.
+std::string verdict_sentence(const Report& report);
 
 /// `vitsim-report/1`, docs: FORMATS in docs/formats.md.
 nlohmann::json to_json(const Report& report);

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -62,6 +64,50 @@ std::string process_name(const Timeline& timeline, std::int64_t rank) {
   return index < timeline.rank_names.size() ? text + " (" + timeline.rank_names[index] + ")" : text;
 }
 
+// Arrows from each rank's part of a collective to the next rank's of the ring, as messages go.
+template <class ProcessId, class Write>
+void write_flows(const Timeline& timeline, const ProcessId& process, const Write& write) {
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, const Span*> calls;
+  for (const Span& span : timeline.spans) {
+    if (span.call) {
+      calls[{span.step, *span.call, span.rank}] = &span;
+    }
+  }
+  std::int64_t id = 0;
+  const std::size_t ranks = timeline.ring.size();
+  for (std::size_t i = 0; i < ranks && ranks > 1; ++i) {
+    const std::int64_t from = timeline.ring[i];
+    const std::int64_t to = timeline.ring[(i + 1) % ranks];
+    for (const auto& [key, sent] : calls) {
+      const auto& [step, call, rank] = key;
+      if (rank != from) {
+        continue;
+      }
+      const auto received = calls.find({step, call, to});
+      if (received == calls.end()) {
+        continue;
+      }
+      // Flows bind to the slice that encloses them: its beginning, and shortly before its end.
+      const Span& arrives = *received->second;
+      const std::int64_t end =
+          std::max(arrives.begin_ns, std::max(sent->begin_ns, arrives.end_ns - 1));
+      const std::int64_t number = process(from) * 1'000'000'000 + id++;
+      write(fmt::format(
+          R"({{"ph":"s","name":"message","cat":"collective","id":{},"pid":{},"tid":{},"ts":{}}})",
+          number,
+          process(from),
+          thread_id(Stream::kCommunication),
+          microseconds_text(sent->begin_ns)));
+      write(fmt::format(
+          R"({{"ph":"f","bp":"e","name":"message","cat":"collective","id":{},"pid":{},"tid":{},"ts":{}}})",
+          number,
+          process(to),
+          thread_id(Stream::kCommunication),
+          microseconds_text(end)));
+    }
+  }
+}
+
 Span read_span(const Field& field) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
   Span span;
@@ -84,6 +130,9 @@ Span read_span(const Field& field) {
   object.read("bytes", span.bytes, 0, kMost);
   if (const auto warm_up = object.find("warm_up")) {
     span.warm_up = warm_up->boolean().value_or(false);
+  }
+  if (const auto wait = object.find("straggler_wait")) {
+    span.straggler_wait = wait->boolean().value_or(false);
   }
   object.finish();
   if (span.end_ns < span.begin_ns) {
@@ -151,17 +200,20 @@ void write_perfetto(const std::filesystem::path& file, const std::vector<Timelin
           thread_id(stream),
           name(stream)));
     }
+    write_flows(
+        timelines[i], [&](std::int64_t rank) { return ids.of(i, rank); }, event);
     for (const Span& span : timelines[i].spans) {
       const std::string bytes = span.bytes == 0 ? "" : fmt::format(R"(,"bytes":{})", span.bytes);
       event(fmt::format(
-          R"({{"ph":"X","name":"{0}","cat":"{0}","pid":{1},"tid":{2},"ts":{3},"dur":{4},"args":{{"step":{5}{6}}}}})",
+          R"({{"ph":"X","name":"{7}","cat":"{0}","pid":{1},"tid":{2},"ts":{3},"dur":{4},"args":{{"step":{5}{6}}}}})",
           name(span.phase),
           ids.of(i, span.rank),
           thread_id(span.stream),
           microseconds_text(span.begin_ns),
           microseconds_text(span.end_ns - span.begin_ns),
           span.step,
-          bytes));
+          bytes,
+          span.straggler_wait ? "straggler wait" : name(span.phase)));
     }
   }
   output.write("\n]}\n");
@@ -172,7 +224,7 @@ void write_timeline_lines(const std::filesystem::path& file, const Timeline& tim
   AtomicFile output(file);
   for (const Span& span : timeline.spans) {
     output.write(fmt::format(
-        R"({{"rank":{},"stream":"{}","step":{},"phase":"{}","begin_ns":{},"end_ns":{},"bytes":{}{}}})"
+        R"({{"rank":{},"stream":"{}","step":{},"phase":"{}","begin_ns":{},"end_ns":{},"bytes":{}{}{}}})"
         "\n",
         span.rank,
         name(span.stream),
@@ -181,7 +233,8 @@ void write_timeline_lines(const std::filesystem::path& file, const Timeline& tim
         span.begin_ns,
         span.end_ns,
         span.bytes,
-        span.warm_up ? R"(,"warm_up":true)" : ""));
+        span.warm_up ? R"(,"warm_up":true)" : "",
+        span.straggler_wait ? R"(,"straggler_wait":true)" : ""));
   }
   output.commit();
 }

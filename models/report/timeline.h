@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,7 +12,8 @@
 
 namespace vitsim {
 
-enum class Stream { kCompute, kCommunication, kLoader };
+/// Where an operation runs on a rank. `copy` moves data between host and device.
+enum class Stream { kCompute, kCommunication, kLoader, kCopy };
 
 /// One stretch of time of one rank; `begin_ns` and `end_ns` count from the start of the run.
 struct Span {
@@ -21,8 +23,11 @@ struct Span {
   Phase phase = Phase::kForward;
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
-  std::int64_t bytes = 0;  // communicated, else 0
-  bool warm_up = false;    // one of a real run's first steps, slower than the others
+  std::int64_t bytes = 0;            // communicated, else 0
+  bool warm_up = false;              // one of a real run's first steps, slower than the others
+  bool straggler_wait = false;       // the rank waits for others to join a collective
+  std::int64_t job = 0;              // of several on one cluster
+  std::optional<std::int64_t> call;  // of communication: its number in the step
 };
 
 /// A named set of spans, e.g. "predicted" and "measured".
@@ -30,10 +35,11 @@ struct Timeline {
   std::string name;
   std::vector<Span> spans;
   std::vector<std::string> rank_names;  // by rank, e.g. "old: tesla-p4"; may be empty
+  std::vector<std::int64_t> ring;       // ranks in the order in which they send; may be empty
 };
 
-inline constexpr std::array<std::string_view, 3> kStreamNames = {
-    "compute", "communication", "loader"};
+inline constexpr std::array<std::string_view, 4> kStreamNames = {
+    "compute", "communication", "loader", "copy"};
 
 constexpr std::string_view name(Stream stream) {
   return kStreamNames[static_cast<std::size_t>(stream)];

@@ -4,12 +4,25 @@
 #include <optional>
 
 #include "models/experiment/training.h"
-#include "models/report/report.h"
 #include "models/units.h"
 
 namespace vitsim {
 
-/// What one rank's GPU holds at the peak of a step.
+/// What one rank holds at the peak of a step, in bytes.
+struct MemoryParts {
+  double weights = 0;
+  double gradients = 0;
+  double optimizer = 0;
+  double buffers = 0;
+  double activations = 0;
+  double constant = 0;
+
+  [[nodiscard]] double total() const {
+    return weights + gradients + optimizer + buffers + activations + constant;
+  }
+};
+
+/// What one rank's GPU holds beside what its model and batch need.
 struct MemoryModel {
   Bytes constant;                // context, libraries, allocator slack: measured per GPU
   Bytes alone;                   // what a single rank holds on top (measured: its caches differ)

@@ -11,6 +11,7 @@
 #include "models/distribution.h"
 #include "models/error.h"
 #include "models/vit/memory.h"
+#include "sim/job/resolve.h"
 #include "sim/predict/predict.h"
 
 namespace vitsim {
@@ -88,15 +89,15 @@ void check_components(const RunSummary& summary,
                       const ResolvedExperiment& resolved,
                       const Report& report,
                       std::vector<ComponentCheck>& components) {
-  const Scenario& scenario = resolved.jobs.front();
+  const ResolvedJob& job = resolved.jobs.front();
   double slowest = 0;
   for (const RankReport& rank : report.ranks) {
     slowest = std::max(slowest, rank.compute_s);
   }
   for (const RankSummary& rank : summary.ranks) {
     const auto index = static_cast<std::size_t>(rank.rank);
-    const ScenarioRank& predicted = scenario.ranks[index];
-    const MicroBatchTimes times = predicted.compute->at(predicted.micro_batch);
+    const RankClass& predicted = job.rank_class(index);
+    const MicroBatchTimes times = predicted.compute->at(predicted.micro_batch());
     const auto add = [&](const std::string& part, double measured, double value) {
       components.push_back(
           {summary.run->name, fmt::format("{} ({})", part, predicted.gpu), measured, value});
@@ -108,14 +109,12 @@ void check_components(const RunSummary& summary,
     }
     // DeepSpeed's timer holds the flattening too, which the profile keeps apart.
     const bool is_slowest = report.ranks[index].compute_s >= slowest * (1 - 1e-9);
-    if (scenario.ranks.size() > 1 && is_slowest) {
+    if (job.world_size() > 1 && is_slowest) {
       const char* shown = reduced_elsewhere(summary, all) ? "" : ", from other sizes";
       components.push_back(
           {summary.run->name,
-           fmt::format("all_reduce ({}, {} ranks{})",
-                       link_name(*summary.run),
-                       scenario.ranks.size(),
-                       shown),
+           fmt::format(
+               "all_reduce ({}, {} ranks{})", link_name(*summary.run), job.world_size(), shown),
            rank.pure_all_reduce_s(),
            report.phases.gradient_all_reduce_s + predicted.compute->other.value()});
     }
@@ -216,7 +215,7 @@ CalibrationCheck check_calibration(const Measurement& all, const FitOptions& opt
     const ProfileSet profiles{
         .gpus = calibration.gpus, .links = calibration.links, .sheets = options.sheets};
     const ResolvedExperiment resolved = resolve(experiment_of(*summary.run), profiles);
-    const Report report = predict(resolved, {.gains = false}).front();
+    const Report report = predict(resolved, {.gains = false, .all_ranks = true}).front();
     const bool by_epoch = summary.epoch_s && summary.plan;
     const Quantiles& predicted = by_epoch ? report.epoch_s : report.step_s;
     check.measured_s = by_epoch ? *summary.epoch_s : *summary.ranks.front().wall_step_s;

@@ -88,8 +88,8 @@ class Comparer {
   }
 
   void slowest() {
-    result_.named_a = likely_slowest(a_);
-    const std::vector<std::size_t> b = likely_slowest(b_);
+    result_.named_a = likely_stragglers(a_);
+    const std::vector<std::size_t> b = likely_stragglers(b_);
     if (b.empty()) {
       return;
     }

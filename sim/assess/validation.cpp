@@ -5,12 +5,13 @@
 
 #include <fmt/format.h>
 
+#include "calibrate/profile/lookup.h"
 #include "models/distribution.h"
 #include "models/document/words.h"
 #include "models/error.h"
 #include "models/experiment/experiment.h"
 #include "sim/assess/calibration_check.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolve.h"
 
 namespace vitsim {
 
@@ -129,6 +130,7 @@ Report measured_report(const RunSummary& summary, const Measurement& measurement
     report.ranks.push_back(row);
   }
   find_slowest(report);
+  report.world_size = std::ssize(report.ranks);
   return report;
 }
 

@@ -65,8 +65,8 @@ int run_collective(const CollectiveArguments& arguments) {
   const auto [first, last] = parse_range(arguments.bytes);
   PredictionInput input{.file = arguments.file, .settings = arguments.settings};
   const ResolvedExperiment resolved = load(input);
-  const Scenario& job = resolved.jobs.front();
-  const Network network(resolved.network);
+  const ResolvedJob& job = resolved.jobs.front();
+  const Network& network = *resolved.network;
   std::vector<std::int64_t> ranks(static_cast<std::size_t>(network.world_size()));
   std::iota(ranks.begin(), ranks.end(), std::int64_t{0});
   const Communicator group(network, ranks);

@@ -1,5 +1,5 @@
 #include <CLI/CLI.hpp>
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "models/report/timeline.h"
@@ -16,16 +16,18 @@ struct PredictArguments {
   std::string json;
   std::filesystem::path trace;
   std::int64_t trace_steps = 10;
+  std::string ranks = "some";
 };
 
 int run_predict(const PredictArguments& arguments) {
   const ThreadLimit limit(arguments.input.threads);
   const ResolvedExperiment resolved = load(arguments.input);
   const PredictOptions options{.replicates = arguments.input.replicates,
-                               .seed = arguments.input.seed};
-  const std::vector<Report> reports = predict_jobs(resolved, options);
+                               .seed = arguments.input.seed,
+                               .all_ranks = arguments.ranks == "all"};
+  const std::vector<Report> reports = predict_jobs(resolved, options, !arguments.json.empty());
   if (!arguments.trace.empty()) {
-    write_perfetto(arguments.trace, {trace(resolved, arguments.trace_steps)});
+    write_perfetto(arguments.trace, trace(resolved, arguments.trace_steps));
   }
   if (!arguments.json.empty()) {
     nlohmann::json json = to_json(reports.front());
@@ -69,6 +71,13 @@ void add_predict_command(CLI::App& app, Action& action) {
            ->capture_default_str(),
       1,
       100'000);
+  command
+      ->add_option("--ranks",
+                   arguments->ranks,
+                   fmt::format("In the JSON: all ranks, or none where there are more than {}",
+                               kMostListedRanks))
+      ->check(CLI::IsMember({"some", "all"}))
+      ->capture_default_str();
   command->footer(
       "Example: vitsim predict configs/cluster/tesla-5gpu.json --set training.epochs=3");
   command->callback(

@@ -41,10 +41,13 @@ std::string resolved_text(const Experiment& experiment, const PredictOptions& op
 }
 
 std::vector<Report> predict_jobs(const ResolvedExperiment& resolved,
-                                 const PredictOptions& options) {
+                                 const PredictOptions& options,
+                                 bool with_parameters) {
   std::vector<Report> reports = predict(resolved, options);
   for (Report& report : reports) {
-    report.resolved_json = resolved_text(resolved.experiment, options);
+    if (with_parameters) {
+      report.resolved_json = resolved_text(resolved.experiment, options);
+    }
   }
   return reports;
 }

@@ -2,8 +2,9 @@
 
 #include <vector>
 
+#include "calibrate/profile/lookup.h"
 #include "sim/cli/command.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolve.h"
 #include "sim/predict/predict.h"
 
 namespace vitsim {
@@ -18,8 +19,10 @@ ResolvedExperiment load(const PredictionInput& input);
 /// The same for an experiment at hand, e.g. with fewer GPUs.
 ResolvedExperiment resolve_with_library(const Experiment& experiment);
 
-/// Predicts all jobs and fills in what the reports say of their input.
-std::vector<Report> predict_jobs(const ResolvedExperiment& resolved, const PredictOptions& options);
+/// Predicts all jobs and, `with_parameters`, fills in what the reports say of their input.
+std::vector<Report> predict_jobs(const ResolvedExperiment& resolved,
+                                 const PredictOptions& options,
+                                 bool with_parameters);
 
 /// Every parameter after defaults, and what the prediction was asked for, as a JSON object.
 std::string resolved_text(const Experiment& experiment, const PredictOptions& options);

@@ -44,8 +44,8 @@ int run_scale(const ScaleArguments& arguments) {
   oneapi::tbb::parallel_for(std::size_t{0}, counts.size(), [&](std::size_t i) {
     const ResolvedExperiment part =
         resolve(first_ranks(experiment, counts[i], arguments.weak), profiles);
-    reports[i] = predict_jobs(part, options).front();
-    last_gpu[i] = part.jobs.front().ranks.back().gpu;
+    reports[i] = predict_jobs(part, options, true).front();
+    last_gpu[i] = part.jobs.front().classes[part.jobs.front().class_of.back()].gpu;
   });
 
   // Speed-up against the first row, in images per second: weak scaling grows the work.
@@ -99,7 +99,7 @@ int run_scale(const ScaleArguments& arguments) {
       counts.front(),
       counts.front() == 1 ? "" : "s",
       counts.back(),
-      reports.back().bottleneck);
+      verdict_sentence(reports.back()));
   if (!arguments.json.empty()) {
     const nlohmann::json json = {
         {  "schema",                                    "vitsim-scale/1"},

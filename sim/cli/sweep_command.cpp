@@ -75,10 +75,10 @@ Json row_json(const std::vector<VariedKey>& keys, const SweepRow& row) {
     return value ? Json(*value) : Json();
   };
   bool fits = true;
-  for (const RankReport& rank : report.ranks) {
-    fits &= rank.memory.fits;
+  for (const RankClassReport& ranks : report.rank_classes) {
+    fits &= ranks.memory.fits;
   }
-  json["gpus"] = report.ranks.size();
+  json["gpus"] = report.world_size;
   json["steps_per_epoch"] = report.steps_per_epoch;
   json["epoch_s"] = report.epoch_s.p50;
   json["epoch_p05_s"] = quantity(report.epoch_s.p05);
@@ -89,7 +89,7 @@ Json row_json(const std::vector<VariedKey>& keys, const SweepRow& row) {
   json["communication_share"] = report.exposed_communication_s / report.step_s.p50;
   json["wait_share"] = report.wait_s / report.step_s.p50;
   json["fits"] = fits;
-  json["bottleneck"] = report.bottleneck;
+  json["bottleneck"] = verdict_sentence(report);
   return json;
 }
 

@@ -215,7 +215,7 @@ int validate_file(const ValidateArguments& arguments) {
                                 resolved.jobs.size()));
   }
   const Report predicted =
-      predict_jobs(resolved, {.replicates = input.replicates, .seed = input.seed}).front();
+      predict_jobs(resolved, {.replicates = input.replicates, .seed = input.seed}, true).front();
   fmt::print(arguments.progress(),
              "Predicted: a step of {:.4g} s, an epoch of {:.4g} s. Now for real.\n",
              predicted.step_s.p50,
@@ -233,7 +233,7 @@ int validate_file(const ValidateArguments& arguments) {
   }
   append_history(arguments.history, {record_of(run, "run", real.runs, real.disturbed)});
   if (!arguments.trace.empty()) {
-    Timeline foreseen = trace(resolved, arguments.trace_steps);
+    Timeline foreseen = trace(resolved, arguments.trace_steps).front();
     foreseen.name = "predicted";
     Timeline seen =
         settled_part(read_timeline_lines(real.folder / "timeline.jsonl"), arguments.trace_steps);

@@ -55,8 +55,19 @@ LinkId LinkTable::add(const LinkData& link, const std::string& name) {
   return static_cast<LinkId>(size() - 1);
 }
 
+LinkTable::Key LinkTable::key_of(const LinkData& link) {
+  const LinkTraits& traits = link.traits;
+  const int kind = traits.kind ? 1 + static_cast<int>(*traits.kind) : 0;
+  return {link.latency.value(),
+          link.bandwidth.value(),
+          link.curve.get(),
+          4 * kind + (traits.is_measured ? 2 : 0) + (traits.switch_reduces ? 1 : 0),
+          traits.switch_bandwidth.value(),
+          traits.collectives == nullptr ? "" : traits.collectives->name};
+}
+
 std::uint32_t LinkTable::find_kind(const LinkData& link) {
-  const Key key{link.latency.value(), link.bandwidth.value(), link.curve.get()};
+  const Key key = key_of(link);
   const auto [found, fresh] =
       kind_numbers_.try_emplace(key, static_cast<std::uint32_t>(kinds_.size()));
   if (fresh) {
@@ -70,6 +81,44 @@ void LinkTable::set_bandwidth(LinkId id, BytesPerSecond bandwidth) {
   LinkData changed = (*this)[id];
   changed.bandwidth = bandwidth;
   kind_of_[id] = find_kind(changed);
+  ++changes_;
+}
+
+void LinkTable::slow_down(double factor) {
+  // Links of one kind share their curve, and go on sharing it.
+  std::unordered_map<const LinkCurve*, std::shared_ptr<const LinkCurve>> slowed;
+  std::vector<LinkData> kinds = std::move(kinds_);
+  kinds_.clear();
+  kind_numbers_.clear();
+  for (LinkData& link : kinds) {
+    link.latency = link.latency * factor;
+    link.bandwidth = link.bandwidth / factor;
+    if (link.curve != nullptr) {
+      std::shared_ptr<const LinkCurve>& slow = slowed[link.curve.get()];
+      if (slow == nullptr) {
+        slow = std::make_shared<const LinkCurve>(
+            [curve = link.curve, factor](std::int64_t message_bytes) {
+              const LinkFigures figures = (*curve)(message_bytes);
+              return LinkFigures{.latency = figures.latency * factor,
+                                 .bandwidth = figures.bandwidth / factor};
+            });
+      }
+      link.curve = slow;
+    }
+    link.traits.switch_bandwidth = link.traits.switch_bandwidth / factor;
+    if (link.traits.collectives != nullptr) {
+      link.traits.collectives = std::make_shared<const MeasuredCollectives>(MeasuredCollectives{
+          .name = link.traits.collectives->name,
+          .time = [measured = link.traits.collectives, factor](
+                      std::string_view kind, std::int64_t ranks, std::int64_t bytes)
+              -> std::optional<Seconds> {
+            const auto time = measured->time(kind, ranks, bytes);
+            return time ? std::optional(*time * factor) : std::nullopt;
+          }});
+    }
+    kind_numbers_.try_emplace(key_of(link), static_cast<std::uint32_t>(kinds_.size()));
+    kinds_.push_back(std::move(link));
+  }
   ++changes_;
 }
 
@@ -432,6 +481,12 @@ std::vector<LinkId> Network::trunk_links(const std::string& a, const std::string
 
 void Network::set_bandwidth(LinkId link, BytesPerSecond bandwidth) {
   links_.set_bandwidth(link, bandwidth);
+}
+
+Network Network::slowed(double factor) const {
+  Network slow = *this;
+  slow.links_.slow_down(factor);
+  return slow;
 }
 
 }  // namespace vitsim

@@ -97,12 +97,18 @@ class LinkTable {
 
   void set_bandwidth(LinkId id, BytesPerSecond bandwidth);
 
+  /// Every transfer takes `factor` times as long.
+  void slow_down(double factor);
+
   /// Sum of latencies and least bandwidth that a message alone on `path` finds.
   [[nodiscard]] LinkFigures figures(std::span<const LinkId> path, std::int64_t message_bytes) const;
 
  private:
   /// Seconds, bytes per second, curve.
-  using Key = std::tuple<double, double, const LinkCurve*>;
+  /// Latency, bandwidth, curve, and what the traits say.
+  using Key = std::tuple<double, double, const LinkCurve*, int, double, std::string>;
+
+  static Key key_of(const LinkData& link);
 
   [[nodiscard]] std::uint32_t find_kind(const LinkData& link);
 
@@ -196,6 +202,9 @@ class Network {
 
   /// From now on; throws UserError where it is not positive and finite.
   void set_bandwidth(LinkId link, BytesPerSecond bandwidth);
+
+  /// The same wires with every transfer `factor` times slower.
+  [[nodiscard]] Network slowed(double factor) const;
 
  private:
   struct Edge {

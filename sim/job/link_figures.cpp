@@ -50,11 +50,10 @@ bool is_cpu(const std::string& name, const ProfileSet& profiles) {
                               [&](std::string_view maker) { return device.starts_with(maker); });
 }
 
-void describe_profile(Scenario& scenario, const LinkProfile& profile) {
-  scenario.link_noise.push_back({profile.name, profile.spread});
-  scenario.collective_overhead =
-      std::max(scenario.collective_overhead, profile.collective_overhead);
-  scenario.basis.push_back(
+void describe_profile(ResolvedJob& job, const LinkProfile& profile) {
+  job.link_noise.push_back({profile.name, profile.spread});
+  job.collective_overhead = std::max(job.collective_overhead, profile.collective_overhead);
+  job.basis.push_back(
       {.part = fmt::format("network ({})", profile.name),
        .kind = "measured",
        .detail =
@@ -64,35 +63,38 @@ void describe_profile(Scenario& scenario, const LinkProfile& profile) {
        .error = profile.fit.runs > 0 ? std::optional(profile.fit.mean_abs_error) : std::nullopt});
 }
 
-void describe_sheet(Scenario& scenario, const LinkSheet& sheet, bool is_assumed) {
-  scenario.link_noise.push_back({sheet.name, {.run_sigma = sheet.spread}});
-  scenario.basis.push_back(
+void describe_sheet(ResolvedJob& job, const LinkSheet& sheet, bool is_assumed) {
+  job.link_noise.push_back({sheet.name, {.run_sigma = sheet.spread}});
+  job.basis.push_back(
       {.part = fmt::format("network ({})", sheet.name),
        .kind = is_assumed ? "assumed" : "data-sheet",
-       .detail = fmt::format("{}{:.4g} GB/s delivered. {}",
+       .detail = fmt::format("{}{:.4g} GB/s delivered, {:.0f} % from machine to machine. {}",
                              is_assumed ? "the usual path between GPUs of this kind, " : "",
                              sheet.bandwidth.value() * 1e-9,
+                             100 * sheet.spread,
                              sheet.source),
-       .error = sheet.spread});
+       .error = std::nullopt});
   if (is_assumed) {
-    scenario.warnings.push_back(fmt::format(
+    job.warnings.push_back(fmt::format(
         "the path between a node's GPUs is not calibrated: {} is assumed; name a link, a profile "
         "or figures in cluster.intra_node",
         sheet.name));
   }
 }
 
-void describe_specified(Scenario& scenario, double spread) {
-  scenario.link_noise.push_back({"as specified", {.run_sigma = spread}});
-  scenario.basis.push_back({.part = "network",
-                            .kind = "given",
-                            .detail = "bandwidth and latency as specified in the file",
-                            .error = spread});
+void describe_specified(ResolvedJob& job, double spread) {
+  job.link_noise.push_back({"as specified", {.run_sigma = spread}});
+  job.basis.push_back({.part = "network",
+                       .kind = "given",
+                       .detail = fmt::format("bandwidth and latency as specified in the file, "
+                                             "taken to be within {:.0f} %",
+                                             100 * spread),
+                       .error = std::nullopt});
 }
 
-void describe_pcie(Scenario& scenario, std::int64_t nodes) {
-  scenario.link_noise.push_back({"pcie3-x16", {.run_sigma = kSpecifiedLinkSpread}});
-  scenario.basis.push_back(
+void describe_pcie(ResolvedJob& job, std::int64_t nodes) {
+  job.link_noise.push_back({"pcie3-x16", {.run_sigma = kSpecifiedLinkSpread}});
+  job.basis.push_back(
       {.part = "network",
        .kind = "assumed",
        .detail = fmt::format("PCIe 3.0 x16 inside {}, {:.0f} GB/s and {:.0f} us: name a profile "
@@ -100,8 +102,8 @@ void describe_pcie(Scenario& scenario, std::int64_t nodes) {
                              nodes == 1 ? "the node" : fmt::format("{} nodes", nodes),
                              kPcie3Bandwidth.value() * 1e-9,
                              kPcie3Latency.value() * 1e6),
-       .error = kSpecifiedLinkSpread});
-  scenario.warnings.push_back(
+       .error = std::nullopt});
+  job.warnings.push_back(
       fmt::format("the path between {} GPUs is not calibrated: PCIe 3.0 x16 is assumed",
                   nodes == 1 ? "the node's" : "a node's"));
 }
@@ -169,13 +171,6 @@ LinkData link_data(const LinkSpec& spec, const ProfileSet& profiles) {
   return data;
 }
 
-std::string usual_path(const GpuSheet& sheet) {
-  if (!sheet.intra_node.empty()) {
-    return sheet.intra_node;
-  }
-  return sheet.pcie ? fmt::format("pcie{}-x{}", sheet.pcie->generation, sheet.pcie->lanes) : "";
-}
-
 void add_paths_inside_nodes(ClusterSpec& cluster, const ProfileSet& profiles) {
   if (cluster.intra_node) {
     return;
@@ -219,7 +214,7 @@ Accelerator accelerator_of(const NodeSpec& node, const ProfileSet& profiles) {
   return oldest;
 }
 
-void describe_links(Scenario& scenario,
+void describe_links(ResolvedJob& job,
                     const std::vector<const LinkSpec*>& crossed,
                     const ProfileSet& profiles) {
   std::set<std::string> seen;
@@ -230,21 +225,21 @@ void describe_links(Scenario& scenario,
       ++assumed;
     } else if (spec->sheet) {
       if (seen.insert("link " + *spec->sheet).second) {
-        describe_sheet(scenario, profiles.link_sheets.at(*spec->sheet), spec->is_assumed);
+        describe_sheet(job, profiles.link_sheets.at(*spec->sheet), spec->is_assumed);
       }
     } else if (spec->profile) {
       if (seen.insert("profile " + *spec->profile).second) {
-        describe_profile(scenario, profiles.links.at(*spec->profile));
+        describe_profile(job, profiles.links.at(*spec->profile));
       }
     } else {
       specified = std::max(specified.value_or(0), spec->spread);
     }
   }
   if (specified) {
-    describe_specified(scenario, *specified);
+    describe_specified(job, *specified);
   }
   if (assumed > 0) {
-    describe_pcie(scenario, assumed);
+    describe_pcie(job, assumed);
   }
 }
 
@@ -264,7 +259,7 @@ std::pair<Bytes, Bytes> reduction_sizes(const TrainingSpec& training) {
   return {least, most};
 }
 
-void widen_beyond_tables(Scenario& scenario,
+void widen_beyond_tables(ResolvedJob& job,
                          const std::vector<const LinkSpec*>& crossed,
                          const ProfileSet& profiles,
                          std::int64_t ranks,
@@ -286,7 +281,7 @@ void widen_beyond_tables(Scenario& scenario,
     const auto beyond = [&](double ratio, const std::string& what) {
       if (ratio > 1.0001) {
         doublings += std::log2(ratio);
-        scenario.warnings.push_back(
+        job.warnings.push_back(
             fmt::format("{}: {}, and the interval grows with the distance", profile.name, what));
       }
     };
@@ -303,7 +298,7 @@ void widen_beyond_tables(Scenario& scenario,
         std::max(more, 1 / more),
         fmt::format("AllReduces among {} ranks are told from those among {}", ranks, table->ranks));
     if (doublings > 0) {
-      for (LinkNoise& noise : scenario.link_noise) {
+      for (LinkNoise& noise : job.link_noise) {
         if (noise.name == profile.name) {
           noise.spread.run_sigma = std::min(
               kMostSigma,

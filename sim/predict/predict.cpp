@@ -5,14 +5,18 @@
 #include <iterator>
 #include <map>
 
+#include <fmt/format.h>
 #include <oneapi/tbb/parallel_for.h>
 
 #include "models/distribution.h"
 #include "models/error.h"
+#include "models/report/attribution.h"
+#include "models/vit/cost_graph.h"
 #include "models/vit/memory.h"
-#include "sim/job/step_time.h"
-#include "sim/predict/bottleneck.h"
-#include "sim/run/event_cost.h"
+#include "sim/job/resolve.h"
+#include "sim/predict/physics.h"
+#include "sim/run/disturbance_cost.h"
+#include "sim/run/job_plan.h"
 #include "sim/sample/epoch_sampler.h"
 #include "sim/sample/noise.h"
 
@@ -20,7 +24,7 @@ namespace vitsim {
 
 namespace {
 
-// Below this many rank factors to draw, threads cost more than they bring.
+// Below this many factors to draw, threads cost more than they bring.
 constexpr std::size_t kParallelWork = 4000;
 
 Quantiles quantiles(std::vector<double> values, bool known) {
@@ -49,139 +53,194 @@ double sum(const std::vector<double>& values) {
 }
 
 // Evaluation once per epoch: forward passes over the test set, shared by all ranks.
-double evaluation_seconds(const Scenario& scenario, std::vector<std::string>& warnings) {
-  if (!scenario.training.evaluate) {
+double evaluation_seconds(const ResolvedJob& job, std::vector<std::string>& warnings) {
+  if (!job.training.evaluate) {
     return 0;
   }
-  const std::string& name = scenario.training.dataset.name;
+  const std::string& name = job.training.dataset.name;
   const bool cifar = name == "cifar10" || name == "cifar100";
-  const std::int64_t samples = cifar ? 10'000 : scenario.training.dataset.samples / 10;
+  const std::int64_t samples = cifar ? 10'000 : job.training.dataset.samples / 10;
   if (!cifar) {
     warnings.emplace_back("evaluation is charged for a test set of a tenth of the samples");
   }
-  const auto world = static_cast<std::int64_t>(scenario.ranks.size());
+  const auto world = static_cast<std::int64_t>(job.world_size());
   const std::int64_t per_rank = (samples + world - 1) / world;
   double slowest = 0;
-  for (const ScenarioRank& rank : scenario.ranks) {
-    const std::int64_t batches = (per_rank + rank.micro_batch - 1) / rank.micro_batch;
-    const MicroBatchTimes times = rank.compute->at(rank.micro_batch);
+  for (const RankClass& ranks : job.classes) {
+    const std::int64_t batches = (per_rank + ranks.micro_batch() - 1) / ranks.micro_batch();
+    const MicroBatchTimes times = ranks.compute->at(ranks.micro_batch());
     slowest = std::max(
         slowest,
-        static_cast<double>(batches) * (times.data_load + times.forward * rank.slowdown).value());
+        static_cast<double>(batches) * (times.data_load + times.forward * ranks.slowdown).value());
   }
   return slowest;
 }
 
 // Checkpoints of the whole run.
-double checkpoint_seconds(const Scenario& scenario) {
-  const auto& checkpoint = scenario.training.checkpoint;
+double checkpoint_seconds(const ResolvedJob& job) {
+  const auto& checkpoint = job.training.checkpoint;
   if (!checkpoint || !checkpoint->cost) {
     return 0;
   }
-  const std::int64_t steps = scenario.plan.steps * scenario.training.epochs;
+  const std::int64_t steps = job.plan.steps * job.training.epochs;
   const std::int64_t count =
-      checkpoint->every > 0 ? steps / checkpoint->every : scenario.training.epochs;
+      checkpoint->every > 0 ? steps / checkpoint->every : job.training.epochs;
   return static_cast<double>(count) * checkpoint->cost->value();
 }
 
-PhaseSeconds phase_means(const Scenario& scenario, const TypicalStep& step) {
-  PhaseSeconds phases;
-  const StepWork work(scenario, scenario.plan.full);
-  const double share = 1.0 / static_cast<double>(scenario.ranks.size());
-  for (std::size_t index = 0; index < scenario.ranks.size(); ++index) {
-    const RankWork& rank = work.ranks()[index];
-    for (const MicroBatchWork& batch : rank.micro_batches) {
-      phases.data_load_s += share * to_seconds(batch.data_load).value();
-      phases.forward_s += share * to_seconds(batch.forward).value();
-      phases.backward_s += share * to_seconds(batch.backward).value();
-    }
-    phases.optimizer_s += share * to_seconds(rank.optimizer).value();
-    phases.other_s += share * to_seconds(rank.other).value();
-    phases.gradient_all_reduce_s += share * step.busy_s[index];
-  }
-  return phases;
+double phase_of(const TypicalRank& rank, Phase phase) {
+  return rank.phase_s[static_cast<std::size_t>(phase)];
 }
 
-RankMemory memory_of(const Scenario& scenario, const ScenarioRank& rank) {
-  RankMemory memory{.parts = memory_parts(scenario.training,
-                                          static_cast<std::int64_t>(scenario.ranks.size()),
-                                          rank.micro_batch,
-                                          rank.compute->memory)};
+// Scales the typical step to the median one, so that the parts shown are those of the step shown.
+void fill_step(const ResolvedJob& job, TypicalStep& typical, Report& report) {
+  const double scale = typical.step_s > 0 ? report.step_s.p50 / typical.step_s : 1;
+  const auto stretch = [&](TypicalRank& rank) {
+    for (double& phase : rank.phase_s) {
+      phase *= scale;
+    }
+    rank.compute_s *= scale;
+    rank.wait_s *= scale;
+    rank.exposed_s *= scale;
+    rank.communication_s *= scale;
+  };
+  std::ranges::for_each(typical.ranks, stretch);
+  for (std::size_t of = 0; of < job.classes.size(); ++of) {
+    TypicalRank& rank = typical.classes[of];
+    stretch(rank);
+    const double share =
+        static_cast<double>(job.classes[of].count) / static_cast<double>(job.world_size());
+    report.phases.data_load_s += share * phase_of(rank, Phase::kDataLoad);
+    report.phases.forward_s += share * phase_of(rank, Phase::kForward);
+    report.phases.backward_s += share * phase_of(rank, Phase::kBackward);
+    report.phases.gradient_all_reduce_s += share * rank.communication_s;
+    report.phases.optimizer_s += share * phase_of(rank, Phase::kOptimizer);
+    report.phases.other_s += share * phase_of(rank, Phase::kOther);
+    report.exposed_communication_s += share * rank.exposed_s;
+    report.wait_s += share * rank.wait_s;
+  }
+}
+
+RankMemory memory_of(const ResolvedJob& job, const RankClass& ranks) {
+  RankMemory memory{.parts = memory_parts(job.training,
+                                          static_cast<std::int64_t>(job.world_size()),
+                                          ranks.micro_batch(),
+                                          ranks.compute->memory)};
   memory.total_bytes = memory.parts.total();
-  if (rank.compute->capacity) {
-    memory.capacity_bytes = rank.compute->capacity->value();
+  if (ranks.compute->capacity) {
+    memory.capacity_bytes = ranks.compute->capacity->value();
     memory.fits = memory.total_bytes <= *memory.capacity_bytes;
   }
   return memory;
 }
 
-std::vector<RankReport> rank_reports(const Scenario& scenario,
-                                     const TypicalStep& step,
-                                     const EpochSampler& sampler,
-                                     bool gains) {
-  const double typical_ready = median(step.ready_s);
-  // Equal ranks share their memory and, where they are alone with it, their gain.
+std::vector<AttributedRanks> attributed_classes(const ResolvedJob& job,
+                                                const TypicalStep& typical) {
+  std::vector<AttributedRanks> entries;
+  for (std::size_t of = 0; of < job.classes.size(); ++of) {
+    entries.push_back({.gpu = job.classes[of].gpu,
+                       .node = job.node(job.classes[of].first),
+                       .micro_batch = job.classes[of].micro_batch(),
+                       .compute_s = typical.classes[of].compute_s,
+                       .late_share = typical.late_share[of]});
+  }
+  for (std::size_t position = 0; position < job.world_size(); ++position) {
+    entries[job.class_of[position]].ranks.add(static_cast<std::int64_t>(position));
+  }
+  return entries;
+}
+
+void add_classes(const ResolvedJob& job,
+                 const TypicalStep& typical,
+                 const std::vector<AttributedRanks>& entries,
+                 const GainOf& gain,
+                 Report& report) {
+  // Classes of the same GPU and micro-batch share their memory.
   std::map<std::pair<std::string, std::int64_t>, std::pair<RankMemory, std::optional<std::int64_t>>>
       memories;
-  std::vector<RankReport> reports;
-  for (std::size_t index = 0; index < scenario.ranks.size(); ++index) {
-    const ScenarioRank& rank = scenario.ranks[index];
-    auto& memory = memories[{rank.gpu, rank.micro_batch}];
-    if (memory.first.total_bytes == 0) {
-      memory.first = memory_of(scenario, rank);
-      if (rank.compute->capacity) {
-        memory.second = largest_micro_batch(scenario.training,
-                                            static_cast<std::int64_t>(scenario.ranks.size()),
-                                            rank.compute->memory,
-                                            *rank.compute->capacity);
+  for (std::size_t of = 0; of < job.classes.size(); ++of) {
+    const RankClass& ranks = job.classes[of];
+    auto [memory, fresh] = memories.try_emplace({ranks.gpu, ranks.micro_batch()});
+    if (fresh) {
+      memory->second.first = memory_of(job, ranks);
+      if (ranks.compute->capacity) {
+        memory->second.second = largest_micro_batch(job.training,
+                                                    static_cast<std::int64_t>(job.world_size()),
+                                                    ranks.compute->memory,
+                                                    *ranks.compute->capacity);
       }
     }
-    const double ready = step.ready_s[index];
-    double gain = 0;
-    if (gains && ready > typical_ready * (1 + 1e-9)) {
-      std::vector<double> factors(scenario.ranks.size(), 1.0);
-      factors[index] = typical_ready / ready;
-      gain = std::max(0.0, sampler.gain_s(factors));
+    report.rank_classes.push_back({.count = ranks.count,
+                                   .first_rank = ranks.first,
+                                   .node = entries[of].node,
+                                   .gpu = ranks.gpu,
+                                   .micro_batch = ranks.micro_batch(),
+                                   .compute_s = entries[of].compute_s,
+                                   .wait_s = typical.classes[of].wait_s,
+                                   .late_share = typical.late_share[of],
+                                   .gain_s = gain == nullptr ? 0 : entry_gain_s(entries, of, gain),
+                                   .memory = memory->second.first,
+                                   .largest_micro_batch = memory->second.second});
+  }
+}
+
+// Every rank by itself; where ranks of a class are alike they share its times.
+void add_ranks(const ResolvedJob& job,
+               const TypicalStep& typical,
+               const std::vector<AttributedRanks>& entries,
+               const EpochSampler* sampler,
+               Report& report) {
+  const double median_s = median_compute_s(entries);
+  std::vector<std::optional<double>> gain_alone(job.classes.size());  // of one rank of a class
+  report.ranks.reserve(job.world_size());
+  for (std::size_t position = 0; position < job.world_size(); ++position) {
+    const std::size_t of = job.class_of[position];
+    const RankClassReport& ranks = report.rank_classes[of];
+    const TypicalRank& step = typical.ranks.empty() ? typical.classes[of] : typical.ranks[position];
+    if (!gain_alone[of]) {
+      const bool slow = ranks.compute_s > median_s * (1 + 1e-9);
+      gain_alone[of] =
+          sampler == nullptr || !slow ? 0
+          : ranks.count == 1
+              ? ranks.gain_s
+              : std::max(0.0, sampler->rank_gain_s(position, median_s / ranks.compute_s));
     }
-    reports.push_back({.rank = static_cast<std::int64_t>(index),
-                       .node = rank.node,
-                       .gpu = rank.gpu,
-                       .micro_batch = rank.micro_batch,
-                       .compute_s = ready,
-                       .wait_s = step.wait_s[index],
-                       .late_share = step.late_share[index],
-                       .gain_s = gain,
-                       .memory = memory.first,
-                       .largest_micro_batch = memory.second});
+    report.ranks.push_back({.rank = static_cast<std::int64_t>(position),
+                            .node = job.node(position),
+                            .gpu = ranks.gpu,
+                            .micro_batch = ranks.micro_batch,
+                            .compute_s = step.compute_s,
+                            .wait_s = step.wait_s,
+                            .late_share = ranks.late_share / static_cast<double>(ranks.count),
+                            .gain_s = *gain_alone[of],
+                            .memory = ranks.memory,
+                            .largest_micro_batch = ranks.largest_micro_batch});
   }
-  return reports;
 }
 
-// No step is shorter than its arithmetic at the data sheet's peak, or than the wire allows.
-void check_physics(const Scenario& scenario, const Report& report) {
-  for (const RankReport& rank : report.ranks) {
-    VITSIM_CHECK(rank.compute_s, >=, 0.0);
-    VITSIM_CHECK(rank.wait_s, >=, 0.0);
+void add_model_flops(const ResolvedJob& job, Report& report) {
+  double samples = 0;
+  for (const RankClass& ranks : job.classes) {
+    samples += static_cast<double>(ranks.count * ranks.shape.samples());
   }
-  VITSIM_CHECK(report.step_s.p50, >, 0.0);
-  VITSIM_CHECK(report.samples_per_epoch, >=, scenario.plan.subset);
+  if (report.step_s.p50 > 0) {
+    report.model_flops_per_s =
+        training_flops(job.training.model).value() * samples / report.step_s.p50;
+  }
 }
 
-Report predict_job(const ResolvedExperiment& resolved,
-                   std::size_t job,
-                   const Network& network,
-                   const EventEffect& events,
+Report predict_job(const ResolvedJob& job,
+                   const DisturbanceEffect& disturbed,
                    const PredictOptions& options) {
-  const Scenario& scenario = resolved.jobs[job];
-  const Noise noise(scenario, options.seed, options.replicates);
+  const Noise noise(job, options.seed, options.replicates);
   const int replicates = noise.is_zero() ? 1 : options.replicates;
-  const auto sampler = make_epoch_sampler(resolved, job, network, noise);
+  const auto sampler = make_epoch_sampler(job, noise, options.all_ranks);
 
   std::vector<SampledRun> runs(static_cast<std::size_t>(replicates));
   const auto draw = [&](std::size_t replicate) {
     runs[replicate] = sampler->sample(static_cast<int>(replicate));
   };
-  if (runs.size() * scenario.ranks.size() > kParallelWork) {
+  if (runs.size() * job.world_size() > kParallelWork) {
     oneapi::tbb::parallel_for(std::size_t{0}, runs.size(), draw);
   } else {
     for (std::size_t replicate = 0; replicate < runs.size(); ++replicate) {
@@ -189,45 +248,61 @@ Report predict_job(const ResolvedExperiment& resolved,
     }
   }
 
-  Report report{.steps_per_epoch = scenario.plan.steps,
-                .samples_per_epoch = scenario.plan.samples,
-                .basis = scenario.basis,
-                .warnings = scenario.warnings};
-  std::ranges::copy(events.notes, std::back_inserter(report.warnings));
-  const double evaluation = evaluation_seconds(scenario, report.warnings);
+  Report report{.steps_per_epoch = job.plan.steps,
+                .samples_per_epoch = job.plan.samples,
+                .world_size = static_cast<std::int64_t>(job.world_size()),
+                .basis = job.basis,
+                .warnings = job.warnings};
+  std::ranges::copy(disturbed.notes, std::back_inserter(report.warnings));
+  const double evaluation = evaluation_seconds(job, report.warnings);
   const double extra =
-      static_cast<double>(scenario.training.epochs) * evaluation + checkpoint_seconds(scenario);
+      static_cast<double>(job.training.epochs) * evaluation + checkpoint_seconds(job);
   std::vector<double> epochs;
   std::vector<double> steps;
   std::vector<double> totals;
   for (SampledRun& run : runs) {
-    for (std::size_t epoch = 0; epoch < run.epoch_s.size() && epoch < events.epoch_s.size();
+    for (std::size_t epoch = 0; epoch < run.epoch_s.size() && epoch < disturbed.epoch_s.size();
          ++epoch) {
-      run.epoch_s[epoch] += events.epoch_s[epoch];
+      run.epoch_s[epoch] += disturbed.epoch_s[epoch];
     }
     epochs.push_back(median(run.epoch_s));
     steps.push_back(run.step_s);
     totals.push_back(sum(run.epoch_s) + extra);
   }
-  const bool known = noise.is_known();
+  // One replicate shows no interval, unless nothing differs between runs.
+  const bool known = noise.is_known() && (noise.is_zero() || replicates > 1);
   report.epoch_s = quantiles(std::move(epochs), known);
   report.step_s = quantiles(std::move(steps), known);
   report.total_s = quantiles(std::move(totals), known);
-  report.samples_per_s = static_cast<double>(scenario.plan.samples) / report.epoch_s.p50;
-  report.events = events.costs;
+  report.samples_per_s = static_cast<double>(job.plan.samples) / report.epoch_s.p50;
+  report.disturbances = disturbed.costs;
+  add_model_flops(job, report);
 
-  const TypicalStep typical = sampler->typical();
-  report.phases = phase_means(scenario, typical);
-  const auto world = static_cast<double>(scenario.ranks.size());
-  report.exposed_communication_s = sum(typical.exposed_s) / world;
-  report.wait_s = sum(typical.wait_s) / world;
-  report.ranks = rank_reports(scenario, typical, *sampler, options.gains);
-  report.bottleneck = bottleneck(scenario, report, options.gains ? sampler.get() : nullptr);
-  if (!known) {
+  TypicalStep typical = sampler->typical();
+  fill_step(job, typical, report);
+  const std::vector<AttributedRanks> entries = attributed_classes(job, typical);
+  // The same question is asked of a class by itself and of the stragglers together.
+  std::map<std::vector<double>, double> known_gains;
+  const auto gain_of = [&](const std::vector<double>& factors) {
+    const auto [entry, fresh] = known_gains.try_emplace(factors);
+    if (fresh) {
+      entry->second = sampler->gain_s(factors);
+    }
+    return entry->second;
+  };
+  const GainOf gain = options.gains ? GainOf(gain_of) : GainOf();
+  add_classes(job, typical, entries, gain, report);
+  if (options.all_ranks || report.world_size <= kMostListedRanks) {
+    add_ranks(job, typical, entries, options.gains ? sampler.get() : nullptr, report);
+  }
+  report.verdict = attribute(report, entries, gain);
+  if (!noise.is_known()) {
     report.warnings.emplace_back(
         "no spread between runs is known for some GPU: no interval is given");
+  } else if (!known) {
+    report.warnings.emplace_back("one replicate gives no interval: ask for more (--replicates)");
   }
-  check_physics(scenario, report);
+  check_physics(job, report);
   return report;
 }
 
@@ -235,44 +310,45 @@ Report predict_job(const ResolvedExperiment& resolved,
 
 std::vector<Report> predict(const ResolvedExperiment& resolved, const PredictOptions& options) {
   check_samples(resolved.experiment);
-  const Network network(resolved.network);
-  const std::vector<EventEffect> effects = event_effects(resolved, network);
+  const std::vector<DisturbanceEffect> effects = disturbance_effects(resolved);
   std::vector<Report> reports;
   for (std::size_t job = 0; job < resolved.jobs.size(); ++job) {
-    reports.push_back(predict_job(resolved, job, network, effects[job], options));
+    reports.push_back(predict_job(resolved.jobs[job], effects[job], options));
   }
   return reports;
 }
 
-Timeline trace(const ResolvedExperiment& resolved, std::int64_t steps) {
-  const Scenario& scenario = resolved.jobs.front();
-  const Network network(resolved.network);
-  std::vector<std::int64_t> ranks;
-  for (const ScenarioRank& rank : scenario.ranks) {
-    ranks.push_back(rank.cluster_rank);
+std::vector<Timeline> trace(const ResolvedExperiment& resolved, std::int64_t steps) {
+  std::vector<JobPlan> plans;
+  for (const ResolvedJob& job : resolved.jobs) {
+    plans.push_back(job_plan(job));
+    plans.back().epochs = std::min(plans.back().epochs, steps / plans.back().steps + 1);
   }
-  StepSimulator simulator(network, ranks, sync_plan(scenario));
-  const StepWork full(scenario, scenario.plan.full);
-  const StepWork last(scenario, scenario.plan.last);
-  Timeline timeline{.name = "predicted", .spans = {}};
-  std::vector<Tick> starts(ranks.size(), 0);
-  std::vector<StepSpan> spans;
-  for (std::int64_t step = 0; step < std::min(steps, scenario.plan.steps); ++step) {
-    spans.clear();
-    const bool is_last = step + 1 == scenario.plan.steps;
-    const StepOutcome& outcome = simulator.run((is_last ? last : full).ranks(), starts, &spans);
-    for (const StepSpan& span : spans) {
-      timeline.spans.push_back({.rank = scenario.ranks[span.position].cluster_rank,
-                                .stream = span.stream,
-                                .step = step,
-                                .phase = span.phase,
-                                .begin_ns = span.begin / 1000,
-                                .end_ns = span.end / 1000,
-                                .bytes = span.bytes});
+  RunTimeline found{.steps = steps};
+  const std::vector<Disturbance> disturbed = disturbances(resolved);
+  if (plans.size() == 1) {
+    simulate_run(*resolved.network, plans.front(), disturbed, &found);
+  } else {
+    simulate_jobs(*resolved.network, plans, disturbed, &found);
+  }
+  std::vector<Timeline> timelines;
+  for (std::size_t job = 0; job < plans.size(); ++job) {
+    const ResolvedJob& of = resolved.jobs[job];
+    Timeline& timeline = timelines.emplace_back();
+    timeline.name = plans.size() == 1 ? "predicted"
+                    : of.name.empty() ? fmt::format("job {}", job)
+                                      : of.name;
+    timeline.rank_names.resize(static_cast<std::size_t>(resolved.network->world_size()));
+    for (std::size_t position = 0; position < of.world_size(); ++position) {
+      timeline.rank_names[static_cast<std::size_t>(of.ranks()[position])] =
+          fmt::format("{}: {}", of.node(position), of.rank_class(position).gpu);
     }
-    std::ranges::copy(outcome.end, starts.begin());
+    timeline.ring.assign(of.ranks().begin(), of.ranks().end());
   }
-  return timeline;
+  for (Span& span : found.spans) {
+    timelines[static_cast<std::size_t>(span.job)].spans.push_back(span);
+  }
+  return timelines;
 }
 
 }  // namespace vitsim

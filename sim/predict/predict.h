@@ -5,23 +5,24 @@
 
 #include "models/report/report.h"
 #include "models/report/timeline.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolved_job.h"
 
 namespace vitsim {
 
 struct PredictOptions {
   int replicates = 200;
   std::uint64_t seed = 1;
-  bool gains = true;  // what an epoch would gain without each rank; sweeps do without
+  bool gains = true;       // what an epoch would gain without each class; sweeps do without
+  bool all_ranks = false;  // list every rank, however many they are
 };
 
-/// Predicts every job of a resolved experiment: quantiles over new real runs, phases, per-rank
-/// attribution, memory. The same input and seed give the same report on any number of threads.
-/// Throws UserError where nobody says how many samples a data set has, a time overflows the clock
-/// or the cluster is not connected.
+/// Predicts every job of a resolved experiment: quantiles over new real runs, phases, attribution
+/// by class of ranks, memory. The same input and seed give the same report on any number of
+/// threads. Throws UserError where nobody says how many samples a data set has, a time overflows
+/// the clock or the cluster is not connected.
 std::vector<Report> predict(const ResolvedExperiment& resolved, const PredictOptions& options);
 
-/// The first `steps` steps of the first job as a timeline, without noise.
-Timeline trace(const ResolvedExperiment& resolved, std::int64_t steps);
+/// The first `steps` steps of every job as timelines, without noise, with all disturbances.
+std::vector<Timeline> trace(const ResolvedExperiment& resolved, std::int64_t steps);
 
 }  // namespace vitsim

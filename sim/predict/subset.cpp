@@ -7,7 +7,7 @@
 
 #include "models/error.h"
 #include "models/experiment/epoch.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolve.h"
 
 namespace vitsim {
 
@@ -59,8 +59,8 @@ Experiment first_ranks(const Experiment& experiment, std::int64_t ranks, bool we
   std::erase_if(part.cluster.links, [&](const TrunkSpec& trunk) {
     return !known_node(trunk.a) || !known_node(trunk.b);
   });
-  std::erase_if(part.events, [&](const EventSpec& event) {
-    if (event.what != EventSpec::What::kLink) {
+  std::erase_if(part.events, [&](const DisturbanceSpec& event) {
+    if (event.what != DisturbanceSpec::What::kLink) {
       return event.rank >= ranks;
     }
     return (!event.node.empty() && !known_node(event.node)) ||
@@ -109,7 +109,7 @@ Experiment fastest_first(const Experiment& experiment, const ProfileSet& profile
     }
     sorted.cluster.nodes.push_back(std::move(node));
   }
-  for (EventSpec& event : sorted.events) {
+  for (DisturbanceSpec& event : sorted.events) {
     event.rank = new_rank[static_cast<std::size_t>(event.rank)];
   }
   if (is_list(training)) {

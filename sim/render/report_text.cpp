@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
+#include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "models/document/quantity_text.h"
 
@@ -17,115 +18,151 @@ std::string percent(double share) {
 }
 
 std::string interval(const Quantiles& seconds) {
-  if (!seconds.p05) {
-    return "no interval: no spread is known";
+  if (!seconds.p05 || *seconds.p05 == *seconds.p95) {
+    return interval_text(seconds);
   }
-  if (*seconds.p05 == *seconds.p95) {
-    return "exact: all spreads are zero";
-  }
-  return fmt::format("9 of 10 new runs: {} to {} (-{:.1f} %, +{:.1f} %)",
-                     human(Seconds(*seconds.p05)),
-                     human(Seconds(*seconds.p95)),
+  return fmt::format("90% prediction interval: {} (-{:.1f} %, +{:.1f} %)",
+                     interval_text(seconds),
                      100 * (1 - *seconds.p05 / seconds.p50),
                      100 * (*seconds.p95 / seconds.p50 - 1));
 }
 
-std::string nodes_text(const Scenario& scenario) {
-  std::size_t nodes = 0;
-  const std::string* before = nullptr;
-  for (const ScenarioRank& rank : scenario.ranks) {
-    nodes += before == nullptr || *before != rank.node ? 1 : 0;
-    before = &rank.node;
-  }
-  return fmt::format("{} GPU{} on {} node{}",
-                     scenario.ranks.size(),
-                     scenario.ranks.size() == 1 ? "" : "s",
-                     nodes,
-                     nodes == 1 ? "" : "s");
+std::string counted(std::size_t count, const char* noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
-struct PhaseRow {
-  const char* name;
-  double seconds;
-};
+void append_step(std::string& text, const Report& report) {
+  struct Row {
+    const char* name;
+    double seconds;
+  };
 
-void append_phases(std::string& text, const Report& report) {
   const double step = report.step_s.p50;
-  const PhaseRow rows[] = {
-      {          "data load",           report.phases.data_load_s},
-      {            "forward",             report.phases.forward_s},
-      {           "backward",            report.phases.backward_s},
-      {"gradient all-reduce", report.phases.gradient_all_reduce_s},
-      {          "optimizer",           report.phases.optimizer_s},
-      {              "other",               report.phases.other_s},
-      { "waiting for others",                       report.wait_s}
+  const Row rows[] = {
+      {            "data load",      report.phases.data_load_s},
+      {              "forward",        report.phases.forward_s},
+      {             "backward",       report.phases.backward_s},
+      {            "optimizer",      report.phases.optimizer_s},
+      {                "other",          report.phases.other_s},
+      {"exposed communication", report.exposed_communication_s},
+      {       "straggler wait",                  report.wait_s}
   };
   text += "\nA full step, mean over ranks\n";
-  for (const PhaseRow& row : rows) {
+  for (const Row& row : rows) {
     const auto bar =
         static_cast<std::size_t>(std::clamp(std::lround(40 * row.seconds / step), 0L, 40L));
-    text += fmt::format("  {:<20}{:>12}{:>9}{}{}\n",
+    text += fmt::format("  {:<26}{:>12}{:>9}{}{}\n",
                         row.name,
                         precise(row.seconds),
                         percent(row.seconds / step),
                         bar == 0 ? "" : "  ",
                         std::string(bar, '#'));
   }
+  text += fmt::format("  {:<26}{:>12}{:>9}\n", "step", precise(step), "100.0 %");
   const double hidden = report.phases.gradient_all_reduce_s - report.exposed_communication_s;
   if (hidden > 1e-3 * step) {
-    text += fmt::format("  of the all-reduce, {} run beside backward and cost nothing more\n",
+    text += fmt::format("  {:<26}{:>12}           beside compute: it adds nothing to the step\n",
+                        "overlapped communication",
                         precise(hidden));
   }
 }
 
-std::string memory_text(const RankMemory& memory) {
+std::string memory_text(const RankMemory& memory, const std::optional<std::int64_t>& largest) {
   const std::string used = fmt::format("{:.1f}", memory.total_bytes / (1 << 30));
   if (!memory.capacity_bytes) {
     return used + " GiB";
   }
+  if (!memory.fits) {
+    return fmt::format("out of memory; largest micro-batch {}",
+                       largest ? fmt::format("{}", *largest) : "0");
+  }
   return fmt::format("{} of {:.1f} GiB{}",
                      used,
                      *memory.capacity_bytes / (1 << 30),
-                     memory.fits ? "" : "  DOES NOT FIT");
+                     largest ? fmt::format(" ({})", *largest) : "");
 }
 
-void append_ranks(std::string& text, const Report& report) {
-  constexpr std::size_t kMostRows = 32;
-  text += fmt::format("\n  {:<5}{:<12}{:<20}{:>6}{:>12}{:>12}{:>9}{:>14}  {}\n",
+// "0", "1 +2 alike".
+std::string members(const RankClassReport& ranks) {
+  return ranks.count == 1 ? fmt::format("{}", ranks.first_rank)
+                          : fmt::format("{} +{}", ranks.first_rank, ranks.count - 1);
+}
+
+void append_classes(std::string& text, const Report& report) {
+  constexpr std::size_t kMostRows = 24;
+  text += fmt::format("\n  {:<11}{:<19}{:>6}{:>12}{:>12}{:>11}{:>14}  {}\n",
                       "rank",
-                      "node",
                       "GPU",
                       "batch",
-                      "computes",
-                      "waits",
-                      "is last",
-                      "epoch gains",
-                      "memory (largest batch)");
-  for (std::size_t i = 0; i < std::min(report.ranks.size(), kMostRows); ++i) {
-    const RankReport& rank = report.ranks[i];
-    text += fmt::format(
-        "  {:<5}{:<12}{:<20}{:>6}{:>12}{:>12}{:>9}{:>14}  {}{}\n",
-        rank.rank,
-        rank.node,
-        rank.gpu,
-        rank.micro_batch,
-        precise(rank.compute_s),
-        precise(rank.wait_s),
-        percent(rank.late_share),
-        rank.gain_s > 0 ? human(Seconds(rank.gain_s)) : "-",
-        memory_text(rank.memory),
-        rank.largest_micro_batch ? fmt::format(" ({})", *rank.largest_micro_batch) : "");
+                      "compute",
+                      "wait",
+                      "straggler",
+                      "time saved",
+                      "memory");
+  std::vector<const RankClassReport*> rows;
+  for (const RankClassReport& ranks : report.rank_classes) {
+    rows.push_back(&ranks);
   }
-  if (report.ranks.size() > kMostRows) {
-    text += fmt::format("  ... and {} more ranks: --json FILE has all\n",
-                        report.ranks.size() - kMostRows);
+  if (rows.size() > kMostRows) {
+    std::ranges::stable_sort(rows, std::ranges::greater(), [](const RankClassReport* ranks) {
+      return ranks->compute_s;
+    });
+  }
+  for (std::size_t i = 0; i < std::min(rows.size(), kMostRows); ++i) {
+    const RankClassReport& ranks = *rows[i];
+    text += fmt::format("  {:<11}{:<19}{:>6}{:>12}{:>12}{:>11}{:>14}  {}\n",
+                        members(ranks),
+                        ranks.gpu,
+                        ranks.micro_batch,
+                        precise(ranks.compute_s),
+                        precise(ranks.wait_s),
+                        percent(ranks.late_share),
+                        ranks.gain_s > 0 ? human(Seconds(ranks.gain_s)) : "-",
+                        memory_text(ranks.memory, ranks.largest_micro_batch));
+  }
+  if (rows.size() > kMostRows) {
+    text += fmt::format("  ... and {} faster classes of ranks: --json FILE has all\n",
+                        rows.size() - kMostRows);
   }
   text +=
-      "  waits: for others, per step; is last: share of steps in which the others wait for it;\n"
-      "  epoch gains: what an epoch would take less were it as fast as the median rank\n";
+      "  rank: the first of its class, +n for n more that are alike; compute and straggler wait "
+      "of\n"
+      "  a step; straggler in so many steps; epoch time saved at the median rank's speed;\n"
+      "  memory used of the GPU's (largest micro-batch that fits)\n";
+}
+
+void append_slowest(std::string& text, const Report& report) {
+  constexpr std::size_t kMostNamed = 3;
+  const bool classes_have_several = std::ranges::any_of(
+      report.rank_classes, [](const RankClassReport& ranks) { return ranks.count > 1; });
+  if (report.ranks.size() < 2 || !classes_have_several || report.rank_classes.size() < 2) {
+    return;
+  }
+  std::vector<const RankReport*> ranks;
+  for (const RankReport& rank : report.ranks) {
+    ranks.push_back(&rank);
+  }
+  std::ranges::stable_sort(
+      ranks, std::ranges::greater(), [](const RankReport* rank) { return rank->compute_s; });
+  std::vector<std::string> named;
+  for (std::size_t i = 0; i < std::min(ranks.size(), kMostNamed); ++i) {
+    named.push_back(
+        fmt::format("rank {} ({} on {})", ranks[i]->rank, ranks[i]->gpu, ranks[i]->node));
+  }
+  text += fmt::format("  slowest: {}\n", fmt::join(named, ", "));
 }
 
 }  // namespace
+
+std::string interval_text(const Quantiles& seconds) {
+  if (!seconds.p05) {
+    return "no interval: no spread is known";
+  }
+  if (*seconds.p05 == *seconds.p95) {
+    return "exact: all spreads are zero";
+  }
+  return fmt::format("{} to {}", human(Seconds(*seconds.p05)), human(Seconds(*seconds.p95)));
+}
 
 std::string precise(double seconds) {
   if (seconds == 0) {
@@ -143,23 +180,22 @@ std::string precise(double seconds) {
   return fmt::format("{:.2f} us", seconds * 1e6);
 }
 
-std::string report_text(const Report& report, const Scenario& scenario) {
-  const TrainingSpec& training = scenario.training;
+std::string report_text(const Report& report, const ResolvedJob& job) {
+  const TrainingSpec& training = job.training;
   std::string text;
   for (const std::string& warning : report.warnings) {
     text += fmt::format("Note: {}\n", warning);
   }
-  text +=
-      fmt::format("{}{} ({:.1f} M parameters) in {}, {} samples per epoch, {}, {}, {} epoch{}\n",
-                  text.empty() ? "" : "\n",
-                  training.model.name,
-                  static_cast<double>(parameter_count(training.model)) * 1e-6,
-                  name(training.precision),
-                  report.samples_per_epoch,
-                  nodes_text(scenario),
-                  name(training.gradient_sync),
-                  training.epochs,
-                  training.epochs == 1 ? "" : "s");
+  text += fmt::format("{}{} ({:.1f} M parameters) in {}, {} samples per epoch, {} on {}, {}, {}\n",
+                      text.empty() ? "" : "\n",
+                      training.model.name,
+                      static_cast<double>(parameter_count(training.model)) * 1e-6,
+                      name(training.precision),
+                      report.samples_per_epoch,
+                      counted(job.world_size(), "GPU"),
+                      counted(job.group->nodes().size(), "node"),
+                      name(training.gradient_sync),
+                      counted(static_cast<std::size_t>(training.epochs), "epoch"));
   text += fmt::format(
       "\n  epoch  {:<14}{}\n", human(Seconds(report.epoch_s.p50)), interval(report.epoch_s));
   text += fmt::format("  step   {:<14}{} steps per epoch, {:.1f} images/s\n",
@@ -168,21 +204,22 @@ std::string report_text(const Report& report, const Scenario& scenario) {
                       report.samples_per_s);
   text += fmt::format(
       "  run    {:<14}{}\n", human(Seconds(report.total_s.p50)), interval(report.total_s));
-  append_phases(text, report);
-  append_ranks(text, report);
-  for (const EventCost& event : report.events) {
-    text += fmt::format("\nEvent: {} costs the run {}", event.what, human(Seconds(event.cost_s)));
+  text += fmt::format("\nBottleneck: {}.\n", verdict_sentence(report));
+  append_step(text, report);
+  append_classes(text, report);
+  append_slowest(text, report);
+  for (const DisturbanceCost& disturbance : report.disturbances) {
+    text += fmt::format(
+        "\nDisturbance: {} costs the run {}", disturbance.what, human(Seconds(disturbance.cost_s)));
   }
-  text += fmt::format("{}\nBottleneck: {}.\n\nWhere the figures come from\n",
-                      report.events.empty() ? "" : "\n",
-                      report.bottleneck);
+  text += fmt::format("{}\nWhere the figures come from\n", report.disturbances.empty() ? "" : "\n");
   for (const Basis& basis : report.basis) {
     text += fmt::format(
         "  {}: {} - {}{}\n",
         basis.part,
         basis.kind,
         basis.detail,
-        basis.error ? fmt::format(" (typical error {:.1f} %)", 100 * *basis.error) : "");
+        basis.error ? fmt::format(" (mean leave-one-out error {:.1f} %)", 100 * *basis.error) : "");
   }
   return text;
 }

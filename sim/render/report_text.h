@@ -3,14 +3,19 @@
 #include <string>
 
 #include "models/report/report.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolved_job.h"
 
 namespace vitsim {
 
-/// A prediction for people: what was assumed, epoch, step, run, phases, ranks, who is to blame.
-std::string report_text(const Report& report, const Scenario& scenario);
+/// A prediction for people: what was assumed, epoch, step, run, what limits it, where a step goes,
+/// classes of ranks, where the figures come from. No line is wider than 100 characters but for
+/// sentences.
+std::string report_text(const Report& report, const ResolvedJob& job);
 
 /// A duration with enough digits to compare, in the unit that suits it: "5.603 s", "145.2 ms".
 std::string precise(double seconds);
+
+/// "27 min to 30 min", or why there is no interval.
+std::string interval_text(const Quantiles& seconds);
 
 }  // namespace vitsim

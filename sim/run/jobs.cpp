@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <array>
 #include <deque>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -8,10 +8,11 @@
 #include <fmt/ranges.h>
 
 #include "models/error.h"
-#include "sim/run/events.h"
+#include "sim/run/disturbances.h"
 #include "sim/run/run.h"
+#include "sim/run/spans.h"
 #include "sim/step/accounting.h"
-#include "sim/step/event_job.h"
+#include "sim/step/event_executor.h"
 
 // Several jobs on one engine and one clock, which begins with the run. Nothing is skipped here:
 // every message of every step of every job is an event, because any of them may meet any other.
@@ -21,31 +22,33 @@ namespace vitsim {
 namespace {
 
 /// Hands out the steps of one job, holds its barrier at the end of each epoch, and keeps account.
+// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): final, never deleted by its bases.
 class JobFeed final : public StepFeed, public EventHandler {
  public:
-  JobFeed(FlowEngine& engine, const Network& network, const JobPlan& job, const RunEvents& events)
+  JobFeed(FlowEngine& engine,
+          const Network& network,
+          const JobPlan& job,
+          std::int64_t number,
+          const Disturbances& disturbances,
+          RunTimeline* timeline)
       : engine_(engine),
         job_(job),
-        group_(network, job.ranks),
-        calls_(sync_calls(job.sync, group_)),
-        alone_(alone_times(group_, calls_, job.sync.collective_overhead)),
+        number_(number),
+        timeline_(timeline),
+        group_(std::make_shared<const Communicator>(network, job.ranks)),
+        full_(group_, *job.full),
         handler_(engine.add_handler(*this)),
         late_(job.ranks.size()),
-        busy_(job.ranks.size()),
         outcome_{.ranks = std::vector<RankTotals>(job.ranks.size())} {
+    if (job.last != nullptr) {
+      last_.emplace(group_, *job.last);
+    }
     for (const std::int64_t rank : job.ranks) {
-      speeds_.emplace_back(events.slow_intervals(rank, 0));
+      speeds_.emplace_back(disturbances.slow_intervals(rank, 0));
     }
-    for (const std::vector<Tick>& call : alone_) {
-      for (std::size_t i = 0; i < busy_.size(); ++i) {
-        busy_[i] += call[i];
-      }
-    }
-    for (Readiness& readiness : readiness_) {
-      readiness.ready.resize(job.ranks.size());
-      readiness.ends.resize(job.ranks.size());
-    }
-    machine_.emplace(engine, group_, job.sync, calls_, speeds_, *this);
+    const std::size_t most = std::max(job.full->most_operations(),
+                                      job.last == nullptr ? 0 : job.last->most_operations());
+    executor_.emplace(engine, full_.groups, speeds_, most, *this);
     epoch_begin_ = to_ticks(job.start);
     engine.at(epoch_begin_, handler_, 0);
   }
@@ -56,45 +59,51 @@ class JobFeed final : public StepFeed, public EventHandler {
     released_ += job_.steps;
     arrived_ = 0;
     for (std::uint32_t i = 0; i < job_.ranks.size(); ++i) {
-      machine_->begin(i, engine_.now());
+      executor_->begin(i, engine_.now());
     }
   }
 
-  const RankWork* next_step(std::uint32_t position, std::int64_t step) override {
-    if (step >= released_) {
-      return nullptr;
-    }
-    return is_full(step) ? &job_.full[position] : &job_.last[position];
+  const StepWork* next_step(std::uint32_t /*position*/, std::int64_t step) override {
+    const bool is_shown_whole = timeline_ != nullptr && step >= timeline_->steps;
+    return step >= released_ || is_shown_whole ? nullptr : &prepared(step).work;
   }
 
-  void step_ended(std::uint32_t position, std::int64_t step, Tick end) override {
-    const EventStepTimes& times = machine_->times()[position];
-    const Accounted sums = account(calls_,
-                                   alone_,
-                                   machine_->call_begins(),
-                                   machine_->call_ends(),
-                                   position,
-                                   times.ready,
-                                   times.sync_end);
+  void step_ended(std::uint32_t position, std::int64_t step, Tick begin, Tick end) override {
+    const PreparedStep& now = prepared(step);
+    const RankAccount mine =
+        account_rank(*now.work.program, executor_->times(), now.alone, position, begin);
     RankTotals& totals = outcome_.ranks[position];
-    totals.busy += to_seconds(busy_[position]);
-    totals.exposed += to_seconds(sums.exposed);
-    totals.wait += to_seconds(sums.wait);
-    Readiness& readiness = readiness_[static_cast<std::size_t>(step % 2)];
-    readiness.ready[position] = times.ready;
-    readiness.ends[position] = end;
-    if (++readiness.arrived == job_.ranks.size()) {
-      readiness.arrived = 0;
-      whole_step_ended(step, readiness);
+    totals.busy += to_seconds(mine.step.communication);
+    totals.exposed += to_seconds(mine.step.exposed);
+    totals.wait += to_seconds(mine.step.wait);
+    if (timeline_ != nullptr) {
+      append_spans(*now.work.program,
+                   executor_->times(),
+                   now.alone,
+                   position,
+                   begin,
+                   {.rank = job_.ranks[position], .step = step, .job = number_},
+                   timeline_->spans);
+    }
+    Arrivals& arrivals = arrivals_[step];
+    arrivals.ready.resize(job_.ranks.size());
+    arrivals.ready[position] = mine.ready;
+    arrivals.end = std::max(arrivals.end, end);
+    if (++arrivals.count == job_.ranks.size()) {
+      whole_step_ended(step, arrivals);
+      arrivals_.erase(step);
     }
     if (step + 1 == released_ && ++arrived_ == job_.ranks.size()) {
       epoch_ended();
     }
   }
 
-  [[nodiscard]] bool is_over() const { return std::ssize(outcome_.epochs) == job_.epochs; }
+  [[nodiscard]] bool is_over() const {
+    return std::ssize(outcome_.epochs) == job_.epochs ||
+           (timeline_ != nullptr && outcome_.steps >= timeline_->steps);
+  }
 
-  [[nodiscard]] std::vector<std::string> waiting() const { return machine_->waiting(); }
+  [[nodiscard]] std::vector<std::string> waiting() const { return executor_->waiting(); }
 
   [[nodiscard]] RunOutcome outcome() const {
     RunOutcome result = outcome_;
@@ -107,27 +116,46 @@ class JobFeed final : public StepFeed, public EventHandler {
   }
 
  private:
-  /// When the ranks were ready in a step and ended it; a rank may be one step ahead of another.
-  struct Readiness {
+  /// A program with what its executor and its accounting need.
+  struct PreparedStep {
+    PreparedStep(const std::shared_ptr<const Communicator>& group, const StepProgram& program)
+        : groups((check_program(program), group), program),
+          ticks(program),
+          alone(program, groups),
+          work{.program = &program, .ticks = &ticks} {}
+
+    PreparedStep(const PreparedStep&) = delete;
+
+    ProgramGroups groups;
+    OperationTicks ticks;
+    AloneTimes alone;
+    StepWork work;
+  };
+
+  /// When the ranks were ready in a step and ended it; a rank may be ahead of another.
+  struct Arrivals {
     std::vector<Tick> ready;
-    std::vector<Tick> ends;
-    std::size_t arrived = 0;
+    Tick end = 0;
+    std::size_t count = 0;
   };
 
   [[nodiscard]] bool is_full(std::int64_t step) const {
-    return job_.last.empty() || (step + 1) % job_.steps != 0;
+    return job_.last == nullptr || (step + 1) % job_.steps != 0;
   }
 
-  void whole_step_ended(std::int64_t step, const Readiness& readiness) {
-    count_late(readiness.ready, 1, late_);
+  [[nodiscard]] const PreparedStep& prepared(std::int64_t step) const {
+    return is_full(step) ? full_ : *last_;
+  }
+
+  void whole_step_ended(std::int64_t step, const Arrivals& arrivals) {
+    count_late(arrivals.ready, 1, late_);
     ++outcome_.steps;
     ++outcome_.steps_computed;
-    const Tick end = *std::max_element(readiness.ends.begin(), readiness.ends.end());
     if (is_full(step)) {
-      full_ticks_ += end - previous_step_end_;
+      full_ticks_ += arrivals.end - previous_step_end_;
       ++full_steps_;
     }
-    previous_step_end_ = end;
+    previous_step_end_ = arrivals.end;
   }
 
   void epoch_ended() {
@@ -141,21 +169,22 @@ class JobFeed final : public StepFeed, public EventHandler {
 
   FlowEngine& engine_;
   const JobPlan& job_;
-  Communicator group_;
-  SyncCalls calls_;
-  std::vector<std::vector<Tick>> alone_;
+  std::int64_t number_;
+  RunTimeline* timeline_;
+  std::shared_ptr<const Communicator> group_;
+  PreparedStep full_;
+  std::optional<PreparedStep> last_;
   HandlerId handler_;
   std::vector<ComputeSpeed> speeds_;
-  std::optional<EventJob> machine_;
+  std::optional<EventExecutor> executor_;
   std::int64_t released_ = 0;  // steps that may begin
   std::size_t arrived_ = 0;    // ranks at the barrier
   Tick epoch_begin_ = 0;
   Tick previous_step_end_ = 0;
   Tick full_ticks_ = 0;
   std::int64_t full_steps_ = 0;
-  std::array<Readiness, 2> readiness_;
+  std::map<std::int64_t, Arrivals> arrivals_;  // by step
   std::vector<double> late_;
-  std::vector<Tick> busy_;
   RunOutcome outcome_;
 };
 
@@ -183,7 +212,8 @@ class LinkChanger final : public EventHandler {
 
 std::vector<RunOutcome> simulate_jobs(const Network& network,
                                       std::span<const JobPlan> jobs,
-                                      std::span<const RunEvent> events) {
+                                      std::span<const Disturbance> disturbances,
+                                      RunTimeline* timeline) {
   std::set<std::int64_t> taken;
   for (const JobPlan& job : jobs) {
     check_plan(job);
@@ -193,13 +223,14 @@ std::vector<RunOutcome> simulate_jobs(const Network& network,
       }
     }
   }
-  const RunEvents run_events(network, events);
-  const Network at_start = run_events.network_at(0);
+  const Disturbances all(network, disturbances);
+  const Network at_start = all.network_at(0);
   FlowEngine engine(at_start.links());
-  const LinkChanger changer(engine, run_events.link_changes(0));
+  const LinkChanger changer(engine, all.link_changes(0));
   std::deque<JobFeed> feeds;
   for (const JobPlan& job : jobs) {
-    feeds.emplace_back(engine, at_start, job, run_events);
+    const auto number = static_cast<std::int64_t>(feeds.size());
+    feeds.emplace_back(engine, at_start, job, number, all, timeline);
   }
   engine.run();
   std::vector<RunOutcome> outcomes;

@@ -5,14 +5,15 @@
 #include <optional>
 
 #include "models/error.h"
-#include "sim/run/events.h"
+#include "sim/run/disturbances.h"
+#include "sim/run/spans.h"
 #include "sim/step/accounting.h"
-#include "sim/step/step.h"
+#include "sim/step/step_executor.h"
 
 // A run, step after step. A step maps starts to ends and commutes with shifts in time, so when the
 // ranks begin a step with the same offsets among them as they began the one before, all following
-// steps repeat it until something changes: the short last step, or an event. Such steps are added,
-// not computed; so are epochs that no event touches.
+// steps repeat it until something changes: the short last step, or a disturbance. Such steps are
+// added, not computed; so are epochs that no disturbance touches.
 //
 // Each epoch has its own clock that begins at 0 with all ranks together.
 
@@ -24,16 +25,6 @@ namespace {
 struct Totals {
   explicit Totals(std::size_t positions)
       : busy(positions), exposed(positions), wait(positions), late(positions) {}
-
-  void add(const StepOutcome& step, std::int64_t times) {
-    for (std::size_t i = 0; i < busy.size(); ++i) {
-      busy[i] += static_cast<Int128>(step.busy[i]) * times;
-      exposed[i] += static_cast<Int128>(step.exposed[i]) * times;
-      wait[i] += static_cast<Int128>(step.wait[i]) * times;
-    }
-    count_late(step.ready, static_cast<double>(times), late);
-    steps += times;
-  }
 
   void add(const Totals& other) {
     for (std::size_t i = 0; i < busy.size(); ++i) {
@@ -66,13 +57,27 @@ struct Epoch {
   std::int64_t steps_computed = 0;
 };
 
+/// A program on one state of the network.
+struct PreparedStep {
+  PreparedStep(std::shared_ptr<const Communicator> group, const StepProgram& program)
+      : executor(std::move(group), program),
+        ticks(program),
+        alone(program, executor.groups()),
+        times(executor.make_times()) {}
+
+  StepExecutor executor;
+  OperationTicks ticks;
+  AloneTimes alone;
+  StepTimes times;
+};
+
 /// The epochs of one job that has the network to itself.
 class EpochRunner {
  public:
-  EpochRunner(const Network& network, const JobPlan& job, std::span<const RunEvent> events)
-      : job_(job), events_(network, events), network_(network) {}
+  EpochRunner(const Network& network, const JobPlan& job, std::span<const Disturbance> disturbances)
+      : job_(job), disturbances_(network, disturbances), network_(network) {}
 
-  [[nodiscard]] const RunEvents& events() const { return events_; }
+  [[nodiscard]] const Disturbances& disturbances() const { return disturbances_; }
 
   /// Did messages of two steps meet on shared links? Then steps cannot be taken one by one.
   [[nodiscard]] bool interleaved() const { return interleaved_; }
@@ -82,155 +87,179 @@ class EpochRunner {
 
  private:
   void use_network(Int128 time);
+  void set_speeds(Int128 origin);
+  void check_interleaving(const PreparedStep& prepared);
 
-  void check_interleaving();
-
-  [[nodiscard]] std::span<const RankWork> work(std::int64_t step) const {
-    return step + 1 == job_.steps && !job_.last.empty() ? job_.last : job_.full;
+  [[nodiscard]] bool is_full(std::int64_t step) const {
+    return job_.last == nullptr || step + 1 < job_.steps;
   }
 
-  const StepOutcome& run_step(std::int64_t step,
-                              const std::vector<Tick>& starts,
-                              const std::vector<LinkChange>& changes,
-                              std::vector<StepSpan>* spans);
+  PreparedStep& prepared(std::int64_t step) { return is_full(step) ? *full_ : *last_; }
+
+  void run_step(PreparedStep& prepared,
+                const std::vector<Tick>& starts,
+                const std::vector<LinkChange>& changes);
+  void account_step(const PreparedStep& prepared,
+                    const std::vector<Tick>& starts,
+                    std::int64_t times,
+                    Totals& totals) const;
 
   const JobPlan& job_;
-  RunEvents events_;
+  Disturbances disturbances_;
   Network network_;
-  std::optional<StepSimulator> step_;
+  std::optional<PreparedStep> full_;
+  std::optional<PreparedStep> last_;
   Tick first_call_begin_ = 0;  // of the last step
   Tick last_call_end_ = 0;     // of the epoch so far
   bool interleaved_ = false;
 };
 
-/// Takes the bandwidths of that instant; a simulator holds figures of the links, so it is made
+/// Takes the bandwidths of that instant; an executor holds figures of the links, so it is made
 /// anew.
 void EpochRunner::use_network(Int128 time) {
-  if (step_ && events_.empty()) {
+  if (full_ && disturbances_.empty()) {
     return;
   }
-  step_.reset();
-  network_ = events_.network_at(time);
-  step_.emplace(network_, job_.ranks, job_.sync);
+  full_.reset();
+  last_.reset();
+  network_ = disturbances_.network_at(time);
+  const auto group = std::make_shared<const Communicator>(network_, job_.ranks);
+  full_.emplace(group, *job_.full);
+  if (job_.last != nullptr) {
+    last_.emplace(group, *job_.last);
+  }
+}
+
+void EpochRunner::set_speeds(Int128 origin) {
+  for (std::size_t i = 0; i < job_.ranks.size(); ++i) {
+    const std::vector<SlowInterval> slow = disturbances_.slow_intervals(job_.ranks[i], origin);
+    full_->executor.set_speed(i, slow);
+    if (last_) {
+      last_->executor.set_speed(i, slow);
+    }
+  }
 }
 
 /// Arrays are exact although steps overlap in time: no two collectives of a job share a link.
-void EpochRunner::check_interleaving() {
-  if (step_->by_arrays()) {
+void EpochRunner::check_interleaving(const PreparedStep& prepared) {
+  if (prepared.executor.by_arrays()) {
     return;
   }
   Tick first_begin = std::numeric_limits<Tick>::max();
   Tick last_end = 0;
-  for (std::size_t call = 0; call < step_->call_begins().size(); ++call) {
-    const std::vector<Tick>& begins = step_->call_begins()[call];
-    const std::vector<Tick>& ends = step_->call_ends()[call];
-    first_begin = std::min(first_begin, *std::min_element(begins.begin(), begins.end()));
-    last_end = std::max(last_end, *std::max_element(ends.begin(), ends.end()));
+  const StepProgram& program = prepared.executor.program();
+  for (std::size_t i = 0; i < program.positions(); ++i) {
+    const std::vector<Operation>& operations = program.of(i).operations;
+    for (std::size_t k = 0; k < operations.size(); ++k) {
+      if (operations[k].compute() == nullptr) {
+        first_begin = std::min(first_begin, prepared.times.begins(k)[i]);
+        last_end = std::max(last_end, prepared.times.ends(k)[i]);
+      }
+    }
   }
   interleaved_ = interleaved_ || first_begin < last_call_end_;
   first_call_begin_ = first_begin;
   last_call_end_ = last_end;
 }
 
-const StepOutcome& EpochRunner::run_step(std::int64_t step,
-                                         const std::vector<Tick>& starts,
-                                         const std::vector<LinkChange>& changes,
-                                         std::vector<StepSpan>* spans) {
+void EpochRunner::run_step(PreparedStep& prepared,
+                           const std::vector<Tick>& starts,
+                           const std::vector<LinkChange>& changes) {
+  std::vector<Tick>& ends = prepared.times.step_end;
   if (changes.empty()) {
-    return step_->run(work(step), starts, spans);
+    prepared.executor.run(prepared.ticks, starts, ends, &prepared.times);
+    return;
   }
-  if (step_->by_arrays()) {
-    const StepOutcome& undisturbed = step_->run(work(step), starts);
-    if (*std::max_element(undisturbed.end.begin(), undisturbed.end.end()) <= changes.front().at) {
-      return spans == nullptr ? undisturbed : step_->run(work(step), starts, spans);
+  if (prepared.executor.by_arrays()) {
+    prepared.executor.run(prepared.ticks, starts, ends, &prepared.times);
+    if (*std::ranges::max_element(ends) <= changes.front().at) {
+      return;
     }
   }
-  return step_->run_events(work(step), starts, changes, spans);
+  std::vector<Tick> by_events(ends.size());
+  prepared.executor.run_events(prepared.ticks, starts, by_events, &prepared.times, changes);
 }
 
-void append_spans(const JobPlan& job,
-                  Int128 origin,
-                  std::int64_t step,
-                  const std::vector<StepSpan>& from,
-                  std::vector<Span>& to) {
-  const auto nanoseconds = [&](Tick tick) {
-    return static_cast<std::int64_t>((origin + tick + 500) / 1000);
-  };
-  for (const StepSpan& span : from) {
-    to.push_back({.rank = job.ranks[span.position],
-                  .stream = span.stream,
-                  .step = step,
-                  .phase = span.phase,
-                  .begin_ns = nanoseconds(span.begin),
-                  .end_ns = nanoseconds(span.end),
-                  .bytes = span.bytes});
+void EpochRunner::account_step(const PreparedStep& prepared,
+                               const std::vector<Tick>& starts,
+                               std::int64_t times,
+                               Totals& totals) const {
+  std::vector<Tick> ready(starts.size());
+  for (std::uint32_t i = 0; i < starts.size(); ++i) {
+    const RankAccount mine =
+        account_rank(prepared.executor.program(), prepared.times, prepared.alone, i, starts[i]);
+    totals.busy[i] += static_cast<Int128>(mine.step.communication) * times;
+    totals.exposed[i] += static_cast<Int128>(mine.step.exposed) * times;
+    totals.wait[i] += static_cast<Int128>(mine.step.wait) * times;
+    ready[i] = mine.ready;
   }
+  count_late(ready, static_cast<double>(times), totals.late);
+  totals.steps += times;
 }
 
 Epoch EpochRunner::run(Int128 origin, std::int64_t first_step, RunTimeline* timeline) {
   const std::size_t positions = job_.ranks.size();
   Epoch epoch{.totals = Totals(positions)};
   use_network(origin);
-  for (std::uint32_t i = 0; i < positions; ++i) {
-    step_->set_speed(i, events_.slow_intervals(job_.ranks[i], origin));
-  }
-  std::vector<LinkChange> changes = events_.link_changes(origin);
-  const std::vector<Tick> edges = events_.edges(origin);
+  set_speeds(origin);
+  std::vector<LinkChange> changes = disturbances_.link_changes(origin);
+  const std::vector<Tick> edges = disturbances_.edges(origin);
   std::vector<Tick> starts(positions, 0);
-  std::vector<Tick> ends(positions);
-  std::vector<StepSpan> spans;
   Tick previous_end = 0;
   last_call_end_ = 0;
   for (std::int64_t step = 0; step < job_.steps;) {
-    const Tick first_start = *std::min_element(starts.begin(), starts.end());
+    const Tick first_start = *std::ranges::min_element(starts);
     if (!changes.empty() && changes.front().at <= first_start) {
       use_network(origin + first_start);
-      for (std::uint32_t i = 0; i < positions; ++i) {
-        step_->set_speed(i, events_.slow_intervals(job_.ranks[i], origin));
-      }
+      set_speeds(origin);
       std::erase_if(changes, [&](const LinkChange& change) { return change.at <= first_start; });
     }
     const bool is_shown = timeline != nullptr && first_step + step < timeline->steps;
-    spans.clear();
-    const StepOutcome& outcome = run_step(step, starts, changes, is_shown ? &spans : nullptr);
+    PreparedStep& now = prepared(step);
+    run_step(now, starts, changes);
     ++epoch.steps_computed;
-    check_interleaving();
-    if (is_shown) {
-      append_spans(job_, origin, first_step + step, spans, timeline->spans);
+    check_interleaving(now);
+    for (std::uint32_t i = 0; is_shown && i < positions; ++i) {
+      append_spans(now.executor.program(),
+                   now.times,
+                   now.alone,
+                   i,
+                   starts[i],
+                   {.origin = origin, .rank = job_.ranks[i], .step = first_step + step},
+                   timeline->spans);
     }
-    ends = outcome.end;
-    const Tick first_end = *std::min_element(ends.begin(), ends.end());
-    const Tick last_end = *std::max_element(ends.begin(), ends.end());
+    const std::vector<Tick>& ends = now.times.step_end;
+    const Tick first_end = *std::ranges::min_element(ends);
+    const Tick last_end = *std::ranges::max_element(ends);
     // How often can this very step follow itself?
     std::int64_t times = 1;
-    const bool is_full = step + 1 < job_.steps || job_.last.empty();
     const Tick shift = first_end - first_start;
-    bool repeats = is_full;
+    bool repeats = is_full(step);
     for (std::size_t i = 0; repeats && i < positions; ++i) {
       repeats = ends[i] - starts[i] == shift;
     }
     if (repeats && shift > 0) {
-      std::int64_t left = job_.steps - step - (job_.last.empty() ? 0 : 1);
+      std::int64_t left = job_.steps - step - (job_.last == nullptr ? 0 : 1);
       if (timeline != nullptr) {
         left = first_step + step + 1 < timeline->steps ? 1 : left;
       }
-      const auto next_edge = std::upper_bound(edges.begin(), edges.end(), first_start);
+      const auto next_edge = std::ranges::upper_bound(edges, first_start);
       if (next_edge != edges.end()) {
         const Tick room = *next_edge - last_end;
         left = room < 0 ? 1 : std::min(left, 1 + room / shift);
       }
       times = left;
-      interleaved_ = interleaved_ || (!step_->by_arrays() && times > 1 &&
+      interleaved_ = interleaved_ || (!now.executor.by_arrays() && times > 1 &&
                                       first_call_begin_ + shift < last_call_end_);
     }
-    epoch.totals.add(outcome, times);
+    account_step(now, starts, times, epoch.totals);
     const Tick skipped = (times - 1) * shift;
     for (std::size_t i = 0; i < positions; ++i) {
       starts[i] = ends[i] + skipped;
     }
     const Tick end = last_end + skipped;
     last_call_end_ += skipped;
-    if (is_full) {
+    if (is_full(step)) {
       epoch.totals.full_ticks += end - previous_end;
       epoch.totals.full_steps += times;
     }
@@ -247,34 +276,35 @@ void check_plan(const JobPlan& job) {
   if (job.steps < 1 || job.epochs < 1) {
     throw UserError("a job needs at least one step and one epoch");
   }
-  if (job.full.size() != job.ranks.size() ||
-      (!job.last.empty() && job.last.size() != job.ranks.size())) {
+  if (job.full == nullptr || job.full->positions() != job.ranks.size() ||
+      (job.last != nullptr && job.last->positions() != job.ranks.size())) {
     throw UserError("a job needs the work of each of its ranks");
   }
 }
 
 RunOutcome simulate_run(const Network& network,
                         const JobPlan& job,
-                        std::span<const RunEvent> events,
+                        std::span<const Disturbance> disturbances,
                         RunTimeline* timeline) {
   check_plan(job);
-  EpochRunner runner(network, job, events);
+  EpochRunner runner(network, job, disturbances);
   RunOutcome outcome;
   Totals totals(job.ranks.size());
-  std::optional<Epoch> quiet;  // an epoch that no event touches
+  std::optional<Epoch> quiet;  // an epoch that no disturbance touches
   const Int128 start = to_ticks(job.start);
   Int128 now = start;
   for (std::int64_t epoch = 0; epoch < job.epochs; ++epoch) {
     const std::int64_t first_step = epoch * job.steps;
     const bool is_shown = timeline != nullptr && first_step < timeline->steps;
-    const bool repeats = quiet && !is_shown && !runner.events().touches(now, now + quiet->duration);
+    const bool repeats =
+        quiet && !is_shown && !runner.disturbances().touches(now, now + quiet->duration);
     if (!repeats) {
       Epoch computed = runner.run(now, first_step, is_shown ? timeline : nullptr);
       outcome.steps_computed += computed.steps_computed;
       totals.add(computed.totals);
       outcome.epochs.push_back(to_seconds(computed.duration));
       const Tick duration = computed.duration;
-      if (!runner.events().touches(now, now + duration)) {
+      if (!runner.disturbances().touches(now, now + duration)) {
         quiet = std::move(computed);
       }
       now += duration;
@@ -286,7 +316,10 @@ RunOutcome simulate_run(const Network& network,
     now += job.after_epoch;
   }
   if (runner.interleaved()) {
-    return simulate_jobs(network, {&job, 1}, events).front();
+    if (timeline != nullptr) {
+      timeline->spans.clear();
+    }
+    return simulate_jobs(network, {&job, 1}, disturbances, timeline).front();
   }
   outcome.total = seconds_of(now - start);
   outcome.steps = totals.steps;

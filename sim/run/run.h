@@ -1,44 +1,49 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "models/report/timeline.h"
 #include "models/units.h"
 #include "sim/engine/network.h"
-#include "sim/step/work.h"
+#include "sim/step/program.h"
 
 namespace vitsim {
 
 /// One training job: epochs of `steps` optimizer steps, all alike but the last of each epoch, which
 /// may be short. A barrier ends an epoch; then come evaluation and checkpoint.
 struct JobPlan {
-  std::vector<std::int64_t> ranks;  // of the cluster, in ring order
-  SyncPlan sync;
-  std::vector<RankWork> full;  // by position
-  std::vector<RankWork> last;  // by position; empty: like `full`
-  std::int64_t steps = 1;      // per epoch, the last one included
+  std::vector<std::int64_t> ranks;  // of the cluster, in the order of positions
+  std::shared_ptr<const StepProgram> full;
+  std::shared_ptr<const StepProgram> last;  // none: like `full`
+  std::int64_t steps = 1;                   // per epoch, the last one included
   std::int64_t epochs = 1;
   Tick after_epoch = 0;  // for all ranks, after the barrier
   Seconds start;         // after the start of the run
+
+  /// The program of a step, counted from the start of the job.
+  [[nodiscard]] const StepProgram& program(std::int64_t step) const {
+    return last != nullptr && (step + 1) % steps == 0 ? *last : *full;
+  }
 };
 
 /// What goes wrong in time; `from` and `to` count from the start of the run.
-struct RunEvent {
+struct Disturbance {
   enum class What { kSlowdown, kPause, kLink };
   What what = What::kSlowdown;
   std::int64_t rank = 0;      // slowdown, pause: of the cluster
   double factor = 1;          // slowdown
   std::vector<LinkId> links;  // link: Network::nic_links, Network::trunk_links
-  BytesPerSecond bandwidth;   // link: while the event lasts
+  BytesPerSecond bandwidth;   // link: while the disturbance lasts
   Seconds from;
   Seconds to;
 };
 
 /// Sums over all steps of a run, of one rank.
 struct RankTotals {
-  Seconds busy;  // communication, see StepOutcome
+  Seconds busy;  // communication, as if everybody were ready at once
   Seconds exposed;
   Seconds wait;
   double late_steps = 0;  // steps in which it was the last to be ready; ties are split
@@ -54,26 +59,27 @@ struct RunOutcome {
   std::int64_t steps_computed = 0;  // the others repeat them
 };
 
-/// The first `steps` steps of a run as a timeline.
+/// Receives the spans of the first `steps` steps of a run; ranks are the cluster's.
 struct RunTimeline {
   std::int64_t steps = 0;
-  std::vector<Span> spans;  // ranks are the cluster's
+  std::vector<Span> spans;
 };
 
-/// Throws UserError where work, steps and epochs do not fit together.
+/// Throws UserError where programs, steps and epochs do not fit together.
 void check_plan(const JobPlan& job);
 
-/// A job that has the network to itself. Steps that repeat exactly, and epochs that no event
+/// A job that has the network to itself. Steps that repeat exactly, and epochs that no disturbance
 /// touches, are computed once. Throws UserError where the plan is not possible.
 RunOutcome simulate_run(const Network& network,
                         const JobPlan& job,
-                        std::span<const RunEvent> events = {},
+                        std::span<const Disturbance> disturbances = {},
                         RunTimeline* timeline = nullptr);
 
-/// Jobs that share the network, event by event; outcomes in the order of `jobs`. Throws UserError
-/// where two jobs share a rank.
+/// Jobs that share the network, message by message; outcomes in the order of `jobs`. Throws
+/// UserError where two jobs share a rank. With a timeline, runs end after its steps.
 std::vector<RunOutcome> simulate_jobs(const Network& network,
                                       std::span<const JobPlan> jobs,
-                                      std::span<const RunEvent> events = {});
+                                      std::span<const Disturbance> disturbances = {},
+                                      RunTimeline* timeline = nullptr);
 
 }  // namespace vitsim

@@ -1,16 +1,16 @@
 #include "sim/run/steady.h"
 
 #include <algorithm>
-#include <array>
 #include <deque>
 #include <functional>
+#include <map>
 #include <optional>
 
 #include <fmt/format.h>
 
 #include "models/document/words.h"
 #include "models/error.h"
-#include "sim/step/event_job.h"
+#include "sim/step/event_executor.h"
 
 namespace vitsim {
 
@@ -37,8 +37,9 @@ class SteadyFeed final : public StepFeed {
              std::function<void()> step_over)
       : plan_(*job.plan),
         step_over_(std::move(step_over)),
-        group_(network, plan_.ranks),
-        calls_(sync_calls(plan_.sync, group_)) {
+        groups_(std::make_shared<const Communicator>(network, plan_.ranks), *plan_.full),
+        ticks_(*plan_.full),
+        work_{.program = plan_.full.get(), .ticks = &ticks_} {
     for (std::size_t i = 0; i < plan_.ranks.size(); ++i) {
       const double factor = job.slowdown.empty() ? 1 : job.slowdown[i];
       speeds_.push_back(factor == 1 ? ComputeSpeed()
@@ -46,21 +47,24 @@ class SteadyFeed final : public StepFeed {
                                           {.from = 0, .to = kLatestTick, .factor = factor}
       }));
     }
-    machine_.emplace(engine, group_, plan_.sync, calls_, speeds_, *this);
+    executor_.emplace(engine, groups_, speeds_, plan_.full->most_operations(), *this);
     for (std::uint32_t i = 0; i < plan_.ranks.size(); ++i) {
-      machine_->begin(i, to_ticks(job.begin));
+      executor_->begin(i, to_ticks(job.begin));
     }
   }
 
-  const RankWork* next_step(std::uint32_t position, std::int64_t /*step*/) override {
-    return stopped_ ? nullptr : &plan_.full[position];
+  const StepWork* next_step(std::uint32_t /*position*/, std::int64_t /*step*/) override {
+    return stopped_ ? nullptr : &work_;
   }
 
-  void step_ended(std::uint32_t /*position*/, std::int64_t step, Tick end) override {
-    std::size_t& arrived = arrived_[static_cast<std::size_t>(step % 2)];
+  void step_ended(std::uint32_t /*position*/,
+                  std::int64_t step,
+                  Tick /*begin*/,
+                  Tick end) override {
+    std::size_t& arrived = arrived_[step];
     // What is under way when all are stopped ends beside others that have stopped already.
     if (++arrived == plan_.ranks.size() && !stopped_) {
-      arrived = 0;
+      arrived_.erase(step);
       ends_.push_back(end);
       if (ends_.size() > kStepsAtOnce && ends_[ends_.size() - 1 - kStepsAtOnce] == end) {
         refuse_no_time(plan_);
@@ -85,11 +89,12 @@ class SteadyFeed final : public StepFeed {
  private:
   const JobPlan& plan_;
   std::function<void()> step_over_;
-  Communicator group_;
-  SyncCalls calls_;
+  ProgramGroups groups_;
+  OperationTicks ticks_;
+  StepWork work_;
   std::vector<ComputeSpeed> speeds_;
-  std::optional<EventJob> machine_;
-  std::array<std::size_t, 2> arrived_ = {0, 0};  // a rank may be one step ahead of another
+  std::optional<EventExecutor> executor_;
+  std::map<std::int64_t, std::size_t> arrived_;  // by step; a rank may be ahead of another
   std::vector<Tick> ends_;
   bool stopped_ = false;
 };

@@ -18,7 +18,8 @@ enum : std::uint64_t {
   kNetworkStream = 2,
   kUnitStream = 3,
   kStepStream = 4,
-  kEpochStream = 5
+  kEpochStream = 5,
+  kOrderStream = 6
 };
 
 constexpr double kManyDegrees = 30;
@@ -49,11 +50,14 @@ std::uint64_t permuted(std::uint64_t index,
 
 }  // namespace
 
-Noise::Noise(const Scenario& scenario, std::uint64_t seed, int replicates)
+Noise::Noise(std::span<const RankClass> classes,
+             std::span<const LinkNoise> links,
+             std::uint64_t seed,
+             int replicates)
     : seed_(seed), replicates_(replicates) {
   std::map<std::string, std::size_t> kinds;
   bool all_known = true;
-  for (const ScenarioRank& rank : scenario.ranks) {
+  for (const RankClass& rank : classes) {
     const Spread& spread = rank.compute->spread;
     const auto [entry, fresh] = kinds.try_emplace(rank.gpu, kinds_.size());
     if (fresh) {
@@ -67,14 +71,14 @@ Noise::Noise(const Scenario& scenario, std::uint64_t seed, int replicates)
       widest = own;
     }
     all_known &= spread.run_sigma.has_value();
-    ranks_.push_back({.kind = entry->second,
-                      .unit_sigma = spread.unit_sigma.value_or(0),
-                      .step_sigma = spread.step_sigma.value_or(0)});
-    zero_ &= kinds_[entry->second].sigma == 0 && ranks_.back().unit_sigma == 0 &&
-             ranks_.back().step_sigma == 0;
+    classes_.push_back({.kind = entry->second,
+                        .unit_sigma = spread.unit_sigma.value_or(0),
+                        .step_sigma = spread.step_sigma.value_or(0)});
+    zero_ &= kinds_[entry->second].sigma == 0 && classes_.back().unit_sigma == 0 &&
+             classes_.back().step_sigma == 0;
   }
   known_ = all_known;
-  for (const LinkNoise& link : scenario.link_noise) {
+  for (const LinkNoise& link : links) {
     // Links in a row move together: the widest rules.
     if (link.spread.run_sigma.value_or(0) > network_.sigma) {
       network_ = {.sigma = *link.spread.run_sigma,
@@ -104,24 +108,47 @@ double Noise::network_factor(int replicate) const {
   return stratified(network_, kNetworkStream, replicate);
 }
 
-double Noise::unit_factor(std::size_t rank, int replicate) const {
-  const double sigma = ranks_[rank].unit_sigma;
+double Noise::unit_factor(std::size_t rank_class, std::size_t position, int replicate) const {
+  const double sigma = classes_[rank_class].unit_sigma;
   return sigma == 0
              ? 1
-             : std::exp(sigma *
-                        normal_quantile(uniform_at(
-                            seed_, {kUnitStream, static_cast<std::uint64_t>(replicate), rank})));
+             : std::exp(
+                   sigma *
+                   normal_quantile(uniform_at(
+                       seed_, {kUnitStream, static_cast<std::uint64_t>(replicate), position})));
 }
 
-double Noise::step_factor(std::size_t rank, int replicate, std::int64_t step) const {
-  const double sigma = ranks_[rank].step_sigma;
+// The largest of n uniforms is V^(1/n); given it the others are n-1 uniforms below it (David and
+// Nagaraja, "Order Statistics", 2.5).
+std::vector<double> Noise::largest_unit_factors(std::size_t rank_class,
+                                                std::int64_t count,
+                                                std::size_t most,
+                                                int replicate) const {
+  const double sigma = classes_[rank_class].unit_sigma;
+  std::vector<double> factors;
+  double log_u = 0;
+  for (std::size_t k = 0; k < most && static_cast<std::int64_t>(k) < count; ++k) {
+    const double v =
+        uniform_at(seed_, {kOrderStream, static_cast<std::uint64_t>(replicate), rank_class, k});
+    log_u += std::log(v) / static_cast<double>(count - static_cast<std::int64_t>(k));
+    // 1 - u is exact where u is close to 1; the quantile is odd about 1/2.
+    factors.push_back(sigma == 0 ? 1 : std::exp(-sigma * normal_quantile(-std::expm1(log_u))));
+  }
+  return factors;
+}
+
+double Noise::step_factor(std::size_t rank_class,
+                          std::size_t position,
+                          int replicate,
+                          std::int64_t step) const {
+  const double sigma = classes_[rank_class].step_sigma;
   if (sigma == 0) {
     return 1;
   }
   const double z = normal_quantile(uniform_at(seed_,
                                               {kStepStream,
                                                static_cast<std::uint64_t>(replicate),
-                                               rank,
+                                               position,
                                                static_cast<std::uint64_t>(step)}));
   return std::exp(sigma * z - sigma * sigma / 2);
 }

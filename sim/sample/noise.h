@@ -1,18 +1,24 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "sim/job/scenario.h"
+#include "sim/job/resolved_job.h"
 
 namespace vitsim {
 
-/// What differs between one real run of a scenario and the next, as the profiles' spreads say.
+/// What differs between one real run of a job and the next, as the profiles' spreads say.
 class Noise {
  public:
-  Noise(const Scenario& scenario, std::uint64_t seed, int replicates);
+  Noise(std::span<const RankClass> classes,
+        std::span<const LinkNoise> links,
+        std::uint64_t seed,
+        int replicates);
+
+  Noise(const ResolvedJob& job, std::uint64_t seed, int replicates)
+      : Noise(job.classes, job.link_noise, seed, replicates) {}
 
   /// Whether anything is known at all: without a spread of any GPU there is no interval.
   [[nodiscard]] bool is_known() const { return known_; }
@@ -28,24 +34,42 @@ class Noise {
   /// Factor on every transfer in a whole run.
   [[nodiscard]] double network_factor(int replicate) const;
 
-  /// Factor on one GPU among nominally equal ones, all run long.
-  [[nodiscard]] double unit_factor(std::size_t rank, int replicate) const;
+  /// Factor on one GPU among nominally equal ones, all run long: of the rank at `position`, which
+  /// belongs to `rank_class`.
+  [[nodiscard]] double unit_factor(std::size_t rank_class,
+                                   std::size_t position,
+                                   int replicate) const;
+
+  /// The `most` largest of the unit factors of a class of `count` ranks, falling, drawn as what
+  /// they are instead of one by one.
+  [[nodiscard]] std::vector<double> largest_unit_factors(std::size_t rank_class,
+                                                         std::int64_t count,
+                                                         std::size_t most,
+                                                         int replicate) const;
 
   /// Of `unit_factor`: sigma of the logarithm.
-  [[nodiscard]] double unit_sigma(std::size_t rank) const { return ranks_[rank].unit_sigma; }
+  [[nodiscard]] double unit_sigma(std::size_t rank_class) const {
+    return classes_[rank_class].unit_sigma;
+  }
 
   /// From step to step: sigma of the logarithm.
-  [[nodiscard]] double step_sigma(std::size_t rank) const { return ranks_[rank].step_sigma; }
+  [[nodiscard]] double step_sigma(std::size_t rank_class) const {
+    return classes_[rank_class].step_sigma;
+  }
 
   /// One step's factor for one rank.
-  [[nodiscard]] double step_factor(std::size_t rank, int replicate, std::int64_t step) const;
+  [[nodiscard]] double step_factor(std::size_t rank_class,
+                                   std::size_t position,
+                                   int replicate,
+                                   std::int64_t step) const;
 
   /// A standard normal for the sum of an epoch's steps.
   [[nodiscard]] double epoch_scatter(int replicate, std::int64_t epoch) const;
 
   [[nodiscard]] int replicates() const { return replicates_; }
 
-  [[nodiscard]] std::size_t kind(std::size_t rank) const { return ranks_[rank].kind; }
+  /// Kind of GPU of a class.
+  [[nodiscard]] std::size_t kind(std::size_t rank_class) const { return classes_[rank_class].kind; }
 
   [[nodiscard]] std::size_t kind_count() const { return kinds_.size(); }
 
@@ -59,7 +83,7 @@ class Noise {
     double degrees = 30;
   };
 
-  struct RankNoise {
+  struct ClassNoise {
     std::size_t kind = 0;
     double unit_sigma = 0;
     double step_sigma = 0;
@@ -73,7 +97,7 @@ class Noise {
   bool zero_ = true;
   std::vector<Source> kinds_;
   Source network_;
-  std::vector<RankNoise> ranks_;
+  std::vector<ClassNoise> classes_;
 };
 
 }  // namespace vitsim

@@ -57,9 +57,12 @@ SlowestOf constant_loads(std::span<const RankLoad> loads, bool with_shares) {
   }
   if (with_shares) {
     const auto last = [&](const RankLoad& load) { return load.seconds == result.mean_s; };
-    const auto ties = static_cast<double>(std::ranges::count_if(loads, last));
+    double ties = 0;
     for (const RankLoad& load : loads) {
-      result.late_share.push_back(last(load) ? 1 / ties : 0);
+      ties += last(load) ? load.count : 0;
+    }
+    for (const RankLoad& load : loads) {
+      result.late_share.push_back(last(load) ? load.count / ties : 0);
     }
   }
   return result;
@@ -118,7 +121,7 @@ SlowestOf slowest_of(std::span<const RankLoad> loads, bool with_shares) {
     if (fresh) {
       kinds.push_back({entry->first.first, load.sigma, 0});
     }
-    kinds[entry->second].count += 1;
+    kinds[entry->second].count += load.count;
     kind_of[rank] = entry->second;
     high = std::max(high, mu_of(load) + kFar * load.sigma);
   }
@@ -171,9 +174,10 @@ SlowestOf slowest_of(std::span<const RankLoad> loads, bool with_shares) {
     }
     for (std::size_t rank = 0; rank < loads.size(); ++rank) {
       const std::size_t k = kind_of[rank];
-      result.late_share.push_back(k == SIZE_MAX        ? 0
-                                  : kinds[k].sigma > 0 ? share[k] / (steady > 0 ? 1 : total)
-                                                       : std::max(0.0, 1 - total) / steady);
+      const double of_one = k == SIZE_MAX        ? 0
+                            : kinds[k].sigma > 0 ? share[k] / (steady > 0 ? 1 : total)
+                                                 : std::max(0.0, 1 - total) / steady;
+      result.late_share.push_back(loads[rank].count * of_one);
     }
   }
   return result;

@@ -6,64 +6,129 @@ namespace vitsim {
 
 namespace {
 
-void append_alone_times(const Communicator& group,
-                        const std::vector<SyncCall>& calls,
-                        Tick overhead,
-                        std::vector<std::vector<Tick>>& times) {
-  const std::vector<Tick> together(group.size(), overhead);
-  const std::size_t first = times.size();
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    const auto same = std::find_if(
-        calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(i), [&](const SyncCall& other) {
-          return other.bytes == calls[i].bytes && other.algorithm == calls[i].algorithm;
-        });
-    const auto earlier = static_cast<std::size_t>(same - calls.begin());
-    if (earlier < i) {
-      times.push_back(times[first + earlier]);
-    } else {
-      times.push_back(group.run(calls[i].kind, calls[i].algorithm, calls[i].bytes, together));
-    }
-  }
+Tick transfer_alone(const ProgramGroups& groups, const Transfer& transfer, std::uint32_t position) {
+  const std::uint32_t peer = groups.peer(transfer, position);
+  const bool sends = transfer.direction == Transfer::Direction::kSend;
+  std::vector<LinkId> path;
+  const auto& ranks = groups.ranks();
+  groups.network().append_route(
+      ranks[sends ? position : peer], ranks[sends ? peer : position], path);
+  const LinkFigures figures = groups.network().links().figures(path, transfer.bytes);
+  return to_ticks(figures.latency) + transfer_ticks(transfer.bytes, figures.bandwidth);
 }
 
 }  // namespace
 
-Accounted account(const SyncCalls& calls,
-                  const std::vector<std::vector<Tick>>& alone,
-                  const std::vector<std::vector<Tick>>& begins,
-                  const std::vector<std::vector<Tick>>& ends,
-                  std::size_t position,
-                  Tick ready,
-                  Tick sync_end) {
-  const std::size_t reductions = calls.reductions.size();
-  Accounted sum{.exposed = 0, .wait = sync_end - ready};
-  for (std::size_t k = 0; k < begins.size(); ++k) {
-    const Tick begin = begins[k][position];
-    const Tick end = ends[k][position];
-    const Tick communicates = std::max(begin, end - alone[k][position]);
-    const Tick visible_from = k < reductions ? ready : begin;
-    const Tick visible = std::max<Tick>(0, end - std::max(communicates, visible_from));
-    sum.exposed += visible;
-    sum.wait += k < reductions ? -visible : end - begin - visible;
+AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
+    : program_(program), groups_(&groups), direct_(program.classes.size()) {
+  for (std::size_t each = 0; each < program.classes.size(); ++each) {
+    const std::vector<Operation>& operations = program.classes[each].operations;
+    direct_[each].resize(operations.size());
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      const Collective* collective = operations[i].collective();
+      if (collective == nullptr) {
+        continue;
+      }
+      const std::size_t count = groups.group_count(collective->axis);
+      for (std::uint32_t group = 0; group < count; ++group) {
+        const Communicator& members = groups.group(collective->axis, group);
+        auto [entry, fresh] = times_.try_emplace(
+            {collective->axis, group, collective->kind, collective->algorithm, collective->bytes});
+        if (fresh) {
+          const std::vector<Tick> together(members.size(), program.collective_overhead);
+          if (auto arrays = members.arrays_or_estimate(
+                  collective->kind, collective->algorithm, collective->bytes)) {
+            entry->second.resize(together.size());
+            arrays->run(together, entry->second);
+          } else {
+            entry->second =
+                members.run(collective->kind, collective->algorithm, collective->bytes, together);
+          }
+        }
+        direct_[each][i] = count == 1 ? &entry->second : nullptr;
+      }
+    }
   }
-  return sum;
 }
 
-std::vector<std::vector<Tick>> alone_times(const Communicator& group,
-                                           const SyncCalls& calls,
-                                           Tick overhead) {
-  std::vector<std::vector<Tick>> times;
-  append_alone_times(group, calls.reductions, overhead, times);
-  append_alone_times(group, calls.gathers, overhead, times);
-  return times;
+AloneTimes::AloneTimes(const StepProgram& program,
+                       const std::function<Tick(const Collective&)>& together)
+    : program_(program) {
+  for (const ClassProgram& each : program.classes) {
+    std::vector<Tick>& times = same_.emplace_back();
+    for (const Operation& operation : each.operations) {
+      const Collective* collective = operation.collective();
+      times.push_back(collective == nullptr ? 0 : together(*collective));
+    }
+  }
 }
 
-void count_late(const std::vector<Tick>& ready, double steps, std::vector<double>& late_steps) {
-  const Tick latest = *std::max_element(ready.begin(), ready.end());
-  const auto sharers = std::count(ready.begin(), ready.end(), latest);
+Tick AloneTimes::at(std::uint32_t position, std::size_t operation) const {
+  const std::uint32_t of = program_.class_of[position];
+  if (groups_ == nullptr) {
+    return same_[of][operation];
+  }
+  if (const std::vector<Tick>* direct = direct_[of][operation]) {
+    const Collective& collective = *program_.classes[of].operations[operation].collective();
+    return (*direct)[groups_->place(collective.axis, position).index];
+  }
+  const Operation& mine = program_.classes[of].operations[operation];
+  if (const Collective* collective = mine.collective()) {
+    const GroupPlace where = groups_->place(collective->axis, position);
+    return times_.at({collective->axis,
+                      where.group,
+                      collective->kind,
+                      collective->algorithm,
+                      collective->bytes})[where.index];
+  }
+  const Transfer* transfer = mine.transfer();
+  return transfer == nullptr ? 0 : transfer_alone(*groups_, *transfer, position);
+}
+
+void operation_times(const StepProgram& program,
+                     const StepTimes& times,
+                     const AloneTimes& alone,
+                     std::uint32_t position,
+                     std::vector<OperationTime>& scratch) {
+  const std::vector<Operation>& operations = program.of(position).operations;
+  scratch.clear();
+  for (std::size_t i = 0; i < operations.size(); ++i) {
+    const bool computes = operations[i].compute() != nullptr;
+    scratch.push_back({.stream = computes ? operations[i].stream : Stream::kCommunication,
+                       .phase = operations[i].phase,
+                       .begin = times.begins(i)[position],
+                       .end = times.ends(i)[position],
+                       .alone = computes ? 0 : alone.at(position, i)});
+  }
+}
+
+RankAccount account_rank(const StepProgram& program,
+                         const StepTimes& times,
+                         const AloneTimes& alone,
+                         std::uint32_t position,
+                         Tick begin) {
+  thread_local std::vector<OperationTime> scratch;
+  operation_times(program, times, alone, position, scratch);
+  RankAccount result{
+      .step = account(scratch, begin, times.step_end[position]), .ready = begin, .sync_end = begin};
+  const ClassProgram& mine = program.of(position);
+  if (!scratch.empty()) {
+    result.sync_end = scratch[mine.update].begin;
+    for (std::size_t i = 0; i < mine.update; ++i) {
+      if (scratch[i].stream != Stream::kCommunication) {
+        result.ready = std::max(result.ready, scratch[i].end);
+      }
+    }
+  }
+  return result;
+}
+
+void count_late(std::span<const Tick> ready, double steps, std::span<double> late_steps) {
+  const Tick latest = *std::ranges::max_element(ready);
+  const auto sharers = static_cast<double>(std::ranges::count(ready, latest));
   for (std::size_t i = 0; i < ready.size(); ++i) {
     if (ready[i] == latest) {
-      late_steps[i] += steps / static_cast<double>(sharers);
+      late_steps[i] += steps / sharers;
     }
   }
 }

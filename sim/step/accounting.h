@@ -1,33 +1,61 @@
 #pragma once
 
+#include <functional>
+#include <map>
+#include <span>
+#include <tuple>
 #include <vector>
 
-#include "sim/step/gradient_all_reduce.h"
-#include "sim/step/work.h"
+#include "models/report/accounting.h"
+#include "sim/step/groups.h"
+#include "sim/step/program.h"
+#include "sim/step/step_times.h"
 
 namespace vitsim {
 
-/// Exposed communication and waiting of one position's step, see StepOutcome.
-struct Accounted {
-  Tick exposed = 0;
-  Tick wait = 0;
+/// What every collective and transfer of a program takes when all members join at once, the
+/// overhead of the call included.
+class AloneTimes {
+ public:
+  AloneTimes(const StepProgram& program, const ProgramGroups& groups);
+
+  /// Of collectives that take every member the same time.
+  AloneTimes(const StepProgram& program, const std::function<Tick(const Collective&)>& together);
+
+  [[nodiscard]] Tick at(std::uint32_t position, std::size_t operation) const;
+
+ private:
+  const StepProgram& program_;
+  const ProgramGroups* groups_ = nullptr;  // none: the same for every member
+  using Key = std::tuple<std::uint32_t, std::uint32_t, CollectiveKind, Algorithm, std::int64_t>;
+  std::map<Key, std::vector<Tick>> times_;  // by axis, group and call: by member
+  // By class and operation where the axis is one group: its entry of `times_`.
+  std::vector<std::vector<const std::vector<Tick>*>> direct_;
+  std::vector<std::vector<Tick>> same_;  // by class and operation, without groups
 };
 
-/// `begins`, `ends` and `alone` by call (reductions, then gathers) and position.
-Accounted account(const SyncCalls& calls,
-                  const std::vector<std::vector<Tick>>& alone,
-                  const std::vector<std::vector<Tick>>& begins,
-                  const std::vector<std::vector<Tick>>& ends,
-                  std::size_t position,
-                  Tick ready,
-                  Tick sync_end);
+/// One rank's step: where its time went, and when it had done what the others wait for.
+struct RankAccount {
+  StepAccount step;
+  Tick ready = 0;     // its compute before the update is over
+  Tick sync_end = 0;  // it begins the update
+};
 
-/// By call and position: reductions, then gathers.
-std::vector<std::vector<Tick>> alone_times(const Communicator& group,
-                                           const SyncCalls& calls,
-                                           Tick overhead);
+/// The operations of one position's step with their times; `scratch` is cleared first.
+void operation_times(const StepProgram& program,
+                     const StepTimes& times,
+                     const AloneTimes& alone,
+                     std::uint32_t position,
+                     std::vector<OperationTime>& scratch);
+
+/// Accounts one position's step, which began at `begin`.
+RankAccount account_rank(const StepProgram& program,
+                         const StepTimes& times,
+                         const AloneTimes& alone,
+                         std::uint32_t position,
+                         Tick begin);
 
 /// Adds one step to the late counts: those whose readiness is the latest share it.
-void count_late(const std::vector<Tick>& ready, double steps, std::vector<double>& late_steps);
+void count_late(std::span<const Tick> ready, double steps, std::span<double> late_steps);
 
 }  // namespace vitsim

@@ -101,4 +101,25 @@ Tick ComputeSpeed::finish_waiting(Tick at, Tick duration) const {
   return end;
 }
 
+Tick ComputeSpeed::finish_beside(Tick at, Tick work, double overlap, BusyInterval busy) const {
+  auto left = static_cast<double>(work);
+  if (busy.end > at) {
+    if (at < busy.begin) {
+      const Tick end = finish(at, left, 1);
+      if (end <= busy.begin) {
+        return end;
+      }
+      left = left_at(at, left, 1, busy.begin);
+      at = busy.begin;
+    }
+    const Tick end = finish(at, left, overlap);
+    if (end <= busy.end) {
+      return end;
+    }
+    left = left_at(at, left, overlap, busy.end);
+    at = busy.end;
+  }
+  return finish(at, left, 1);
+}
+
 }  // namespace vitsim

@@ -2,9 +2,22 @@
 
 #include <vector>
 
-#include "sim/step/work.h"
+#include "sim/engine/clock.h"
 
 namespace vitsim {
+
+/// A stretch of time in which a rank computes `factor` times slower; infinity: it stands still.
+struct SlowInterval {
+  Tick from = 0;
+  Tick to = 0;
+  double factor = 1;
+};
+
+/// A stretch in which a rank's communication stream is busy.
+struct BusyInterval {
+  Tick begin = 0;
+  Tick end = 0;
+};
 
 /// How fast one rank computes over time, and how far it gets.
 ///
@@ -29,6 +42,10 @@ class ComputeSpeed {
 
   /// When a wait of `duration` is over that only pauses, not slowdowns, prolong.
   [[nodiscard]] Tick finish_waiting(Tick at, Tick duration) const;
+
+  /// When `work` ticks of full speed are done from `at`, slowed by `overlap` while the rank's
+  /// communication stream is `busy`.
+  [[nodiscard]] Tick finish_beside(Tick at, Tick work, double overlap, BusyInterval busy) const;
 
  private:
   std::vector<SlowInterval> intervals_;  // disjoint, rising

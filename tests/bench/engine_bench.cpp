@@ -5,7 +5,8 @@
 
 #include "sim/collective/communicator.h"
 #include "sim/engine/flow_engine.h"
-#include "sim/step/step.h"
+#include "sim/step/step_executor.h"
+#include "tests/support/planned_step.h"
 #include "tests/support/random_cluster.h"
 
 // Each benchmark first checks what it computes, then times it; a wrong answer is an error, not a
@@ -100,56 +101,66 @@ struct OverlappedStep {
   static constexpr std::int64_t kRanks = 1024;
 
   OverlappedStep() : network(unequal_cluster(kRanks, 1)), starts(unequal_starts(kRanks)) {
-    SyncPlan plan{.mode = GradientSync::kDdp};
+    testing::SyncPlan plan{.mode = GradientSync::kDdp};
     for (int k = 1; k <= 14; ++k) {
       plan.buckets.push_back({.bytes = 24'740'000, .ready_share = k / 14.0});
     }
     plan.overlap_slowdown.assign(kRanks, 1.1);
-    simulator.emplace(network, testing::all_ranks(kRanks), plan);
     for (std::int64_t i = 0; i < kRanks; ++i) {
       batches.push_back(
           {.forward = (30 + i % 7) * 1'000'000'000, .backward = (60 + i % 5) * 1'000'000'000});
     }
-    for (const MicroBatchWork& batch : batches) {
+    for (const testing::MicroBatchTicks& batch : batches) {
       work.push_back({.micro_batches = std::span(&batch, 1), .optimizer = 3'000'000'000});
     }
+    const auto group = std::make_shared<const Communicator>(network, testing::all_ranks(kRanks));
+    program = testing::make_program(*group, plan, work);
+    executor.emplace(group, *program);
+    ticks.emplace(*program);
+    ends.resize(kRanks);
   }
 
   Network network;
   std::vector<Tick> starts;
-  std::optional<StepSimulator> simulator;
-  std::vector<MicroBatchWork> batches;
-  std::vector<RankWork> work;
+  std::vector<testing::MicroBatchTicks> batches;
+  std::vector<testing::RankTicks> work;
+  std::shared_ptr<const StepProgram> program;
+  std::optional<StepExecutor> executor;
+  std::optional<OperationTicks> ticks;
+  std::vector<Tick> ends;
 };
 
 void overlapped_step_by_arrays(benchmark::State& state) {
   OverlappedStep step;
-  if (!step.simulator->by_arrays()) {
+  if (!step.executor->by_arrays()) {
     state.SkipWithError("arrays should be exact here");
   }
-  if (state.range(0) == 1) {
-    const std::vector<Tick> by_events = step.simulator->run_events(step.work, step.starts).end;
-    if (step.simulator->run(step.work, step.starts).end != by_events) {
-      state.SkipWithError("arrays differ from events");
-    }
+  step.executor->run_events(*step.ticks, step.starts, step.ends);
+  const std::vector<Tick> by_events = step.ends;
+  step.executor->run(*step.ticks, step.starts, step.ends);
+  if (step.ends != by_events) {
+    state.SkipWithError("arrays differ from events");
   }
   for (auto _ : state) {
-    benchmark::DoNotOptimize(step.simulator->run(step.work, step.starts).end.data());
+    step.executor->run(*step.ticks, step.starts, step.ends);
+    benchmark::DoNotOptimize(step.ends.data());
   }
 }
 
-BENCHMARK(overlapped_step_by_arrays)->Arg(1)->Unit(benchmark::kMillisecond);
+BENCHMARK(overlapped_step_by_arrays)->Unit(benchmark::kMillisecond);
 
 void overlapped_step_by_events(benchmark::State& state) {
   OverlappedStep step;
-  const std::vector<Tick> expected = step.simulator->run(step.work, step.starts).end;
+  step.executor->run(*step.ticks, step.starts, step.ends);
+  const std::vector<Tick> expected = step.ends;
   for (auto _ : state) {
-    if (step.simulator->run_events(step.work, step.starts).end != expected) {
+    step.executor->run_events(*step.ticks, step.starts, step.ends);
+    if (step.ends != expected) {
       state.SkipWithError("events differ from arrays");
     }
   }
   state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations()) *
-                          static_cast<std::int64_t>(step.simulator->events()));
+                          static_cast<std::int64_t>(step.executor->events()));
 }
 
 BENCHMARK(overlapped_step_by_events)->Unit(benchmark::kMillisecond)->Iterations(1);

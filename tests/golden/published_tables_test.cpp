@@ -11,8 +11,9 @@
 #include <gtest/gtest.h>
 
 #include "calibrate/profile/library.h"
+#include "calibrate/profile/lookup.h"
 #include "sim/collective/communicator.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolve.h"
 
 namespace vitsim {
 namespace {
@@ -102,7 +103,7 @@ double predicted_s(const Row& row, const std::string& cluster) {
                            row.set);
   const ResolvedExperiment resolved =
       resolve(experiment, load_profiles(experiment, ProfileLibrary()));
-  const Network network(resolved.network);
+  const Network& network = *resolved.network;
   std::vector<std::int64_t> ranks(static_cast<std::size_t>(network.world_size()));
   std::iota(ranks.begin(), ranks.end(), std::int64_t{0});
   const Communicator group(network, ranks);

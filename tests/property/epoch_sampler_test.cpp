@@ -9,10 +9,12 @@
 
 #include "models/distribution.h"
 #include "models/document/quantity_text.h"
-#include "sim/job/step_time.h"
+#include "sim/job/resolve.h"
 #include "sim/predict/predict.h"
+#include "sim/sample/blocking_sampler.h"
 #include "sim/sample/noise.h"
 #include "sim/sample/random.h"
+#include "sim/step/step_executor.h"
 
 namespace vitsim {
 namespace {
@@ -71,20 +73,17 @@ Cluster cluster(const std::vector<std::pair<std::string, double>>& ranks,
 
 // The engine, step by step, without noise.
 double epoch_by_steps(const ResolvedExperiment& resolved) {
-  const Scenario& scenario = resolved.jobs.front();
-  const Network network(resolved.network);
-  std::vector<std::int64_t> ranks(scenario.ranks.size());
-  for (std::size_t i = 0; i < ranks.size(); ++i) {
-    ranks[i] = static_cast<std::int64_t>(i);
+  const ResolvedJob& job = resolved.jobs.front();
+  const StepProgram& short_step = job.last == nullptr ? *job.full : *job.last;
+  StepExecutor full(job.group, *job.full);
+  StepExecutor last(job.group, short_step);
+  const OperationTicks full_ticks(*job.full);
+  const OperationTicks last_ticks(short_step);
+  std::vector<Tick> starts(job.world_size(), 0);
+  for (std::int64_t step = 0; step + 1 < job.plan.steps; ++step) {
+    full.run(full_ticks, starts, starts);
   }
-  StepSimulator simulator(network, ranks, sync_plan(scenario));
-  const StepWork full(scenario, scenario.plan.full);
-  const StepWork last(scenario, scenario.plan.last);
-  std::vector<Tick> starts(ranks.size(), 0);
-  for (std::int64_t step = 0; step < scenario.plan.steps; ++step) {
-    const bool is_last = step + 1 == scenario.plan.steps;
-    std::ranges::copy(simulator.run((is_last ? last : full).ranks(), starts).end, starts.begin());
-  }
+  last.run(last_ticks, starts, starts);
   return to_seconds(*std::ranges::max_element(starts)).value();
 }
 
@@ -132,33 +131,35 @@ TEST(EpochSampler, IntegralsGiveTheDistributionOfDrawnSteps) {
       spread,
       GradientSync::kDeepspeedZero0);
   const ResolvedExperiment resolved = resolve(lab.experiment, lab.profiles);
-  const Scenario& scenario = resolved.jobs.front();
-  const Network network(resolved.network);
+  const ResolvedJob& job = resolved.jobs.front();
   constexpr int kReplicates = 1500;
-  const Noise noise(scenario, 11, kReplicates);
-  const auto sampler = make_epoch_sampler(resolved, 0, network, noise);
-  const auto sync = blocking_sync(scenario, network);
-  ASSERT_TRUE(sync);
-  const auto full = rank_compute(scenario, scenario.plan.full);
-  const auto last = rank_compute(scenario, scenario.plan.last);
+  const Noise noise(job, 11, kReplicates);
+  const auto sampler = make_epoch_sampler(job, noise);
+  const auto full = rounds_of(job, *job.full);
+  ASSERT_TRUE(full);
+  ASSERT_EQ(full->size(), 1U);
+  const auto last = rounds_of(job, *job.last);
+  ASSERT_TRUE(last);
 
   std::vector<double> by_integral;
   std::vector<double> by_steps;
   for (int replicate = 0; replicate < kReplicates; ++replicate) {
     by_integral.push_back(sampler->sample(replicate).epoch_s.front());
     double epoch = 0;
-    for (std::int64_t step = 0; step < scenario.plan.steps; ++step) {
-      const auto& compute = step + 1 == scenario.plan.steps ? last : full;
+    for (std::int64_t step = 0; step < job.plan.steps; ++step) {
+      const bool is_last = step + 1 == job.plan.steps;
+      const BlockingRound& round = is_last ? last->front() : full->front();
+      const StepProgram& program = is_last ? *job.last : *job.full;
       double slowest = 0;
-      for (std::size_t rank = 0; rank < compute.size(); ++rank) {
-        const double seconds =
-            compute[rank].before_s + compute[rank].optimizer_s + compute[rank].other_s;
+      for (std::size_t rank = 0; rank < job.world_size(); ++rank) {
+        const std::size_t of = job.class_of[rank];
         slowest = std::max(slowest,
-                           seconds * noise.run_factor(noise.kind(rank), replicate) *
-                               noise.unit_factor(rank, replicate) *
-                               noise.step_factor(rank, replicate, step));
+                           round.compute_s[program.class_of[rank]] *
+                               noise.run_factor(noise.kind(of), replicate) *
+                               noise.unit_factor(of, rank, replicate) *
+                               noise.step_factor(of, rank, replicate, step));
       }
-      epoch += slowest + sync->reduce_s;
+      epoch += slowest + round.communication_s;
     }
     by_steps.push_back(epoch);
   }
@@ -317,7 +318,7 @@ Blame blame(const std::vector<std::pair<std::string, double>>& ranks,
     return predict(resolve(lab.experiment, lab.profiles), {}).front();
   };
   const Report slow = report(ranks);
-  return {.sentence = slow.bottleneck,
+  return {.sentence = verdict_sentence(slow),
           .gain = human(Seconds(slow.epoch_s.p50 - report(faster).epoch_s.p50))};
 }
 
@@ -335,11 +336,13 @@ TEST(Bottleneck, RanksThatAreEquallySlowAreNamedTogether) {
         {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}},
         sync);
     // Forward and backward of 10 and 20 ms, 1 ms to load, 3 and 2 ms after the reduction; 90, 180.
-    EXPECT_THAT(found.sentence,
-                HasSubstr("ranks 3 and 4 (b) hold the others up: they compute 276.0 ms of each"));
-    EXPECT_THAT(found.sentence, HasSubstr("the median rank 36.0 ms; were they as fast"));
+    EXPECT_THAT(
+        found.sentence,
+        HasSubstr("ranks 3 and 4 (b) are the stragglers: they compute for 276.0 ms of each"));
+    EXPECT_THAT(found.sentence, HasSubstr("the median rank 36.0 ms. At that speed"));
     if (sync == GradientSync::kDeepspeedZero0) {
-      EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+      EXPECT_THAT(found.sentence,
+                  HasSubstr("At that speed an epoch would take " + found.gain + " less"));
     }
   }
 }
@@ -356,9 +359,10 @@ TEST(Bottleneck, KindsThatWouldTakeEachOthersPlaceAreNamedTogether) {
   },
       {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}});
   EXPECT_THAT(found.sentence,
-              HasSubstr("rank 2 (b on n2), rank 3 (c on n3) hold the others up: they compute "
+              HasSubstr("rank 2 (b on n2), rank 3 (c on n3) are the stragglers: they compute for "
                         "270.0 ms to 276.0 ms of each"));
-  EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+  EXPECT_THAT(found.sentence,
+              HasSubstr("At that speed an epoch would take " + found.gain + " less"));
 }
 
 // A straggler is named alone although others are slower than the median too.
@@ -372,8 +376,9 @@ TEST(Bottleneck, TheOneThatExplainsHalfIsNamedAlone) {
           {"c", 90}
   },
       {{"a", 10}, {"a", 10}, {"a", 10}, {"b", 20}, {"b", 20}});
-  EXPECT_THAT(found.sentence, HasSubstr("rank 4 (c on n4) holds the others up: it computes"));
-  EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+  EXPECT_THAT(found.sentence, HasSubstr("rank 4 (c on n4) is the straggler: it computes for"));
+  EXPECT_THAT(found.sentence,
+              HasSubstr("At that speed an epoch would take " + found.gain + " less"));
 }
 
 // The median rank is a slow one: the yardstick is then the others.
@@ -387,9 +392,10 @@ TEST(Bottleneck, ManySlowRanksAreComparedWithTheFewFastOnes) {
   },
       {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}});
   EXPECT_THAT(found.sentence,
-              HasSubstr("ranks 0-2 (b) hold the others up: they compute 276.0 ms of each"));
-  EXPECT_THAT(found.sentence, HasSubstr("the median of the others 36.0 ms"));
-  EXPECT_THAT(found.sentence, HasSubstr("an epoch would take " + found.gain + " less"));
+              HasSubstr("ranks 0-2 (b) are the stragglers: they compute for 276.0 ms of each"));
+  EXPECT_THAT(found.sentence, HasSubstr("the median of the other ranks 36.0 ms"));
+  EXPECT_THAT(found.sentence,
+              HasSubstr("At that speed an epoch would take " + found.gain + " less"));
 }
 
 // Of ranks closer than their spread the named one may not be the slowest.
@@ -404,13 +410,13 @@ TEST(Bottleneck, SaysWhereTheSpreadMayMakeAnotherTheSlowest) {
     },
         spread,
         GradientSync::kDeepspeedZero0);
-    return predict(resolve(lab.experiment, lab.profiles), {}).front().bottleneck;
+    return verdict_sentence(predict(resolve(lab.experiment, lab.profiles), {}).front());
   };
-  const std::string named = "rank 1 (b on n1) holds the others up: ";
+  const std::string named = "rank 1 (b on n1) is the straggler: ";
   EXPECT_THAT(sentence(0.01), testing::StartsWith(named));
   EXPECT_THAT(sentence(0.01), testing::Not(HasSubstr("may be slower")));
   EXPECT_THAT(sentence(0.1), testing::StartsWith(named));
-  EXPECT_THAT(sentence(0.1), HasSubstr(". Among new runs rank 0 may be slower still"));
+  EXPECT_THAT(sentence(0.1), HasSubstr(". In a new run rank 0 may be slower still"));
 }
 
 TEST(Bottleneck, EqualRanksHoldNobodyUp) {

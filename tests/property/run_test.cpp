@@ -7,22 +7,26 @@
 
 #include <gtest/gtest.h>
 
-#include "sim/run/phases.h"
+#include "sim/run/stages.h"
+#include "tests/support/planned_step.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {
 namespace {
 
+using testing::MicroBatchTicks;
+using testing::PlannedJob;
 using testing::RandomCluster;
+using testing::RankTicks;
 
 /// A random job that owns its micro-batches.
 struct Job {
-  std::deque<std::vector<MicroBatchWork>> batches;
-  JobPlan plan;
+  std::deque<std::vector<MicroBatchTicks>> batches;
+  PlannedJob plan;
 };
 
-std::vector<RankWork> random_work(RandomCluster& random, Job& job, std::int64_t longest) {
-  std::vector<RankWork> work;
+std::vector<RankTicks> random_work(RandomCluster& random, Job& job, std::int64_t longest) {
+  std::vector<RankTicks> work;
   for (std::size_t i = 0; i < job.plan.ranks.size(); ++i) {
     auto& batches = job.batches.emplace_back();
     for (std::int64_t m = random.between(0, 2); m > 0; --m) {
@@ -57,10 +61,10 @@ void make_job(RandomCluster& random, std::vector<std::int64_t> ranks, Job& job) 
   job.plan.after_epoch = random.chance(0.5) ? 0 : 1'000'000'000;
 }
 
-std::vector<RunEvent> random_events(RandomCluster& random, const Network& network) {
-  std::vector<RunEvent> events;
+std::vector<Disturbance> random_events(RandomCluster& random, const Network& network) {
+  std::vector<Disturbance> events;
   for (std::int64_t k = random.between(0, 3); k > 0; --k) {
-    RunEvent event{.what = static_cast<RunEvent::What>(random.between(0, 2))};
+    Disturbance event{.what = static_cast<Disturbance::What>(random.between(0, 2))};
     event.from = milliseconds(static_cast<double>(random.between(0, 500)));
     event.to = event.from + milliseconds(static_cast<double>(random.between(1, 300)));
     event.rank = random.between(0, network.world_size() - 1);
@@ -102,13 +106,15 @@ TEST(RunProperty, StepwiseEqualsEventByEvent) {
     const Network network(random.cluster(random.between(2, 4), 1));
     Job job;
     make_job(random, testing::all_ranks(network.world_size()), job);
-    const std::vector<RunEvent> events = random_events(random, network);
-    const RunOutcome stepwise = simulate_run(network, job.plan, events);
+    const std::vector<Disturbance> events = random_events(random, network);
+    const JobPlan plan = job.plan.plan(network);
+    const RunOutcome stepwise = simulate_run(network, plan, events);
     repeated += stepwise.steps - stepwise.steps_computed;
-    const bool links_change = std::any_of(events.begin(), events.end(), [](const RunEvent& event) {
-      return event.what == RunEvent::What::kLink;
-    });
-    expect_equal(stepwise, simulate_jobs(network, {&job.plan, 1}, events).front(), links_change);
+    const bool links_change =
+        std::any_of(events.begin(), events.end(), [](const Disturbance& event) {
+          return event.what == Disturbance::What::kLink;
+        });
+    expect_equal(stepwise, simulate_jobs(network, {&plan, 1}, events).front(), links_change);
   }
   EXPECT_GT(repeated, 100);
 }
@@ -124,10 +130,10 @@ TEST(RunProperty, JobsOnTheirOwnLinksRunAsIfAlone) {
     Job second;
     make_job(random, {0, 1}, first);
     make_job(random, {3, 2}, second);
-    const std::vector<JobPlan> both = {first.plan, second.plan};
+    const std::vector<JobPlan> both = {first.plan.plan(network), second.plan.plan(network)};
     const std::vector<RunOutcome> outcomes = simulate_jobs(network, both, {});
-    expect_equal(outcomes[0], simulate_run(network, first.plan));
-    expect_equal(outcomes[1], simulate_run(network, second.plan));
+    expect_equal(outcomes[0], simulate_run(network, both[0]));
+    expect_equal(outcomes[1], simulate_run(network, both[1]));
   }
 }
 
@@ -150,19 +156,19 @@ TEST(RunProperty, PhasesGiveTheRunOfEveryMessage) {
       jobs[i].plan.steps = random.between(200, 400);
       jobs[i].plan.epochs = random.between(2, 4);
       jobs[i].plan.start = Seconds(static_cast<double>(random.between(0, 5)));
-      plans.push_back(jobs[i].plan);
+      plans.push_back(jobs[i].plan.plan(network));
     }
-    std::vector<RunEvent> events = random_events(random, network);
-    for (RunEvent& event : events) {
+    std::vector<Disturbance> events = random_events(random, network);
+    for (Disturbance& event : events) {
       event.from = event.from * 10;
       event.to = event.to * 10;
-      if (event.what == RunEvent::What::kLink) {
+      if (event.what == Disturbance::What::kLink) {
         event.links = network.trunk_links("A", "B");
         event.bandwidth = event.bandwidth * 5;
       }
     }
     const std::vector<RunOutcome> whole = simulate_jobs(network, plans, events);
-    const auto phased = PhasedRun(network, plans, events).epochs();
+    const auto phased = StagedRun(network, plans, events).epochs();
     for (std::size_t job = 0; job < 2; ++job) {
       ASSERT_EQ(phased[job].size(), whole[job].epochs.size());
       double total = 0;

@@ -1,21 +1,26 @@
-#include "sim/step/step.h"
-
 #include <algorithm>
 #include <deque>
 
 #include <gtest/gtest.h>
 
+#include "sim/step/step_executor.h"
+#include "tests/support/planned_step.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {
 namespace {
 
+using testing::MicroBatchTicks;
+using testing::PlannedStep;
 using testing::RandomCluster;
+using testing::RankTicks;
+using testing::StepOutcome;
+using testing::SyncPlan;
 
 /// Random work that keeps its micro-batches alive.
 struct Work {
-  std::deque<std::vector<MicroBatchWork>> batches;
-  std::vector<RankWork> ranks;
+  std::deque<std::vector<MicroBatchTicks>> batches;
+  std::vector<RankTicks> ranks;
 };
 
 Work random_work(RandomCluster& random, std::size_t ranks) {
@@ -60,7 +65,7 @@ SyncPlan random_plan(RandomCluster& random, std::size_t ranks) {
   return plan;
 }
 
-void add_slowdowns(RandomCluster& random, StepSimulator& step) {
+void add_slowdowns(RandomCluster& random, PlannedStep& step) {
   for (std::uint32_t i = 0; i < step.size(); ++i) {
     std::vector<SlowInterval> intervals;
     for (std::int64_t k = random.between(0, 2); k > 0; --k) {
@@ -81,8 +86,7 @@ TEST(StepProperty, ArraysEqualEvents) {
     RandomCluster random(seed);
     const Network network(random.cluster(random.between(1, 6), random.chance(0.5) ? 2 : 0));
     const auto ranks = static_cast<std::size_t>(network.world_size());
-    StepSimulator step(
-        network, testing::all_ranks(network.world_size()), random_plan(random, ranks));
+    PlannedStep step(network, testing::all_ranks(network.world_size()), random_plan(random, ranks));
     if (!step.by_arrays()) {
       continue;
     }
@@ -93,12 +97,15 @@ TEST(StepProperty, ArraysEqualEvents) {
     const Work work = random_work(random, ranks);
     const std::vector<Tick> starts = random.starts(ranks);
     const StepOutcome fast = step.run(work.ranks, starts);
-    const auto fast_begins = step.call_begins();
-    const auto fast_ends = step.call_ends();
-    const StepOutcome& slow = step.run_events(work.ranks, starts);
+    const StepTimes fast_times = step.times();
+    const StepOutcome slow = step.run_events(work.ranks, starts);
     EXPECT_EQ(fast.ready, slow.ready) << "seed " << seed;
-    EXPECT_EQ(fast_begins, step.call_begins()) << "seed " << seed;
-    EXPECT_EQ(fast_ends, step.call_ends()) << "seed " << seed;
+    for (std::size_t i = 0; i < step.program().most_operations(); ++i) {
+      EXPECT_TRUE(std::ranges::equal(fast_times.begins(i), step.times().begins(i)))
+          << "seed " << seed << " operation " << i;
+      EXPECT_TRUE(std::ranges::equal(fast_times.ends(i), step.times().ends(i)))
+          << "seed " << seed << " operation " << i;
+    }
     EXPECT_EQ(fast.end, slow.end) << "seed " << seed;
     EXPECT_EQ(fast.wait, slow.wait) << "seed " << seed;
     EXPECT_EQ(fast.exposed, slow.exposed) << "seed " << seed;

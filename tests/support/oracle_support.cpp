@@ -12,8 +12,9 @@
 #include "models/error.h"
 #include "sim/collective/communicator.h"
 #include "sim/engine/flow_engine.h"
-#include "sim/step/step.h"
+#include "sim/step/step_executor.h"
 #include "tests/support/oracle.h"
+#include "tests/support/planned_step.h"
 
 namespace vitsim::testing {
 
@@ -375,9 +376,9 @@ Result run_straggler_case(const Json& the_case, const std::string& where) {
   const std::int64_t n = count(the_case, "ranks", where);
   const Network network(equal_star(n, 1.25e9, 5e-5));
   SyncPlan plan{.mode = GradientSync::kDeepspeedZero0, .buckets = {{.bytes = 346'270'624}}};
-  StepSimulator step(network, first_ranks(n), plan);
-  std::vector<MicroBatchWork> batches(static_cast<std::size_t>(n));
-  std::vector<RankWork> work(batches.size());
+  PlannedStep step(network, first_ranks(n), plan);
+  std::vector<MicroBatchTicks> batches(static_cast<std::size_t>(n));
+  std::vector<RankTicks> work(batches.size());
   std::vector<Tick> now(batches.size());
   for (std::int64_t iteration = 0; iteration < 50; ++iteration) {
     for (std::int64_t rank = 0; rank < n; ++rank) {
@@ -400,10 +401,10 @@ Result run_overlapped_case(const Json& the_case, const std::string& where) {
   for (int k = 1; k <= kBuckets; ++k) {
     plan.buckets.push_back({.bytes = 24'740'000, .ready_share = static_cast<double>(k) / kBuckets});
   }
-  StepSimulator step(network, first_ranks(n), plan);
-  const MicroBatchWork batch{.forward = 12 * to_ticks(milliseconds(2.5)),
-                             .backward = kBuckets * to_ticks(milliseconds(4.3))};
-  const std::vector<RankWork> work(
+  PlannedStep step(network, first_ranks(n), plan);
+  const MicroBatchTicks batch{.forward = 12 * to_ticks(milliseconds(2.5)),
+                              .backward = kBuckets * to_ticks(milliseconds(4.3))};
+  const std::vector<RankTicks> work(
       static_cast<std::size_t>(n),
       {.micro_batches = std::span(&batch, 1), .optimizer = to_ticks(milliseconds(3))});
   const std::vector<Tick> starts(work.size());

@@ -8,9 +8,10 @@
 #include <gtest/gtest.h>
 
 #include "calibrate/profile/library.h"
+#include "calibrate/profile/lookup.h"
 #include "sim/collective/table.h"
 #include "sim/job/link_figures.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolve.h"
 #include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {
@@ -78,7 +79,7 @@ std::vector<CollectiveRow> rows_of(const ResolvedExperiment& resolved,
                                    CollectiveKind kind,
                                    std::int64_t first,
                                    std::int64_t last) {
-  const Network network(resolved.network);
+  const Network& network = *resolved.network;
   std::vector<std::int64_t> ranks(static_cast<std::size_t>(network.world_size()));
   std::iota(ranks.begin(), ranks.end(), std::int64_t{0});
   return collective_table(Communicator(network, ranks),

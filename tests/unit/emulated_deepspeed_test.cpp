@@ -8,7 +8,7 @@
 #include "calibrate/fit/run_summary.h"
 #include "calibrate/import/import.h"
 #include "models/experiment/experiment.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolve.h"
 #include "sim/predict/predict.h"
 
 namespace vitsim {

@@ -242,7 +242,7 @@ TEST(Experiment, Events) {
   EXPECT_EQ(experiment.events[0].from, Seconds(120));
   EXPECT_EQ(experiment.events[1].node, "a-1");
   EXPECT_THAT(experiment.events[2].ends, ElementsAre("right", "left"));
-  EXPECT_EQ(experiment.events[3].what, EventSpec::What::kPause);
+  EXPECT_EQ(experiment.events[3].what, DisturbanceSpec::What::kPause);
 
   const std::vector<std::pair<const char*, const char*>> mistakes = {
       {                R"({"what": "slowdown", "rank": 5, "factor": 2, "from": 0, "to": "1s"})",

@@ -4,8 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "calibrate/profile/library.h"
+#include "calibrate/profile/lookup.h"
 #include "models/error.h"
-#include "sim/collective/communicator.h"
+#include "sim/job/resolve.h"
 
 namespace vitsim {
 namespace {
@@ -24,13 +25,22 @@ ResolvedExperiment resolved(const std::string& cluster) {
   return resolve(experiment, load_profiles(experiment, ProfileLibrary()));
 }
 
-std::vector<std::string> noises(const Scenario& scenario) {
+std::vector<std::string> noises(const ResolvedJob& job) {
   std::vector<std::string> names;
-  for (const LinkNoise& noise : scenario.link_noise) {
+  for (const LinkNoise& noise : job.link_noise) {
     names.push_back(noise.name);
     EXPECT_GT(noise.spread.run_sigma.value_or(0), 0) << noise.name;
   }
   return names;
+}
+
+/// The data of a link of the first node: of its first NIC, or of its first GPU's way out.
+const LinkData& nic_of(const ResolvedExperiment& lab) {
+  return lab.network->links()[lab.network->nic_links(lab.network->node_name(0)).front()];
+}
+
+const LinkData& inside_of(const ResolvedExperiment& lab) {
+  return lab.network->links()[lab.network->ports_of(0)->first];
 }
 
 TEST(LinkFigures, ASheetGivesFiguresAndTraits) {
@@ -38,25 +48,21 @@ TEST(LinkFigures, ASheetGivesFiguresAndTraits) {
       R"({"nodes": [{"count": 2, "gpus": ["h100", "h100"], "nic": {"link": "ib-ndr", "count": 4}}],
           "intra_node": {"link": "nvlink4"}})");
   const ProfileLibrary library;
-  const NodeData& node = lab.network.nodes.front();
-  EXPECT_EQ(node.nics, 4);
-  EXPECT_EQ(node.nic->bandwidth, library.link_sheet("ib-ndr")->bandwidth);
-  EXPECT_EQ(node.intra_node.bandwidth, library.link_sheet("nvlink4")->bandwidth);
-  EXPECT_TRUE(node.intra_node.traits.switch_reduces);
-  EXPECT_EQ(node.intra_node.traits.kind, LinkKind::kNvlink);
-  EXPECT_EQ(node.accelerator, Accelerator::kHopper);
+  EXPECT_EQ(lab.network->nics_of(0), 4U);
+  EXPECT_EQ(nic_of(lab).bandwidth, library.link_sheet("ib-ndr")->bandwidth);
+  EXPECT_EQ(inside_of(lab).bandwidth, library.link_sheet("nvlink4")->bandwidth);
+  EXPECT_TRUE(inside_of(lab).traits.switch_reduces);
+  EXPECT_EQ(inside_of(lab).traits.kind, LinkKind::kNvlink);
+  EXPECT_EQ(lab.network->accelerator_of(0), Accelerator::kHopper);
   EXPECT_THAT(noises(lab.jobs.front()), ElementsAre("ib-ndr", "nvlink4"));
 }
 
 TEST(LinkFigures, GpusStandForTheirUsualPath) {
-  EXPECT_EQ(resolved(R"({"nodes": [{"gpus": ["a100", "a100"]}]})")
-                .network.nodes.front()
-                .intra_node.bandwidth,
+  EXPECT_EQ(inside_of(resolved(R"({"nodes": [{"gpus": ["a100", "a100"]}]})")).bandwidth,
             ProfileLibrary().link_sheet("nvlink3")->bandwidth);
   // The slower of two kinds.
   const ResolvedExperiment mixed = resolved(R"({"nodes": [{"gpus": ["rtx-4080", "rtx-2080"]}]})");
-  EXPECT_EQ(mixed.network.nodes.front().intra_node.bandwidth,
-            ProfileLibrary().link_sheet("pcie3-x16-host")->bandwidth);
+  EXPECT_EQ(inside_of(mixed).bandwidth, ProfileLibrary().link_sheet("pcie3-x16-host")->bandwidth);
   EXPECT_THAT(mixed.jobs.front().warnings,
               ::testing::Contains(HasSubstr("pcie3-x16-host is assumed")));
 }

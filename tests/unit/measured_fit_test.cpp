@@ -6,7 +6,9 @@
 #include "calibrate/fit/fit.h"
 #include "calibrate/fit/throughput_fit.h"
 #include "models/error.h"
-#include "sim/job/scenario.h"
+#include "sim/job/link_figures.h"
+#include "sim/job/network_figures.h"
+#include "sim/job/resolve.h"
 
 namespace vitsim {
 namespace {
@@ -320,7 +322,9 @@ TEST(MeasuredFit, ANodesPathGoesWithItsGpus) {
   experiment.training.dataset.samples = 100;
   experiment.training.micro_batch = {2};
   const auto bandwidth = [&] {
-    return resolve(experiment, profiles).network.nodes.front().intra_node.bandwidth.value();
+    ClusterSpec cluster = experiment.cluster;
+    add_paths_inside_nodes(cluster, profiles);
+    return network_data(cluster, profiles).nodes.front().intra_node.bandwidth.value();
   };
   EXPECT_NEAR(bandwidth(), 100e6, 5e6);
   EXPECT_TRUE(resolve(experiment, profiles).jobs.front().warnings.empty());

@@ -9,7 +9,7 @@
 #include "calibrate/import/import.h"
 #include "sim/assess/calibration_check.h"
 #include "sim/collective/table.h"
-#include "sim/job/scenario.h"
+#include "sim/job/resolve.h"
 #include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {
@@ -84,7 +84,7 @@ TEST_F(NcclLink, ReproducesTheTableItComesFrom) {
                              .gpus = std::vector<std::string>(kRanks, "a40"),
                              .micro_batch = {16}}),
               {.gpus = {{"a40", gpu}}, .links = found.links, .sheets = {}});
-  const Network network(resolved.network);
+  const Network& network = *resolved.network;
   std::vector<std::int64_t> ranks(kRanks);
   std::iota(ranks.begin(), ranks.end(), std::int64_t{0});
   const auto rows = collective_table(Communicator(network, ranks),

@@ -15,13 +15,13 @@ class SpreadOnly final : public ComputeModel {
   [[nodiscard]] MicroBatchTimes at(std::int64_t /*samples*/) const override { return {}; }
 };
 
-// Ranks of one kind of GPU, each with its spread between runs.
+// Classes of one kind of GPU, each with its spread between runs.
 Noise noise_of(const std::vector<Spread>& spreads) {
-  Scenario scenario;
+  std::vector<RankClass> classes;
   for (const Spread& spread : spreads) {
-    scenario.ranks.push_back({.gpu = "a", .compute = std::make_shared<SpreadOnly>(spread)});
+    classes.push_back({.gpu = "a", .count = 1, .compute = std::make_shared<SpreadOnly>(spread)});
   }
-  return {scenario, 1, 100};
+  return {classes, {}, 1, 100};
 }
 
 // A micro-batch that was measured and one that was scaled: the kind is as unsure as the latter.

@@ -44,10 +44,30 @@ Report full_report() {
   report.ranks = {
       rank, {.rank = 1, .node = "new", .gpu = "rtx-3070", .micro_batch = 16}
   };
-  report.events = {
+  report.disturbances = {
       {.what = "rank 1 at half speed", .cost_s = 12}
   };
-  report.bottleneck = "rank 0 holds the others up";
+  report.world_size = 2;
+  report.rank_classes = {
+      {.count = 2,
+       .first_rank = 0,
+       .node = "old",
+       .gpu = "tesla-p4",
+       .micro_batch = 16,
+       .compute_s = 0.25,
+       .wait_s = 0.02,
+       .late_share = 0.5,
+       .gain_s = 2,
+       .memory = rank.memory,
+       .largest_micro_batch = 12}
+  };
+  report.verdict = {
+      .limit = Verdict::Limit::kStraggler,
+      .stragglers = {{.ranks = RankSet(0), .gpu = "tesla-p4", .node = "old", .compute_s = 0.25}},
+      .gain_s = 2,
+      .reference_s = 0.1,
+      .reference_is_median = false,
+      .other_candidates = RankSet(1)};
   report.basis = {
       { .part = "rank 0", .kind = "measured",          .detail = "d", .error = 0.01},
       {.part = "network",    .kind = "given", .detail = "as written"              }
@@ -71,6 +91,11 @@ TEST(Report, HasTheKeysOfTheFormat) {
   EXPECT_EQ(body["largest_micro_batch"][0], 12);
   EXPECT_TRUE(body["largest_micro_batch"][1].is_null());
   EXPECT_EQ(body["basis"][0]["error"], 0.01);
+  EXPECT_EQ(body["rank_classes"][0]["count"], 2);
+  EXPECT_EQ(body["verdict"]["limit"], "straggler");
+  EXPECT_EQ(body["verdict"]["stragglers"][0]["ranks"]["ranges"][0][1], 0);
+  EXPECT_THAT(body["bottleneck"].get<std::string>(),
+              HasSubstr("2 ranks (tesla-p4, rank 0 the first) are out of memory"));
 }
 
 TEST(Report, ReadsWhatItWrites) {
@@ -91,7 +116,7 @@ TEST(Report, NamesTheFewestRanksThatAreLastInNineOfTenSteps) {
     for (const double share : late_shares) {
       report.ranks.push_back({.late_share = share});
     }
-    return likely_slowest(report);
+    return likely_stragglers(report);
   };
   EXPECT_THAT(named({1}), IsEmpty());
   EXPECT_THAT(named({0, 1, 0}), ElementsAre(1));

@@ -155,7 +155,13 @@ TEST(Schema, ReportKeysAreTheReaders) {
   Report report{.resolved_json = "{}"};
   report.ranks.resize(2);
   report.ranks[1].largest_micro_batch = 7;
-  report.events = {
+  report.rank_classes = {
+      {.count = 2, .largest_micro_batch = 7}
+  };
+  report.verdict = {.limit = Verdict::Limit::kStraggler,
+                    .stragglers = {{.ranks = RankSet(0)}},
+                    .other_candidates = RankSet(1)};
+  report.disturbances = {
       {.what = "x", .cost_s = 1}
   };
   report.basis = {
@@ -171,7 +177,9 @@ TEST(Schema, ReportKeysAreTheReaders) {
 TEST(Schema, TimelineLinesAreRight) {
   const TemporaryFolder folder;
   const auto file = folder.path() / "timeline.jsonl";
-  write_timeline_lines(file, {.spans = {{.rank = 1, .phase = Phase::kEvaluate, .end_ns = 5}}});
+  write_timeline_lines(
+      file,
+      {.spans = {{.rank = 1, .phase = Phase::kEvaluate, .end_ns = 5, .straggler_wait = true}}});
   expect_same_keys("timeline", {Json::parse(file_text(file))}, [&](const std::string& text) {
     folder.write("timeline.jsonl", text + "\n");
     (void)read_timeline_lines(file);

@@ -1,5 +1,3 @@
-#include "sim/step/step.h"
-
 #include <array>
 #include <limits>
 
@@ -7,10 +5,18 @@
 
 #include "models/error.h"
 #include "sim/run/run.h"
+#include "sim/step/step_executor.h"
+#include "tests/support/planned_step.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {
 namespace {
+
+using testing::MicroBatchTicks;
+using testing::PlannedJob;
+using testing::PlannedStep;
+using testing::RankTicks;
+using testing::StepOutcome;
 
 constexpr Tick kMs = 1'000'000'000;
 
@@ -21,13 +27,13 @@ Network two_machines() {
 
 /// One micro-batch each, no data loading.
 struct Pair {
-  std::array<MicroBatchWork, 2> batches;
-  std::vector<RankWork> ranks;
+  std::array<MicroBatchTicks, 2> batches;
+  std::vector<RankTicks> ranks;
 
   Pair(Tick first_backward, Tick second_backward, Tick optimizer = 0)
-      : batches{MicroBatchWork{.backward = first_backward},
-                MicroBatchWork{.backward = second_backward}} {
-    for (const MicroBatchWork& batch : batches) {
+      : batches{MicroBatchTicks{.backward = first_backward},
+                MicroBatchTicks{.backward = second_backward}} {
+    for (const MicroBatchTicks& batch : batches) {
       ranks.push_back({.micro_batches = std::span(&batch, 1), .optimizer = optimizer});
     }
   }
@@ -38,10 +44,10 @@ const std::vector<Tick> kZero = {0, 0};
 // 10 ms and 15 ms of backward, then 4 ms of AllReduce: the first waits 5 ms, both end at 19 + 1 ms.
 TEST(Step, BlockingReductionWaitsForTheLast) {
   const Network network = two_machines();
-  StepSimulator step(
+  PlannedStep step(
       network, {0, 1}, {.mode = GradientSync::kDeepspeedZero0, .buckets = {{.bytes = 4'000'000}}});
   const Pair work(10 * kMs, 15 * kMs, kMs);
-  const StepOutcome& outcome = step.run(work.ranks, kZero);
+  const StepOutcome outcome = step.run(work.ranks, kZero);
   EXPECT_TRUE(step.by_arrays());
   EXPECT_EQ(outcome.ready, (std::vector<Tick>{10 * kMs, 15 * kMs}));
   EXPECT_EQ(outcome.sync_end, (std::vector<Tick>{19 * kMs, 19 * kMs}));
@@ -56,31 +62,28 @@ TEST(Step, BlockingReductionWaitsForTheLast) {
 // other 1.8 ms end at 10.8 ms. Bucket 1 runs from there to 14.8 ms.
 TEST(Step, OverlapSlowsBackward) {
   const Network network = two_machines();
-  StepSimulator step(network,
-                     {
-                         0, 1
+  PlannedStep step(network,
+                   {
+                       0, 1
   },
-                     {.buckets = {{.bytes = 4'000'000, .ready_share = 0.5}, {.bytes = 4'000'000}},
-                      .overlap_slowdown = {1.25, 1.25}});
+                   {.buckets = {{.bytes = 4'000'000, .ready_share = 0.5}, {.bytes = 4'000'000}},
+                    .overlap_slowdown = {1.25, 1.25}});
   const Pair work(10 * kMs, 10 * kMs);
-  std::vector<StepSpan> spans;
-  const StepOutcome& outcome = step.run(work.ranks, kZero, &spans);
+  const StepOutcome outcome = step.run(work.ranks, kZero);
   EXPECT_EQ(outcome.ready[0], 10'800'000'000);
   EXPECT_EQ(outcome.end[0], 14'800'000'000);
   EXPECT_EQ(outcome.exposed[0], 4 * kMs);
   EXPECT_EQ(outcome.busy[0], 8 * kMs);
   EXPECT_EQ(outcome.wait[0], 0);
-  // Per rank one backward and two reductions.
-  EXPECT_EQ(spans.size(), 6U);
 }
 
-// Reduce-scatter of 4 MB: 1 x 2 ms; optimizer 1 ms; all-gather 2 ms.
+// Reduce-scatter of 4 MB: 1 x 2 ms; half of a 2 ms update; all-gather 2 ms.
 TEST(Step, Zero1GathersAfterTheOptimizer) {
   const Network network = two_machines();
-  StepSimulator step(
+  PlannedStep step(
       network, {0, 1}, {.mode = GradientSync::kDeepspeedZero1, .buckets = {{.bytes = 4'000'000}}});
-  const Pair work(10 * kMs, 10 * kMs, kMs);
-  const StepOutcome& outcome = step.run(work.ranks, kZero);
+  const Pair work(10 * kMs, 10 * kMs, 2 * kMs);
+  const StepOutcome outcome = step.run(work.ranks, kZero);
   EXPECT_EQ(outcome.sync_end[0], 12 * kMs);
   EXPECT_EQ(outcome.end[0], 15 * kMs);
   EXPECT_EQ(outcome.exposed[0], 4 * kMs);
@@ -89,10 +92,10 @@ TEST(Step, Zero1GathersAfterTheOptimizer) {
 // A rank without micro-batches in a short last step is ready at once and waits.
 TEST(Step, ShortStepMayLeaveARankWithNothing) {
   const Network network = two_machines();
-  StepSimulator step(network, {0, 1}, {.buckets = {{.bytes = 4'000'000}}});
+  PlannedStep step(network, {0, 1}, {.buckets = {{.bytes = 4'000'000}}});
   Pair work(10 * kMs, 0);
   work.ranks[1].micro_batches = {};
-  const StepOutcome& outcome = step.run(work.ranks, kZero);
+  const StepOutcome outcome = step.run(work.ranks, kZero);
   EXPECT_EQ(outcome.ready, (std::vector<Tick>{10 * kMs, 0}));
   EXPECT_EQ(outcome.end, (std::vector<Tick>{14 * kMs, 14 * kMs}));
   EXPECT_EQ(outcome.wait[1], 10 * kMs);
@@ -100,7 +103,7 @@ TEST(Step, ShortStepMayLeaveARankWithNothing) {
 
 TEST(Step, OneRankDoesNotCommunicate) {
   const Network network = two_machines();
-  StepSimulator step(network, {1}, {.buckets = {{.bytes = 4'000'000}}});
+  PlannedStep step(network, {1}, {.buckets = {{.bytes = 4'000'000}}});
   const Pair work(10 * kMs, 0);
   EXPECT_EQ(step.run(std::span(work.ranks).first(1), std::span(kZero).first(1)).end[0], 10 * kMs);
 }
@@ -108,7 +111,7 @@ TEST(Step, OneRankDoesNotCommunicate) {
 // Half speed from 2 to 6 ms: 2 + 4 (2 of work) + 6 = 12 ms. A pause from 3 to 5 ms: 12 ms too.
 TEST(Step, SlowdownsStretchWhatFallsInside) {
   const Network network = two_machines();
-  StepSimulator step(network, {0, 1}, {.buckets = {{.bytes = 4'000'000}}});
+  PlannedStep step(network, {0, 1}, {.buckets = {{.bytes = 4'000'000}}});
   step.set_speed(0,
                  {
                      {.from = 2 * kMs, .to = 6 * kMs, .factor = 2}
@@ -123,32 +126,32 @@ TEST(Step, SlowdownsStretchWhatFallsInside) {
 }
 
 TEST(Step, DeepspeedReducesHalfABillionElementsAtATime) {
-  const SyncPlan plan = deepspeed_plan(GradientSync::kDeepspeedZero0, 1'200'000'000, 4);
-  ASSERT_EQ(plan.buckets.size(), 3U);
-  EXPECT_EQ(plan.buckets[0].bytes, 2'000'000'000);
-  EXPECT_EQ(plan.buckets[2].bytes, 800'000'000);
+  const std::vector<SyncBucket> buckets = flat_buckets(1'200'000'000, 4);
+  ASSERT_EQ(buckets.size(), 3U);
+  EXPECT_EQ(buckets[0].bytes, 2'000'000'000);
+  EXPECT_EQ(buckets[2].bytes, 800'000'000);
 }
 
 TEST(Step, RefusesTimesBeyondTheClock) {
   const Network network = two_machines();
-  StepSimulator step(network, {0, 1}, {});
+  PlannedStep step(network, {0, 1}, {});
   const Tick month = 30 * 86'400 * kTicksPerSecond / 2;
-  const std::vector<MicroBatchWork> batches(5, {.forward = month});
-  const std::vector<RankWork> work(2, {.micro_batches = batches});
+  const std::vector<MicroBatchTicks> batches(5, {.forward = month});
+  const std::vector<RankTicks> work(2, {.micro_batches = batches});
   EXPECT_THROW(step.run(work, kZero), UserError);
   EXPECT_THROW(step.run_events(work, kZero), UserError);
 }
 
 TEST(Step, RefusesImpossiblePlans) {
   const Network network = two_machines();
-  EXPECT_THROW(StepSimulator(network, {0, 0}, {}), UserError);
-  EXPECT_THROW(StepSimulator(network, {0, 2}, {}), UserError);
-  EXPECT_THROW(StepSimulator(network, {0, 1}, {.buckets = {{.bytes = -1}}}), UserError);
-  EXPECT_THROW(StepSimulator(network, {0, 1}, {.overlap_slowdown = {1}}), UserError);
+  EXPECT_THROW(PlannedStep(network, {0, 0}, {}), UserError);
+  EXPECT_THROW(PlannedStep(network, {0, 2}, {}), UserError);
+  EXPECT_THROW(PlannedStep(network, {0, 1}, {.buckets = {{.bytes = -1}}}), UserError);
+  EXPECT_THROW(PlannedStep(network, {0, 1}, {.overlap_slowdown = {1}}), UserError);
 }
 
 /// 100 steps of 10 ms and 4 ms of AllReduce.
-JobPlan hundred_steps(const Pair& work) {
+PlannedJob hundred_steps(const Pair& work) {
   return {
       .ranks = {                                    0,                                 1},
       .sync = {.mode = GradientSync::kDeepspeedZero0, .buckets = {{.bytes = 4'000'000}}},
@@ -162,7 +165,7 @@ JobPlan hundred_steps(const Pair& work) {
 TEST(Run, RepeatedStepsAreComputedOnce) {
   const Network network = two_machines();
   const Pair work(10 * kMs, 8 * kMs);
-  const RunOutcome run = simulate_run(network, hundred_steps(work));
+  const RunOutcome run = simulate_run(network, hundred_steps(work).plan(network));
   EXPECT_EQ(run.steps, 200);
   EXPECT_EQ(run.steps_computed, 1);
   ASSERT_EQ(run.epochs.size(), 2U);
@@ -180,12 +183,12 @@ TEST(Run, RepeatedStepsAreComputedOnce) {
 TEST(Run, ALinkDegradesAndRecovers) {
   const Network network = two_machines();
   const Pair work(10 * kMs, 10 * kMs);
-  JobPlan job = hundred_steps(work);
-  const RunEvent event{.what = RunEvent::What::kLink,
-                       .links = network.nic_links("node0"),
-                       .bandwidth = BytesPerSecond(1e8),
-                       .from = milliseconds(140),
-                       .to = milliseconds(280)};
+  const JobPlan job = hundred_steps(work).plan(network);
+  const Disturbance event{.what = Disturbance::What::kLink,
+                          .links = network.nic_links("node0"),
+                          .bandwidth = BytesPerSecond(1e8),
+                          .from = milliseconds(140),
+                          .to = milliseconds(280)};
   const RunOutcome run = simulate_run(network, job, {&event, 1});
   EXPECT_NEAR(run.epochs[0].value(), 1.499, 1e-12);
   EXPECT_NEAR(run.epochs[1].value(), 1.4, 1e-12);
@@ -198,8 +201,9 @@ TEST(Run, JobsShareATrunk) {
   const Network network(testing::on_two_switches(testing::star(4, BytesPerSecond(1e9), Seconds(0)),
                                                  BytesPerSecond(1e9)));
   const Pair work(10 * kMs, 10 * kMs);
-  std::vector<JobPlan> jobs(2, hundred_steps(work));
-  jobs[1].ranks = {2, 3};
+  PlannedJob other = hundred_steps(work);
+  other.ranks = {2, 3};
+  const std::vector<JobPlan> jobs = {hundred_steps(work).plan(network), other.plan(network)};
   const std::vector<RunOutcome> outcomes = simulate_jobs(network, jobs);
   EXPECT_DOUBLE_EQ(outcomes[0].epochs[0].value(), 1.8);
   EXPECT_DOUBLE_EQ(outcomes[1].epochs[1].value(), 1.8);

@@ -19,8 +19,8 @@ Experiment lab() {
   experiment.training.dataset = {.name = "any", .samples = 1000, .fraction = 0.4};
   experiment.training.micro_batch = {1, 2, 3, 4};
   experiment.events = {
-      {.what = EventSpec::What::kPause,   .rank = 3},
-      { .what = EventSpec::What::kLink, .node = "c"}
+      {.what = DisturbanceSpec::What::kPause,   .rank = 3},
+      { .what = DisturbanceSpec::What::kLink, .node = "c"}
   };
   return experiment;
 }

@@ -1,0 +1,205 @@
+#include "sim/job/resolve.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <tuple>
+
+#include <fmt/format.h>
+
+#include "models/document/words.h"
+#include "models/error.h"
+#include "sim/job/link_figures.h"
+#include "sim/job/network_figures.h"
+#include "sim/job/programs.h"
+#include "sim/job/sources.h"
+
+namespace vitsim {
+
+namespace {
+
+bool is_same_link(const std::optional<LinkSpec>& a, const std::optional<LinkSpec>& b) {
+  return a.has_value() == b.has_value() &&
+         (!a || (a->profile == b->profile && a->sheet == b->sheet && a->count == b->count &&
+                 a->bandwidth == b->bandwidth && a->latency == b->latency));
+}
+
+/// Tells nodes apart by what their ranks find: number of GPUs, links, switch.
+class NodeKinds {
+ public:
+  explicit NodeKinds(const ClusterSpec& cluster) : cluster_(cluster) {
+    kinds_.reserve(cluster.nodes.size());
+    for (std::size_t node = 0; node < cluster.nodes.size(); ++node) {
+      // Neighbours in the file are mostly alike.
+      if (node > 0 && is_same(node, node - 1)) {
+        kinds_.push_back(kinds_.back());
+        continue;
+      }
+      const auto same =
+          std::ranges::find_if(first_, [&](std::size_t other) { return is_same(node, other); });
+      kinds_.push_back(static_cast<std::size_t>(same - first_.begin()));
+      if (same == first_.end()) {
+        first_.push_back(node);
+      }
+    }
+  }
+
+  [[nodiscard]] std::size_t of(std::size_t node) const { return kinds_[node]; }
+
+ private:
+  [[nodiscard]] bool is_same(std::size_t a, std::size_t b) const {
+    const NodeSpec& one = cluster_.nodes[a];
+    const NodeSpec& other = cluster_.nodes[b];
+    return one.gpus.size() == other.gpus.size() && one.switch_name == other.switch_name &&
+           is_same_link(one.nic, other.nic) && is_same_link(one.intra_node, other.intra_node);
+  }
+
+  const ClusterSpec& cluster_;
+  std::vector<std::size_t> kinds_;  // by node
+  std::vector<std::size_t> first_;  // node of each kind
+};
+
+/// Numbers the classes of a job's ranks and makes their compute models.
+class ClassFinder {
+ public:
+  ClassFinder(const ClusterSpec& cluster, const TrainingSpec& training, const ProfileSet& profiles)
+      : kinds_(cluster), cluster_(cluster), training_(training), profiles_(profiles) {}
+
+  /// The class of a rank that lives at `place`; its model is made with the first of its kind.
+  std::uint32_t find(ResolvedJob& job,
+                     const RankPlace& place,
+                     const StepShape& shape,
+                     std::uint32_t position) {
+    const GpuSpec& gpu = cluster_.nodes[place.node].gpus[place.gpu];
+    const auto [entry, fresh] = index_.try_emplace({model_number(gpu.model),
+                                                    gpu.slowdown,
+                                                    shape.count,
+                                                    shape.size,
+                                                    shape.last,
+                                                    kinds_.of(place.node)},
+                                                   static_cast<std::uint32_t>(job.classes.size()));
+    if (fresh) {
+      job.classes.push_back({.gpu = gpu.model,
+                             .slowdown = gpu.slowdown,
+                             .shape = shape,
+                             .first = position,
+                             .compute = model(gpu, shape.size)});
+    }
+    ++job.classes[entry->second].count;
+    return entry->second;
+  }
+
+  void throw_if_any() {
+    if (!problems_.empty()) {
+      throw UserError(std::move(problems_));
+    }
+  }
+
+ private:
+  std::size_t model_number(const std::string& name) {
+    if (last_name_ == nullptr || *last_name_ != name) {
+      const auto entry = numbers_.try_emplace(name, numbers_.size()).first;
+      last_name_ = &entry->first;
+      last_number_ = entry->second;
+    }
+    return last_number_;
+  }
+
+  std::shared_ptr<const ComputeModel> model(const GpuSpec& gpu, std::int64_t micro_batch) {
+    const auto [entry, fresh] = models_.try_emplace({gpu.model, micro_batch});
+    if (fresh) {
+      try {
+        entry->second = make_compute_model(gpu.model, training_, micro_batch, profiles_);
+      } catch (const UserError& error) {
+        for (const std::string& problem : error.problems()) {
+          problems_.push_back(gpu.where.empty() ? problem : gpu.where + ": " + problem);
+        }
+      }
+    }
+    return entry->second;
+  }
+
+  using Key =
+      std::tuple<std::size_t, double, std::int64_t, std::int64_t, std::int64_t, std::size_t>;
+
+  NodeKinds kinds_;
+  const ClusterSpec& cluster_;
+  const TrainingSpec& training_;
+  const ProfileSet& profiles_;
+  std::map<Key, std::uint32_t> index_;
+  std::map<std::string, std::size_t> numbers_;
+  const std::string* last_name_ = nullptr;
+  std::size_t last_number_ = 0;
+  std::map<std::pair<std::string, std::int64_t>, std::shared_ptr<const ComputeModel>> models_;
+  std::vector<std::string> problems_;
+};
+
+ResolvedJob make_job(const ClusterSpec& cluster,
+                     const std::shared_ptr<const Network>& network,
+                     const TrainingSpec& training,
+                     std::vector<std::int64_t> ranks,
+                     const ProfileSet& profiles) {
+  ResolvedJob job{.training = training, .network = network};
+  job.plan = plan_epoch(subset_samples(training.dataset.samples, training.dataset.fraction),
+                        static_cast<std::int64_t>(ranks.size()),
+                        training.micro_batch,
+                        training.accumulation);
+  const std::vector<RankPlace> places = rank_places(cluster);
+  ClassFinder finder(cluster, training, profiles);
+  job.class_of.reserve(ranks.size());
+  for (std::uint32_t position = 0; position < ranks.size(); ++position) {
+    job.class_of.push_back(finder.find(
+        job, places[static_cast<std::size_t>(ranks[position])], job.plan.full[position], position));
+  }
+  finder.throw_if_any();
+  for (const RankClass& each : job.classes) {
+    job.epoch_start = std::max(job.epoch_start, each.compute->epoch_start);
+  }
+  job.group = std::make_shared<const Communicator>(*network, std::move(ranks));
+  describe_sources(job, cluster, profiles);
+  build_programs(job);
+  return job;
+}
+
+}  // namespace
+
+void check_samples(const Experiment& experiment) {
+  std::vector<std::string> problems;
+  for (const TrainingSpec* training : trainings(experiment)) {
+    const DatasetSpec& dataset = training->dataset;
+    if (dataset.samples == 0) {
+      problems.push_back(fmt::format(
+          "{}{}data set {} needs \"samples\" to be predicted: only a training counts its files",
+          dataset.where,
+          dataset.where.empty() ? "" : ": ",
+          in_quotes(dataset.name)));
+    }
+  }
+  if (!problems.empty()) {
+    throw UserError(std::move(problems));
+  }
+}
+
+ResolvedExperiment resolve(const Experiment& experiment, const ProfileSet& profiles) {
+  ResolvedExperiment resolved{.experiment = experiment, .network = nullptr, .jobs = {}};
+  ClusterSpec& cluster = resolved.experiment.cluster;
+  add_paths_inside_nodes(cluster, profiles);
+  resolved.network = std::make_shared<const Network>(network_data(cluster, profiles));
+  if (experiment.jobs.empty()) {
+    std::vector<std::int64_t> everybody(static_cast<std::size_t>(cluster.world_size()));
+    std::iota(everybody.begin(), everybody.end(), std::int64_t{0});
+    resolved.jobs.push_back(
+        make_job(cluster, resolved.network, experiment.training, std::move(everybody), profiles));
+  }
+  for (const JobSpec& job : experiment.jobs) {
+    resolved.jobs.push_back(make_job(cluster, resolved.network, job.training, job.ranks, profiles));
+    resolved.jobs.back().name = job.name;
+    resolved.jobs.back().start = job.start;
+  }
+  for (ResolvedJob& job : resolved.jobs) {
+    job.warnings.insert(job.warnings.end(), experiment.warnings.begin(), experiment.warnings.end());
+  }
+  return resolved;
+}
+
+}  // namespace vitsim

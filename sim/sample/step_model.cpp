@@ -1,0 +1,229 @@
+#include "sim/sample/step_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace vitsim {
+
+namespace {
+
+/// One step: from starts to ends, which may be the same.
+using RunStep = std::function<void(std::span<const Tick> starts, std::span<Tick> ends)>;
+
+/// Steps until one repeats the offsets with which it began; then every further one takes as long.
+/// `starts` are those of the first step, then of the next one.
+double settled_step_s(std::vector<Tick>& starts, int warm_up, int measured, const RunStep& run) {
+  std::vector<Tick> ends(starts.size());
+  Tick begin = 0;
+  for (int step = 0; step < warm_up + measured; ++step) {
+    if (step == warm_up) {
+      begin = *std::ranges::max_element(starts);
+    }
+    run(starts, ends);
+    const Tick shift = ends.front() - starts.front();
+    bool repeats = true;
+    for (std::size_t i = 1; repeats && i < starts.size(); ++i) {
+      repeats = ends[i] - starts[i] == shift;
+    }
+    starts.swap(ends);
+    if (repeats) {
+      return to_seconds(shift).value();
+    }
+  }
+  return to_seconds(*std::ranges::max_element(starts) - begin).value() / measured;
+}
+
+/// The program with one position for each class.
+std::shared_ptr<StepProgram> class_level(const StepProgram& program) {
+  auto result = std::make_shared<StepProgram>(program);
+  result->class_of.clear();
+  for (std::uint32_t i = 0; i < program.classes.size(); ++i) {
+    result->class_of.push_back(i);
+  }
+  return result;
+}
+
+std::optional<ArrayExecutor> class_executor(const StepProgram& program, TogetherTimes& together) {
+  const bool one_group =
+      program.axes.empty() || (program.axes.size() == 1 && program.axes[0].groups.empty());
+  if (!one_group) {
+    return std::nullopt;
+  }
+  return ArrayExecutor::make_of_classes(
+      program,
+      [&](const Collective& collective, std::uint32_t /*group*/) -> std::optional<CallTimer> {
+        const auto time = together.at(collective);
+        return time ? std::optional(CallTimer(*time)) : std::nullopt;
+      });
+}
+
+}  // namespace
+
+StepModel::StepModel(const ResolvedJob& job) : job_(job), together_(*job.group) {
+  class_program_ = class_level(*job.full);
+  if (auto executor = class_executor(*class_program_, together_)) {
+    classes_ = std::make_unique<ArrayExecutor>(std::move(*executor));
+  } else {
+    ranks_ = std::make_unique<StepExecutor>(job.group, *job.full);
+  }
+}
+
+StepExecutor& StepModel::rank_executor() const {
+  if (ranks_ == nullptr) {
+    ranks_ = std::make_unique<StepExecutor>(job_.group, *job_.full);
+  }
+  return *ranks_;
+}
+
+const StepModel::Offsets& StepModel::settled_offsets() const {
+  if (!offsets_) {
+    const StepProgram& program = by_classes() ? *class_program_ : *job_.full;
+    const OperationTicks ticks(program);
+    Offsets found{.starts = std::vector<Tick>(program.positions(), 0)};
+    found.step_s = settled_step_s(found.starts, kWarmUp, kMeasured, [&](auto starts, auto ends) {
+      by_classes() ? classes_->run(ticks, starts, {}, ends) : ranks_->run(ticks, starts, ends);
+    });
+    // On a clock that begins with the first of them.
+    const Tick first = *std::ranges::min_element(found.starts);
+    for (Tick& start : found.starts) {
+      start -= first;
+    }
+    offsets_ = std::move(found);
+  }
+  return *offsets_;
+}
+
+double StepModel::step_s(std::span<const double> class_factors) const {
+  if (class_factors.empty()) {
+    return settled_offsets().step_s;
+  }
+  std::vector<Tick> from = settled_offsets().starts;
+  const OperationTicks ticks(by_classes() ? *class_program_ : *job_.full, class_factors);
+  return settled_step_s(from, kWarmUp, kMeasured, [&](auto starts, auto ends) {
+    by_classes() ? classes_->run(ticks, starts, {}, ends) : ranks_->run(ticks, starts, ends);
+  });
+}
+
+double StepModel::step_with_rank_s(std::size_t position, double factor) const {
+  std::vector<double> factors(job_.world_size(), 1.0);
+  factors[position] = factor;
+  const OperationTicks ticks = OperationTicks::by_position(*job_.full, factors);
+  std::vector<Tick> from(job_.world_size(), 0);
+  return settled_step_s(
+      from, kWarmUp, 1, [&](auto starts, auto ends) { rank_executor().run(ticks, starts, ends); });
+}
+
+double StepModel::step_on_slower_network_s(double factor) const {
+  const Network slow = job_.network->slowed(factor);
+  const auto group = std::make_shared<const Communicator>(slow, job_.ranks());
+  if (by_classes()) {
+    TogetherTimes together(*group);
+    auto executor = class_executor(*class_program_, together);
+    if (executor) {
+      const OperationTicks ticks(*class_program_);
+      std::vector<Tick> from = settled_offsets().starts;
+      return settled_step_s(from, kWarmUp, 1, [&](auto starts, auto ends) {
+        executor->run(ticks, starts, {}, ends);
+      });
+    }
+  }
+  StepExecutor executor(group, *job_.full);
+  const OperationTicks ticks(*job_.full);
+  std::vector<Tick> from(job_.world_size(), 0);
+  if (!by_classes()) {
+    from = settled_offsets().starts;
+  }
+  return settled_step_s(
+      from, kWarmUp, 1, [&](auto starts, auto ends) { executor.run(ticks, starts, ends); });
+}
+
+double StepModel::short_step_s() const {
+  if (by_classes()) {
+    // The short step may deal unequal samples to ranks of a class: it has classes of its own.
+    const std::shared_ptr<StepProgram> last = class_level(*job_.last);
+    if (auto executor = class_executor(*last, together_)) {
+      const OperationTicks last_ticks(*last);
+      const std::vector<Tick>& starts = settled_offsets().starts;
+      std::vector<Tick> ends;
+      for (const std::uint32_t of : job_.last_classes) {
+        ends.push_back(starts[of]);
+      }
+      executor->run(last_ticks, ends, {}, ends);
+      return to_seconds(*std::ranges::max_element(ends) - *std::ranges::max_element(starts))
+          .value();
+    }
+  }
+  std::vector<Tick> starts(job_.world_size(), 0);
+  if (by_classes()) {
+    const OperationTicks full_ticks(*job_.full);
+    for (int step = 0; step < kWarmUp; ++step) {
+      rank_executor().run(full_ticks, starts, starts);
+    }
+  } else {
+    starts = settled_offsets().starts;
+  }
+  StepExecutor last(job_.group, *job_.last);
+  const OperationTicks last_ticks(*job_.last);
+  const Tick begin = *std::ranges::max_element(starts);
+  last.run(last_ticks, starts, starts);
+  return to_seconds(*std::ranges::max_element(starts) - begin).value();
+}
+
+Tick StepModel::noisy_step(const std::vector<double>& factors, std::vector<Tick>& starts) const {
+  const OperationTicks ticks = OperationTicks::by_position(*job_.full, factors);
+  rank_executor().run(ticks, starts, starts);
+  return *std::ranges::max_element(starts);
+}
+
+StepModel::Scatter StepModel::scatter_of(const std::vector<double>& seen) {
+  Scatter result;
+  const auto count = static_cast<double>(seen.size());
+  for (const double step : seen) {
+    result.mean_s += step / count;
+  }
+  for (const double step : seen) {
+    result.sigma_s += (step - result.mean_s) * (step - result.mean_s) / (count - 1);
+  }
+  result.sigma_s = std::sqrt(result.sigma_s);
+  return result;
+}
+
+StepModel::Settled StepModel::settled(std::optional<std::size_t> most) const {
+  const StepProgram& program = by_classes() ? *class_program_ : *job_.full;
+  const std::size_t positions = program.positions();
+  const OperationTicks ticks(program);
+  const std::vector<Tick>& starts = settled_offsets().starts;
+  StepTimes times(positions, program.most_operations());
+  if (by_classes()) {
+    classes_->run(ticks, starts, {}, times.step_end, &times);
+  } else {
+    ranks_->run(ticks, starts, times.step_end, &times);
+  }
+  Settled result{.begin = *std::ranges::max_element(starts)};
+  // A stride that no size of node divides, so that every place in a node is seen.
+  std::vector<std::size_t> stride(job_.classes.size(), 1);
+  for (std::size_t of = 0; most && !by_classes() && of < stride.size(); ++of) {
+    stride[of] =
+        std::max<std::size_t>(1, static_cast<std::size_t>(job_.classes[of].count) / *most) | 1U;
+  }
+  std::vector<std::size_t> seen(job_.classes.size(), 0);
+  for (std::uint32_t i = 0; i < positions; ++i) {
+    const std::size_t of = class_of(i);
+    if (seen[of]++ % stride[of] == 0) {
+      result.positions.push_back(i);
+    }
+  }
+  const AloneTimes alone =
+      by_classes() ? AloneTimes(program,
+                                [&](const Collective& collective) {
+                                  return *together_.at(collective) + program.collective_overhead;
+                                })
+                   : AloneTimes(program, ranks_->groups());
+  result.accounts.reserve(result.positions.size());
+  for (const std::uint32_t i : result.positions) {
+    result.accounts.push_back(account_rank(program, times, alone, i, starts[i]));
+  }
+  return result;
+}
+
+}  // namespace vitsim

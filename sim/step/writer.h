@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "sim/step/builder.h"
+#include "sim/step/program.h"
+
+namespace vitsim {
+
+/// Writes down what one class of ranks does, operation by operation. Compute waits for the compute
+/// before it by its stream alone; what else it waits for is told.
+class ProgramWriter {
+ public:
+  explicit ProgramWriter(const ClassWork& work) : work_(work) { program_.slowdown = work.slowdown; }
+
+  /// All returned numbers are indices of operations, to be waited for.
+  std::uint32_t compute(Phase phase, Compute what, std::vector<std::uint32_t> after = {});
+  std::uint32_t collective(Phase phase, Collective what, std::vector<std::uint32_t> after);
+
+  /// Loading and forward of one micro-batch. Loading begins when the compute before it is over: its
+  /// time is what the compute stream waits.
+  void forward(const MicroBatchSeconds& batch);
+
+  /// Micro-batches whole, but for the last one's backward, which is returned. Classes with fewer
+  /// micro-batches than `count` do the missing ones in no time, so that all have the same
+  /// operations.
+  Seconds until_last_backward(std::size_t count);
+
+  /// The update of the weights, one of `parts`, and what the rest of the step takes.
+  std::uint32_t update(double parts, std::vector<std::uint32_t> after);
+  void other(std::vector<std::uint32_t> after = {});
+
+  ClassProgram finish() { return std::move(program_); }
+
+ private:
+  const ClassWork& work_;
+  ClassProgram program_;
+  std::optional<std::uint32_t> last_compute_;
+};
+
+/// The longest list of micro-batches of any class.
+std::size_t most_micro_batches(const StepInput& input);
+
+/// A program with every class written by `write`; with an axis of all ranks where there are
+/// several.
+template <class Write>
+StepProgram write_program(const StepInput& input, Write write) {
+  StepProgram program{.class_of = input.class_of, .collective_overhead = input.collective_overhead};
+  if (input.world_size() > 1) {
+    program.axes.emplace_back();
+  }
+  const std::size_t micro_batches = most_micro_batches(input);
+  for (const ClassWork& work : input.classes) {
+    ProgramWriter writer(work);
+    write(writer, writer.until_last_backward(micro_batches), work);
+    program.classes.push_back(writer.finish());
+  }
+  return program;
+}
+
+/// Throws UserError for sizes and shares that cannot be; leaves out buckets without bytes.
+std::vector<SyncBucket> checked_buckets(std::span<const SyncBucket> buckets);
+
+/// An AllReduce of so many bytes, by the algorithm that the training uses for them.
+Collective all_reduce_of(const StepInput& input, std::int64_t bytes);
+
+}  // namespace vitsim
