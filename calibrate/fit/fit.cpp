@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "calibrate/fit/collective_tables.h"
 #include "calibrate/fit/memory_fit.h"
 #include "calibrate/fit/overlap_fit.h"
 #include "calibrate/fit/point_to_point_fit.h"
@@ -318,6 +319,7 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   fit_overlap(measurement, calibration);
   fit_throughput(measurement, options, calibration);
   fit_point_to_point(measurement, options, calibration);
+  fit_collective_tables(measurement, options, calibration);
   if (calibration.gpus.empty() && calibration.links.empty()) {
     std::vector<std::string> problems;
     for (const RecordedRun& run : measurement.runs) {

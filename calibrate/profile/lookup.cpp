@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "calibrate/profile/gpu_names.h"
 #include "models/document/words.h"
 #include "models/error.h"
 
@@ -70,7 +71,11 @@ ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& lib
       auto sheet = library.sheet(gpu.model);
       if (!profile && !sheet) {
         bad.insert(gpu.model);
-        problems.push_back(unknown(gpu.where, "GPU", gpu.model, library.gpu_names()));
+        problems.push_back(fmt::format("{}{}unknown GPU {}{}",
+                                       gpu.where,
+                                       gpu.where.empty() ? "" : ": ",
+                                       in_quotes(gpu.model),
+                                       unknown_gpu_hint(gpu.model, library.gpu_names())));
         continue;
       }
       for (const TrainingSpec* training : trainings(experiment)) {
@@ -83,11 +88,21 @@ ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& lib
         set.gpus.emplace(gpu.model, std::move(*profile));
       }
       if (sheet) {
+        if (auto path = library.link_sheet(usual_path(*sheet))) {
+          set.link_sheets.emplace(path->name, std::move(*path));
+        }
         set.sheets.emplace(gpu.model, std::move(*sheet));
       }
     }
   }
   for (const LinkSpec* link : all_links(experiment.cluster)) {
+    if (link->sheet && !set.link_sheets.contains(*link->sheet)) {
+      if (auto sheet = library.link_sheet(*link->sheet)) {
+        set.link_sheets.emplace(*link->sheet, std::move(*sheet));
+      } else if (bad.insert("link " + *link->sheet).second) {
+        problems.push_back(unknown(link->where, "link", *link->sheet, library.link_sheet_names()));
+      }
+    }
     if (!link->profile || set.links.contains(*link->profile) || bad.contains(*link->profile)) {
       continue;
     }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/experiment/training.h"
+#include "models/link_kind.h"
 #include "models/precision.h"
 #include "models/units.h"
 #include "models/vit/cost_graph.h"
@@ -94,6 +95,30 @@ struct LinkPoint {
   BytesPerSecond bandwidth;
 };
 
+/// One size of a collective's table.
+struct CollectivePoint {
+  Bytes bytes;  // as nccl-tests counts them
+  Seconds time;
+};
+
+/// A collective that was measured on its own, by size in rising order, among so many ranks.
+struct CollectiveTimes {
+  std::string kind;  // "all-reduce", ... as kCollectiveTableKinds lists them
+  std::int64_t ranks = 0;
+  std::vector<CollectivePoint> points;
+
+  [[nodiscard]] Bytes least() const { return points.front().bytes; }
+
+  [[nodiscard]] Bytes most() const { return points.back().bytes; }
+
+  /// Straight between the logarithms of two measured sizes. Below the least its time, since the
+  /// latency rules there; beyond the most at the bandwidth of the last two sizes.
+  [[nodiscard]] Seconds at(Bytes bytes) const;
+};
+
+inline constexpr std::array<std::string_view, 6> kCollectiveTableKinds = {
+    "all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all", "send-receive"};
+
 /// What measurements say one kind of link delivers; latency and bandwidth of one NIC link, or of
 /// the path between two GPUs of a node.
 struct LinkProfile {
@@ -103,11 +128,23 @@ struct LinkProfile {
   BytesPerSecond bandwidth;
   std::vector<LinkPoint> curve;  // by message size on the wire; empty: the same for all sizes
   Seconds collective_overhead;   // once per AllReduce call
+  std::vector<CollectiveTimes> collectives;  // measured on their own, by kind and ranks
   Spread spread;
   FitQuality fit;
 
   /// Latency and bandwidth for one message: interpolated on the logarithm of its size.
   [[nodiscard]] LinkPoint at(Bytes message) const;
+
+  /// The table of a collective with the most similar number of ranks; nullptr where there is none.
+  [[nodiscard]] const CollectiveTimes* table(std::string_view kind, std::int64_t ranks) const;
+};
+
+/// A GPU's slot: generation of PCI Express and number of lanes.
+struct PcieSlot {
+  std::int64_t generation = 0;
+  std::int64_t lanes = 0;
+
+  bool operator==(const PcieSlot&) const = default;
 };
 
 /// Theoretical figures of a GPU, from its data sheet (configs/gpus).
@@ -121,6 +158,27 @@ struct GpuSheet {
   std::optional<FlopsPerSecond> tf32;  // dense tensor cores; absent where the GPU has none
   std::optional<FlopsPerSecond> fp16;
   std::optional<FlopsPerSecond> bf16;
+  std::optional<double> tdp_w;  // thermal design power, W
+  std::optional<PcieSlot> pcie;
+  std::string intra_node;  // link sheet of the usual path between two in a node; may be empty
+  std::string source;
+};
+
+/// The data sheet of the link that joins such GPUs where nobody names a path inside their node:
+/// `intra_node` of the sheet, else PCI Express by generation and lanes; may be empty.
+std::string usual_path(const GpuSheet& sheet);
+
+/// What a kind of link delivers as published measurements show it (configs/links). For a path
+/// inside a node the figures are one GPU's, each way; for a network they are one NIC's.
+struct LinkSheet {
+  std::string name;
+  LinkKind kind = LinkKind::kNetwork;
+  BytesPerSecond bandwidth;  // what a ring of many ranks gets at large sizes
+  Seconds latency;           // of one small message, without the library's own costs
+  bool switch_reduces = false;
+  std::optional<BytesPerSecond> switch_bandwidth;  // AllReduce bytes / time where the switch sums
+  bool through_host = false;                       // no peer access: data goes through host memory
+  double spread = 0;  // standard deviation of the logarithm of times, from machine to machine
   std::string source;
 };
 
@@ -141,11 +199,12 @@ inline constexpr std::array<std::string_view, 8> kOperatorCurveKinds = {
 GpuProfile read_gpu_profile(const std::filesystem::path& file);
 LinkProfile read_link_profile(const std::filesystem::path& file);
 GpuSheet read_gpu_sheet(const std::filesystem::path& file);
+LinkSheet read_link_sheet(const std::filesystem::path& file);
 void write_profile(const std::filesystem::path& file, const GpuProfile& profile);
 void write_profile(const std::filesystem::path& file, const LinkProfile& profile);
 
 /// Any file of a profile folder, by its schema and kind; `text` stands for the file's content.
-using Part = std::variant<GpuProfile, LinkProfile, GpuSheet>;
+using Part = std::variant<GpuProfile, LinkProfile, GpuSheet, LinkSheet>;
 Part read_part(const std::filesystem::path& file);
 Part part_from_text(std::string_view text, const std::string& origin);
 

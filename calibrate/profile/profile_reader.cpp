@@ -13,6 +13,7 @@ namespace vitsim {
 namespace {
 
 constexpr std::string_view kSheetSchema = "vitsim-gpu";
+constexpr std::string_view kLinkSheetSchema = "vitsim-link";
 constexpr std::int64_t kMostCount = 1'000'000'000'000;
 constexpr Range kDuration{.least = 0, .most = 1e9};
 constexpr Range kSpeed{.least = 0, .most = 1e21, .above_least = true};
@@ -246,6 +247,39 @@ LinkPoint read_link_point(const Field& field) {
   return point;
 }
 
+CollectiveTimes read_collective(const Field& field) {
+  CollectiveTimes times;
+  ObjectReader object(field);
+  if (const auto kind = object.require("kind")) {
+    times.kind = kCollectiveTableKinds[kind->choice(kCollectiveTableKinds).value_or(0)];
+  }
+  if (const auto ranks = object.require("ranks")) {
+    times.ranks = ranks->integer(2, 100'000'000).value_or(2);
+  }
+  if (const auto points = object.require("points")) {
+    for (const Field& element : points->elements()) {
+      CollectivePoint point;
+      ObjectReader inner(element);
+      require_quantity(inner, "bytes", point.bytes, kSize);
+      const Range above_zero{.least = 0, .most = 1e9, .above_least = true};
+      require_quantity(inner, "time_s", point.time, above_zero);
+      inner.finish();
+      times.points.push_back(point);
+    }
+    if (points->is_array() && times.points.empty()) {
+      points->problem("must hold at least one point");
+    }
+    std::ranges::stable_sort(times.points, {}, &CollectivePoint::bytes);
+    const auto twice =
+        std::ranges::adjacent_find(times.points, std::ranges::equal_to(), &CollectivePoint::bytes);
+    if (twice != times.points.end()) {
+      points->problem(fmt::format("bytes {} is given twice", twice->bytes.value()));
+    }
+  }
+  object.finish();
+  return times;
+}
+
 LinkProfile read_link(ObjectReader& object) {
   LinkProfile profile;
   profile.name = require_text(object, "name");
@@ -264,6 +298,11 @@ LinkProfile read_link(ObjectReader& object) {
     }
   }
   read_quantity(object, "collective_overhead_s", profile.collective_overhead, kDuration);
+  if (const auto collectives = object.find("collectives")) {
+    for (const Field& element : collectives->elements()) {
+      profile.collectives.push_back(read_collective(element));
+    }
+  }
   profile.spread = read_spread(object);
   profile.fit = read_fit(object);
   return profile;
@@ -280,6 +319,45 @@ GpuSheet read_sheet(ObjectReader& object) {
   sheet.tf32 = find_quantity<FlopsPerSecond>(object, "tf32_flops_per_s", kSpeed);
   sheet.fp16 = find_quantity<FlopsPerSecond>(object, "fp16_flops_per_s", kSpeed);
   sheet.bf16 = find_quantity<FlopsPerSecond>(object, "bf16_flops_per_s", kSpeed);
+  if (const auto tdp = object.find("tdp_w")) {
+    sheet.tdp_w = tdp->number({.least = 0, .most = 1e6, .above_least = true});
+  }
+  if (const auto slot = object.find("pcie")) {
+    ObjectReader inner(*slot);
+    PcieSlot pcie;
+    if (const auto generation = inner.require("generation")) {
+      pcie.generation = generation->integer(1, 10).value_or(1);
+    }
+    if (const auto lanes = inner.require("lanes")) {
+      pcie.lanes = lanes->integer(1, 32).value_or(1);
+    }
+    inner.finish();
+    sheet.pcie = pcie;
+  }
+  object.read_any("intra_node", sheet.intra_node);
+  sheet.source = require_text(object, "source");
+  return sheet;
+}
+
+LinkSheet read_link_sheet_keys(ObjectReader& object) {
+  LinkSheet sheet;
+  sheet.name = require_text(object, "name");
+  object.read("kind", sheet.kind, kLinkKindNames);
+  require_quantity(object, "bandwidth_bytes_per_s", sheet.bandwidth, kSpeed);
+  require_quantity(object, "latency_s", sheet.latency, kDuration);
+  object.read("switch_reduces", sheet.switch_reduces);
+  const auto summed = object.find("switch_bandwidth_bytes_per_s");
+  if (summed) {
+    const auto value = summed->number(kSpeed);
+    sheet.switch_bandwidth = value ? std::optional(BytesPerSecond(*value)) : std::nullopt;
+    if (!sheet.switch_reduces) {
+      summed->problem("is given for a link whose switch does not sum: set switch_reduces to true");
+    }
+  }
+  object.read("through_host", sheet.through_host);
+  if (const auto spread = object.require("spread")) {
+    sheet.spread = spread->number(kSigma).value_or(0);
+  }
   sheet.source = require_text(object, "source");
   return sheet;
 }
@@ -290,6 +368,11 @@ std::optional<Part> read_kind(ObjectReader& object) {
   if (text != nullptr && text->starts_with(kSheetSchema)) {
     return check_schema(object, kSheetSchema, 1) ? std::optional<Part>(read_sheet(object))
                                                  : std::nullopt;
+  }
+  if (text != nullptr && text->starts_with(kLinkSheetSchema)) {
+    return check_schema(object, kLinkSheetSchema, 1)
+               ? std::optional<Part>(read_link_sheet_keys(object))
+               : std::nullopt;
   }
   if (!check_schema(object, kProfileSchema, 1)) {
     return std::nullopt;
@@ -317,8 +400,8 @@ Part part_of(const Document& document, Problems& problems) {
 }
 
 std::string_view kind_of(const Part& part) {
-  static constexpr std::array<std::string_view, 3> kKinds = {
-      "a GPU's profile", "a link's profile", "a GPU's data sheet"};
+  static constexpr std::array<std::string_view, 4> kKinds = {
+      "a GPU's profile", "a link's profile", "a GPU's data sheet", "a link's data sheet"};
   return kKinds[part.index()];
 }
 
@@ -356,6 +439,10 @@ LinkProfile read_link_profile(const std::filesystem::path& file) {
 
 GpuSheet read_gpu_sheet(const std::filesystem::path& file) {
   return read_as<GpuSheet>(file);
+}
+
+LinkSheet read_link_sheet(const std::filesystem::path& file) {
+  return read_as<LinkSheet>(file);
 }
 
 }  // namespace vitsim

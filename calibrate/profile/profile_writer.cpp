@@ -153,6 +153,19 @@ std::string profile_text(const LinkProfile& profile) {
     }
   }
   json["collective_overhead_s"] = profile.collective_overhead.value();
+  for (const CollectiveTimes& times : profile.collectives) {
+    Json table = {
+        { "kind",  times.kind},
+        {"ranks", times.ranks}
+    };
+    for (const CollectivePoint& point : times.points) {
+      table["points"].push_back({
+          { "bytes", point.bytes.value()},
+          {"time_s",  point.time.value()}
+      });
+    }
+    json["collectives"].push_back(std::move(table));
+  }
   json["spread"] = json_of(profile.spread);
   json["fit"] = json_of(profile.fit);
   return json.dump(2) + "\n";

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "calibrate/fit/collective_tables.h"
 #include "calibrate/fit/fit.h"
 #include "calibrate/import/describe.h"
 #include "calibrate/import/import.h"
@@ -229,6 +230,16 @@ void keep_other_devices(const Calibration& calibration, const std::filesystem::p
   }
 }
 
+// Tables of collectives show no bandwidth where they hold small sizes alone, and no latency where
+// they hold a single size.
+std::string what_it_holds(const LinkProfile& profile) {
+  const bool only_small = is_bandwidth_unknown(profile);
+  const bool only_one = is_latency_unknown(profile);
+  return fmt::format("{}, {}",
+                     only_small ? "bandwidth unknown" : human(profile.bandwidth),
+                     only_one ? "latency unknown" : human(profile.latency));
+}
+
 }  // namespace
 
 void fit_and_write(const Measurement& measurement, const std::filesystem::path& out) {
@@ -265,12 +276,15 @@ void fit_and_write(const Measurement& measurement, const std::filesystem::path& 
     fmt::print(
         "{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
         profile_name,
-        fmt::format("{}, {}", human(profile.bandwidth), human(profile.latency)),
+        what_it_holds(profile),
         "-",
         "-",
         sigma_text(profile.spread.run_sigma),
         profile.fit.runs,
         profile.fit.runs > 0 ? fmt::format("{:.2f} %", 100 * profile.fit.mean_abs_error) : "-");
+  }
+  for (const std::string& note : calibration.notes) {
+    fmt::print("note: {}\n", note);
   }
   fmt::print(
       "\nSpread: one standard deviation from step to step, between nominally equal GPUs, "

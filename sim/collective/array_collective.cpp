@@ -25,7 +25,19 @@ void ArrayCollective::add_rings(const std::vector<Tick>& hop,
   phases_.push_back(std::move(phase));
 }
 
+ArrayCollective ArrayCollective::together(Tick duration) {
+  ArrayCollective collective;
+  collective.together_ = duration;
+  return collective;
+}
+
 void ArrayCollective::run(std::span<const Tick> starts, std::span<Tick> ends) {
+  if (together_) {
+    const Tick end = *std::max_element(starts.begin(), starts.end()) + *together_;
+    check_clock(end);
+    std::fill(ends.begin(), ends.end(), end);
+    return;
+  }
   if (chain_) {
     chain_->run(starts, ends, scratch_);
     return;
@@ -65,6 +77,9 @@ void ArrayCollective::run(std::span<const Tick> starts, std::span<Tick> ends) {
 }
 
 std::optional<Tick> ArrayCollective::uniform() const {
+  if (together_) {
+    return together_;
+  }
   if (phases_.empty()) {
     return estimate_;
   }

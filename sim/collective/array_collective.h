@@ -21,6 +21,9 @@ class ArrayCollective {
   /// would overflow the clock. Not thread-safe: it owns scratch memory.
   void run(std::span<const Tick> starts, std::span<Tick> ends);
 
+  /// Everybody ends together, `duration` after the last one's start.
+  static ArrayCollective together(Tick duration);
+
   /// False for an estimate of a tree: then everybody ends at max(start) + `uniform()`, which is
   /// near what events give (tree_estimate.h), not equal.
   [[nodiscard]] bool is_exact() const { return !estimate_; }
@@ -53,6 +56,7 @@ class ArrayCollective {
 
   std::vector<RingPhase> phases_;  // none, and no chain: no communication
   std::optional<Chain> chain_;
+  std::optional<Tick> together_;  // instead of both
   std::optional<Tick> estimate_;
   std::vector<Tick> from_;
   std::vector<Tick> to_;

@@ -8,9 +8,12 @@
 #include "sim/collective/chain_broadcast.h"
 #include "sim/collective/halving_doubling.h"
 #include "sim/collective/hierarchical.h"
+#include "sim/collective/loaded_links.h"
 #include "sim/collective/lone_run.h"
 #include "sim/collective/nccl_selection.h"
 #include "sim/collective/open_mpi_selection.h"
+#include "sim/collective/pairwise.h"
+#include "sim/collective/rails.h"
 #include "sim/collective/recursive_doubling.h"
 #include "sim/collective/reduce_broadcast.h"
 #include "sim/collective/staged_arrays.h"
@@ -56,25 +59,101 @@ Communicator::Communicator(const Network& network, std::vector<std::int64_t> ran
 }
 
 Algorithm Communicator::resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const {
-  const auto in_nodes = [&](Algorithm wanted) {
-    const bool possible = can_be_hierarchical(nodes_) && nodes_.size() > 1 && nodes_[0].size() > 1;
-    return possible ? wanted : Algorithm::kRing;
-  };
+  return resolve(algorithm, CollectiveKind::kAllReduce, bytes);
+}
+
+Algorithm Communicator::resolve(AllReduceAlgorithm algorithm,
+                                CollectiveKind kind,
+                                std::int64_t bytes) const {
+  const bool chooses =
+      algorithm == AllReduceAlgorithm::kAuto || algorithm == AllReduceAlgorithm::kNccl;
+  if (size() > 1 && (chooses || kind == CollectiveKind::kAllToAll) && nccl()->has_table(kind)) {
+    return Algorithm::kMeasured;
+  }
+  if (kind == CollectiveKind::kAllToAll) {
+    return size() > 1 && nccl()->applies() ? Algorithm::kNcclPairwise : Algorithm::kPairwise;
+  }
+  if (size() == 1) {
+    return Algorithm::kRing;
+  }
+  const bool is_all_reduce = kind == CollectiveKind::kAllReduce;
   switch (algorithm) {
-    case AllReduceAlgorithm::kRing:
-      return Algorithm::kRing;
+    case AllReduceAlgorithm::kAuto:
+    case AllReduceAlgorithm::kNccl:
+      return nccl()->applies() ? nccl()->choose(kind, bytes) : Algorithm::kRing;
+    case AllReduceAlgorithm::kNvls:
+      return nccl_word(nodes_.size() > 1 && is_all_reduce ? Algorithm::kNvlsTree : Algorithm::kNvls,
+                       kind,
+                       "nvls",
+                       "one node whose intra_node link has switch_reduces");
+    case AllReduceAlgorithm::kNvlsTree:
+      return nccl_word(nodes_.size() > 1 && is_all_reduce ? Algorithm::kNvlsTree : Algorithm::kNvls,
+                       kind,
+                       "nvls-tree",
+                       "nodes of several GPUs whose intra_node link has switch_reduces");
+    case AllReduceAlgorithm::kCollNet:
+      return nccl_word(is_all_reduce ? Algorithm::kCollNet : Algorithm::kNcclRingSimple,
+                       kind,
+                       "collnet",
+                       "several nodes on a network whose link sheet has switch_reduces");
+    case AllReduceAlgorithm::kPat:
+      return nccl_word(
+          kind == CollectiveKind::kBroadcast ? Algorithm::kNcclRingSimple : Algorithm::kPat,
+          kind,
+          "pat",
+          "one GPU in each node");
+    default:
+      break;
+  }
+  if (!is_all_reduce) {
+    return Algorithm::kRing;
+  }
+  switch (algorithm) {
     case AllReduceAlgorithm::kTree:
       return Algorithm::kTree;
     case AllReduceAlgorithm::kHalvingDoubling:
       return Algorithm::kHalvingDoubling;
-    case AllReduceAlgorithm::kHierarchical:
-      return in_nodes(Algorithm::kHierarchical);
-    case AllReduceAlgorithm::kNccl:
-      return nccl_algorithm(nccl_surroundings(*this, bytes), bytes);
+    case AllReduceAlgorithm::kHierarchical: {
+      const bool possible =
+          can_be_hierarchical(nodes_) && nodes_.size() > 1 && nodes_[0].size() > 1;
+      return possible ? Algorithm::kHierarchical : Algorithm::kRing;
+    }
     case AllReduceAlgorithm::kOpenMpi:
       return open_mpi_algorithm(size(), bytes);
+    default:
+      return Algorithm::kRing;
   }
-  return Algorithm::kRing;
+}
+
+Algorithm Communicator::nccl_word(Algorithm algorithm,
+                                  CollectiveKind kind,
+                                  std::string_view word,
+                                  std::string_view needs) const {
+  if (!nccl()->applies()) {
+    throw UserError(
+        fmt::format("{} is NCCL's, between GPUs on links with figures or data sheets; "
+                    "a measured link holds what was measured: use \"auto\" or \"ring\"",
+                    word));
+  }
+  if (!nccl()->call(kind, algorithm, 1)) {
+    throw UserError(fmt::format("{} needs {}; use \"auto\" or \"ring\" here", word, needs));
+  }
+  return algorithm;
+}
+
+std::shared_ptr<const NcclModel> Communicator::nccl() const {
+  const std::lock_guard lock(nccl_->mutex);
+  const std::uint64_t changes = network_.links().changes();
+  if (nccl_->model == nullptr || nccl_->changes != changes) {
+    nccl_->model = std::make_shared<const NcclModel>(
+        NcclGroup{.network = network_, .ranks = ranks_, .nodes = nodes_});
+    nccl_->changes = changes;
+  }
+  return nccl_->model;
+}
+
+std::uint32_t Communicator::rails() const {
+  return rails_of({.network = network_, .ranks = ranks_, .nodes = nodes_});
 }
 
 Hops Communicator::ring_hops() const {
@@ -113,6 +192,12 @@ std::optional<ArrayCollective> Communicator::arrays(CollectiveKind kind,
   if (size() == 1 || bytes == 0) {
     return ArrayCollective();
   }
+  if (is_nccl(algorithm)) {
+    return ArrayCollective::together(nccl_call(kind, algorithm, bytes).duration());
+  }
+  if (kind == CollectiveKind::kAllToAll) {
+    return std::nullopt;
+  }
   if (kind != CollectiveKind::kAllReduce || algorithm == Algorithm::kRing) {
     return ring_arrays(kind, bytes);
   }
@@ -137,9 +222,12 @@ std::optional<ArrayCollective> Communicator::ring_arrays(CollectiveKind kind,
     result.chain_.emplace(std::move(hop), plan.chunks);
     return result;
   }
+  // A ring for each NIC: they share the ways inside the nodes, and trunks, and run alike.
   const std::int64_t n = size();
   const std::int64_t laps = kind == CollectiveKind::kAllReduce ? 2 : 1;
-  result.add_rings(hops.ticks(links, divide_up(bytes, n), 1), laps * (n - 1), size(), 1, nullptr);
+  const std::uint32_t rings = rails();
+  const std::int64_t message = divide_up(divide_up(bytes, rings), n);
+  result.add_rings(hops.ticks(links, message, rings, rings), laps * (n - 1), size(), 1, nullptr);
   return result;
 }
 
@@ -167,7 +255,11 @@ std::optional<ArrayCollective> Communicator::hierarchical_arrays(std::int64_t by
   ring_inside();
   if (machines > 1) {
     const auto rounds = static_cast<std::int64_t>(machines);
-    result.add_rings(hierarchy_->between_hops.ticks(links, divide_up(shard, rounds), gpus),
+    const std::size_t nics = std::min<std::size_t>(rails(), gpus);
+    if (gpus % nics != 0) {
+      return std::nullopt;  // some GPUs share a NIC with more others than the rest
+    }
+    result.add_rings(hierarchy_->between_hops.ticks(links, divide_up(shard, rounds), gpus, nics),
                      2 * (rounds - 1),
                      machines,
                      gpus,
@@ -182,7 +274,7 @@ std::optional<ArrayCollective> Communicator::arrays_or_estimate(CollectiveKind k
                                                                 std::int64_t bytes) const {
   std::optional<ArrayCollective> result = arrays(kind, algorithm, bytes);
   if (result || kind != CollectiveKind::kAllReduce || algorithm != Algorithm::kTree ||
-      size() <= kMostRanksOfExactTrees) {
+      size() <= kMostRanksOfExactTrees || rails() > 1) {
     return result;
   }
   if (const std::optional<Tick> time = estimated_tree_time(network_, ranks_, nodes_, bytes)) {
@@ -207,17 +299,28 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
   if (size() == 1 || bytes == 0) {
     return staged({.ranks = size(), .stages = 0});
   }
+  if (is_nccl(algorithm)) {
+    NcclCall call = nccl_call(kind, algorithm, bytes);
+    return make_loaded_collective(
+        streams, std::move(call.links), call.wire_bytes, call.fixed, done, collective);
+  }
   if (kind == CollectiveKind::kBroadcast) {
     return trees(chain_broadcast_plan(size(), bytes));
   }
-  if (kind != CollectiveKind::kAllReduce) {
-    return staged(ring_plan(kind, size(), bytes));
+  if (kind == CollectiveKind::kAllToAll) {
+    return staged(pairwise_plan(size(), bytes));
+  }
+  if (kind != CollectiveKind::kAllReduce || algorithm == Algorithm::kRing) {
+    const std::uint32_t rings = rails();
+    if (rings == 1) {
+      return staged(ring_plan(kind, size(), bytes));
+    }
+    std::vector<StagedPlan> plans(rings, ring_plan(kind, size(), divide_up(bytes, rings)));
+    return make_rail_collective(streams, std::move(plans), done, collective);
   }
   switch (algorithm) {
-    case Algorithm::kRing:
-      return staged(ring_plan(kind, size(), bytes));
     case Algorithm::kTree:
-      return trees(double_tree_plan(nodes_, bytes));
+      return trees(double_tree_plan(nodes_, bytes, rails()));
     case Algorithm::kHalvingDoubling:
       return staged(halving_doubling_plan(size(), bytes));
     case Algorithm::kHierarchical:
@@ -226,8 +329,21 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
       return staged(recursive_doubling_plan(size(), bytes));
     case Algorithm::kReduceBroadcast:
       return trees(reduce_broadcast_plan(size(), bytes));
+    default:
+      break;
   }
   throw InternalError("unknown algorithm");
+}
+
+NcclCall Communicator::nccl_call(CollectiveKind kind,
+                                 Algorithm algorithm,
+                                 std::int64_t bytes) const {
+  auto call = nccl()->call(kind, algorithm, bytes);
+  if (!call) {
+    throw UserError(
+        fmt::format("{} by {} is not possible among these ranks", name(kind), name(algorithm)));
+  }
+  return std::move(*call);
 }
 
 std::vector<Tick> Communicator::run(CollectiveKind kind,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "sim/collective/array_collective.h"
 #include "sim/collective/event_collective.h"
 #include "sim/collective/hops.h"
+#include "sim/collective/nccl_selection.h"
 #include "sim/collective/plan.h"
 #include "sim/engine/clock.h"
 #include "sim/engine/network.h"
@@ -41,6 +43,19 @@ class Communicator {
   /// world. Hierarchical needs the same number of ranks on every node and more than one each and
   /// more than one node; elsewhere it is a ring.
   [[nodiscard]] Algorithm resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const;
+
+  /// The same for any collective. Where a word means nothing for it, reduce-scatter and all-gather
+  /// are rings and broadcast is a chain. Throws UserError where the cluster has not what NVLS,
+  /// NVLSTree, CollNet or PAT need.
+  [[nodiscard]] Algorithm resolve(AllReduceAlgorithm algorithm,
+                                  CollectiveKind kind,
+                                  std::int64_t bytes) const;
+
+  /// NCCL's costs among these ranks; made at first use, and anew when a link has changed.
+  [[nodiscard]] std::shared_ptr<const NcclModel> nccl() const;
+
+  /// How many rings lie side by side: one for each NIC of the node with the fewest, 1 in one node.
+  [[nodiscard]] std::uint32_t rails() const;
 
   /// The fast path where it is exact, else nothing.
   [[nodiscard]] std::optional<ArrayCollective> arrays(CollectiveKind kind,
@@ -102,6 +117,17 @@ class Communicator {
   [[nodiscard]] Hierarchy make_hierarchy() const;
   [[nodiscard]] std::optional<ArrayCollective> ring_arrays(CollectiveKind kind,
                                                            std::int64_t bytes) const;
+
+  /// An algorithm that the user named; throws UserError saying what it `needs`.
+  [[nodiscard]] Algorithm nccl_word(Algorithm algorithm,
+                                    CollectiveKind kind,
+                                    std::string_view word,
+                                    std::string_view needs) const;
+
+  [[nodiscard]] NcclCall nccl_call(CollectiveKind kind,
+                                   Algorithm algorithm,
+                                   std::int64_t bytes) const;
+
   [[nodiscard]] std::optional<ArrayCollective> hierarchical_arrays(std::int64_t bytes) const;
 
   const Network& network_;
@@ -109,6 +135,14 @@ class Communicator {
   NodeGroups nodes_;
   Hops ring_;
   std::optional<Hierarchy> hierarchy_;
+
+  struct LazyNccl {
+    std::mutex mutex;
+    std::uint64_t changes = 0;
+    std::shared_ptr<const NcclModel> model;
+  };
+
+  std::unique_ptr<LazyNccl> nccl_ = std::make_unique<LazyNccl>();
 };
 
 /// Short form: AllReduce among `ranks`, end of every one.

@@ -39,6 +39,9 @@ Hops::Hops(const Network& network, std::span<const std::int64_t> ranks, std::siz
           numbers.try_emplace(key, static_cast<std::uint32_t>(kinds_.size()));
       if (fresh) {
         kinds_.push_back({.path = path, .is_inside = is_inside});
+        for (const LinkId link : path) {
+          kinds_.back().is_nic.push_back(network.origin(link).part == LinkOrigin::Part::kNic);
+        }
       }
       kind_of_.push_back(found->second);
     }
@@ -47,13 +50,15 @@ Hops::Hops(const Network& network, std::span<const std::int64_t> ranks, std::siz
 
 std::vector<Tick> Hops::ticks(const LinkTable& links,
                               std::int64_t bytes,
-                              std::size_t copies) const {
+                              std::size_t copies,
+                              std::size_t nics) const {
   std::vector<Tick> by_kind;
   for (const Kind& kind : kinds_) {
     const LinkFigures alone = links.figures(kind.path, bytes);
     double rate = alone.bandwidth.value();
-    for (const LinkId link : kind.path) {
-      rate = std::min(rate, links[link].bandwidth.value() / static_cast<double>(copies));
+    for (std::size_t i = 0; i < kind.path.size(); ++i) {
+      const std::size_t sharing = kind.is_nic[i] ? copies / nics : copies;
+      rate = std::min(rate, links[kind.path[i]].bandwidth.value() / static_cast<double>(sharing));
     }
     by_kind.push_back(to_ticks(alone.latency) + transfer_ticks(bytes, BytesPerSecond(rate)));
   }

@@ -16,6 +16,7 @@ class Hops {
   struct Kind {
     std::vector<LinkId> path;  // of one of them
     bool is_inside = false;    // a node
+    std::vector<bool> is_nic;  // by link of the path
   };
 
   /// Hops of rings side by side: `ranks[k]` to `ranks[k+1]`, and from the last of every `ring_size`
@@ -33,10 +34,12 @@ class Hops {
   }
 
   /// What a message of `bytes` takes on each hop when `copies` equal flows share it, latency and
-  /// transfer, each rounded.
+  /// transfer, each rounded. Copies that are spread over `nics` of each node share a NIC with
+  /// `copies / nics`, which must be whole.
   [[nodiscard]] std::vector<Tick> ticks(const LinkTable& links,
                                         std::int64_t bytes,
-                                        std::size_t copies) const;
+                                        std::size_t copies,
+                                        std::size_t nics = 1) const;
 
  private:
   std::vector<Kind> kinds_;

@@ -65,6 +65,7 @@ struct TreePlan {
   std::int64_t chunks = 0;  // per tree
   bool up = false;
   bool down = false;
+  std::uint32_t rails = 1;  // trees 2k and 2k+1 go by NIC number k of each node
 };
 
 /// Cuts what one tree carries into chunks of NCCL's buffer slice (4 MiB / 8), at most 256 of them.

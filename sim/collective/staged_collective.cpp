@@ -15,7 +15,8 @@ class StagedCollective final : public EventCollective {
   StagedCollective(StreamSet& streams,
                    StagedPlan plan,
                    CollectiveListener& done,
-                   std::uint32_t collective)
+                   std::uint32_t collective,
+                   std::optional<std::uint32_t> rail)
       : set_(streams),
         engine_(streams.engine()),
         plan_(std::move(plan)),
@@ -28,7 +29,8 @@ class StagedCollective final : public EventCollective {
     for (std::uint32_t rank = 0; rank < plan_.ranks; ++rank) {
       for (std::uint32_t stage = 0; stage < plan_.stages; ++stage) {
         if (const auto to = plan_.at(rank, stage).to) {
-          streams_[index(rank, stage)] = streams.between(0, rank, *to);
+          streams_[index(rank, stage)] =
+              rail ? streams.on_rail(*rail, 0, rank, *to) : streams.between(0, rank, *to);
         }
       }
     }
@@ -149,8 +151,9 @@ class StagedCollective final : public EventCollective {
 std::unique_ptr<EventCollective> make_staged_collective(StreamSet& streams,
                                                         StagedPlan plan,
                                                         CollectiveListener& done,
-                                                        std::uint32_t collective) {
-  return std::make_unique<StagedCollective>(streams, std::move(plan), done, collective);
+                                                        std::uint32_t collective,
+                                                        std::optional<std::uint32_t> rail) {
+  return std::make_unique<StagedCollective>(streams, std::move(plan), done, collective, rail);
 }
 
 }  // namespace vitsim

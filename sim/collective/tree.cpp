@@ -17,13 +17,19 @@ std::uint32_t in_order_parent(std::uint32_t x, std::uint32_t n) {
 
 }  // namespace
 
-TreePlan double_tree_plan(const NodeGroups& nodes, std::int64_t bytes) {
-  TreePlan plan{.up = true, .down = true};
+TreePlan double_tree_plan(const NodeGroups& nodes, std::int64_t bytes, std::uint32_t rails) {
+  TreePlan plan{.up = true, .down = true, .rails = rails};
   for (const std::vector<std::uint32_t>& node : nodes) {
     plan.ranks += static_cast<std::uint32_t>(node.size());
   }
   const auto n = static_cast<std::uint32_t>(nodes.size());
-  for (int tree = 0; tree < 2; ++tree) {
+  for (std::uint32_t pair = 0; pair < 2 * rails; ++pair) {
+    const std::uint32_t tree = pair % 2;
+    // The GPU of a node that is nearest to NIC number pair / 2 talks to the other nodes.
+    const auto member = [&](const std::vector<std::uint32_t>& node, std::size_t gpu) {
+      const std::size_t first = (pair / 2 * node.size() + rails - 1) / rails;
+      return node[(first + gpu) % node.size()];
+    };
     // The second tree is the first seen from the other end (even n) or one further on (odd n), so
     // that a node inside one tree is a leaf of the other.
     const auto there = [&](std::uint32_t x) {
@@ -33,16 +39,16 @@ TreePlan double_tree_plan(const NodeGroups& nodes, std::int64_t bytes) {
       return tree == 0 ? x : n % 2 == 0 ? n - 1 - x : (x + 1) % n;
     };
     SpanningTree built{.parent = std::vector<std::uint32_t>(plan.ranks),
-                       .root = nodes[back(0)].front()};
+                       .root = member(nodes[back(0)], 0)};
     for (std::uint32_t m = 0; m < n; ++m) {
-      built.parent[nodes[m].front()] = nodes[back(in_order_parent(there(m), n))].front();
+      built.parent[member(nodes[m], 0)] = member(nodes[back(in_order_parent(there(m), n))], 0);
       for (std::size_t gpu = 1; gpu < nodes[m].size(); ++gpu) {
-        built.parent[nodes[m][gpu]] = nodes[m][gpu - 1];
+        built.parent[member(nodes[m], gpu)] = member(nodes[m], gpu - 1);
       }
     }
     plan.trees.push_back(std::move(built));
   }
-  set_chunks(plan, divide_up(bytes, 2));
+  set_chunks(plan, divide_up(bytes, 2 * static_cast<std::int64_t>(rails)));
   return plan;
 }
 

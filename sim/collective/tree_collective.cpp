@@ -37,8 +37,12 @@ class TreeCollective final : public EventCollective {
         }
         const std::uint32_t parent = plan_.trees[tree].parent[rank];
         Edge& edge = edges_[index(tree, rank)];
-        edge.up_stream = streams.between(1 + tree, rank, parent);
-        edge.down_stream = streams.between(1 + tree, parent, rank);
+        const auto stream = [&](std::uint32_t from, std::uint32_t to) {
+          return plan_.rails > 1 ? streams.on_rail(tree / 2, 1 + tree % 2, from, to)
+                                 : streams.between(1 + tree, from, to);
+        };
+        edge.up_stream = stream(rank, parent);
+        edge.down_stream = stream(parent, rank);
         children_[index(tree, parent)].push_back(rank);
       }
     }

@@ -13,6 +13,8 @@ namespace vitsim {
 
 namespace {
 
+constexpr std::int64_t kMostNics = 1024;
+
 void check_bandwidth(BytesPerSecond bandwidth, const std::string& name) {
   if (!(bandwidth.value() > 0 && std::isfinite(bandwidth.value()))) {
     throw UserError(fmt::format(
@@ -53,8 +55,19 @@ LinkId LinkTable::add(const LinkData& link, const std::string& name) {
   return static_cast<LinkId>(size() - 1);
 }
 
+LinkTable::Key LinkTable::key_of(const LinkData& link) {
+  const LinkTraits& traits = link.traits;
+  const int kind = traits.kind ? 1 + static_cast<int>(*traits.kind) : 0;
+  return {link.latency.value(),
+          link.bandwidth.value(),
+          link.curve.get(),
+          4 * kind + (traits.is_measured ? 2 : 0) + (traits.switch_reduces ? 1 : 0),
+          traits.switch_bandwidth.value(),
+          traits.collectives == nullptr ? "" : traits.collectives->name};
+}
+
 std::uint32_t LinkTable::find_kind(const LinkData& link) {
-  const Key key{link.latency.value(), link.bandwidth.value(), link.curve.get()};
+  const Key key = key_of(link);
   const auto [found, fresh] =
       kind_numbers_.try_emplace(key, static_cast<std::uint32_t>(kinds_.size()));
   if (fresh) {
@@ -92,8 +105,18 @@ void LinkTable::slow_down(double factor) {
       }
       link.curve = slow;
     }
-    kind_numbers_.try_emplace(Key{link.latency.value(), link.bandwidth.value(), link.curve.get()},
-                              static_cast<std::uint32_t>(kinds_.size()));
+    link.traits.switch_bandwidth = link.traits.switch_bandwidth / factor;
+    if (link.traits.collectives != nullptr) {
+      link.traits.collectives = std::make_shared<const MeasuredCollectives>(MeasuredCollectives{
+          .name = link.traits.collectives->name,
+          .time = [measured = link.traits.collectives, factor](
+                      std::string_view kind, std::int64_t ranks, std::int64_t bytes)
+              -> std::optional<Seconds> {
+            const auto time = measured->time(kind, ranks, bytes);
+            return time ? std::optional(*time * factor) : std::nullopt;
+          }});
+    }
+    kind_numbers_.try_emplace(key_of(link), static_cast<std::uint32_t>(kinds_.size()));
     kinds_.push_back(std::move(link));
   }
   ++changes_;
@@ -165,7 +188,14 @@ void Network::add_node(const NodeData& node,
   if (node.gpus < 0) {
     throw UserError(fmt::format("node \"{}\": {} GPUs", node.name, node.gpus));
   }
-  Node built{.name = node.name};
+  if (node.nics < 1 || node.nics > kMostNics) {
+    throw UserError(fmt::format(
+        "node \"{}\": {} NICs, where 1 to {} are possible", node.name, node.nics, kMostNics));
+  }
+  Node built{.name = node.name,
+             .nics = static_cast<std::uint32_t>(node.nics),
+             .has_nic = node.nic.has_value(),
+             .accelerator = node.accelerator};
   if (node.nic) {
     std::size_t at = 0;
     if (!node.switch_name.empty()) {
@@ -178,12 +208,14 @@ void Network::add_node(const NodeData& node,
     }
     const std::string name = fmt::format("NIC of node \"{}\"", node.name);
     const LinkOrigin origin{.part = LinkOrigin::Part::kNic, .index = nodes_.size()};
-    const LinkId out = add_link(*node.nic, name, origin);
-    const LinkId in = add_link(*node.nic, name, origin);
-    built.switches.push_back({.to = at, .out = out, .in = in});
-    cables_.push_back({.a = node.name,
-                       .b = node.switch_name.empty() ? first_switch : node.switch_name,
-                       .first = out});
+    for (std::int64_t nic = 0; nic < node.nics; ++nic) {
+      const LinkId out = add_link(*node.nic, name, origin);
+      const LinkId in = add_link(*node.nic, name, origin);
+      built.switches.push_back({.to = at, .out = out, .in = in});
+      cables_.push_back({.a = node.name,
+                         .b = node.switch_name.empty() ? first_switch : node.switch_name,
+                         .first = out});
+    }
   }
   built.first_port = static_cast<LinkId>(links_.size());
   if (node.gpus > 1) {
@@ -280,6 +312,26 @@ std::size_t Network::node_of(std::int64_t rank) const {
   return node_of_[static_cast<std::size_t>(rank)];
 }
 
+std::uint32_t Network::nearest_nic(std::size_t node, std::int64_t rank) const {
+  const std::int64_t gpus = gpu_base_[node + 1] - gpu_base_[node];
+  return static_cast<std::uint32_t>((rank - gpu_base_[node]) * nodes_[node].nics / gpus);
+}
+
+std::optional<std::pair<LinkId, LinkId>> Network::ports_of(std::int64_t rank) const {
+  const std::size_t node = node_of(rank);
+  if (gpu_base_[node + 1] - gpu_base_[node] < 2) {
+    return std::nullopt;
+  }
+  const LinkId out = nodes_[node].first_port + 2 * static_cast<LinkId>(rank - gpu_base_[node]);
+  return std::pair(out, out + 1);
+}
+
+bool Network::is_star() const {
+  return switch_edges_.size() == 1 && std::all_of(nodes_.begin(), nodes_.end(), [](const Node& n) {
+           return n.neighbours.empty() && n.has_nic && n.switches.size() == n.nics;
+         });
+}
+
 void Network::append_route(std::int64_t from, std::int64_t to, std::vector<LinkId>& path) const {
   if (from == to) {
     return;
@@ -287,11 +339,32 @@ void Network::append_route(std::int64_t from, std::int64_t to, std::vector<LinkI
   const std::size_t source = node_of(from);
   const std::size_t target = node_of(to);
   if (source == target) {
-    const LinkId first = nodes_[source].first_port;
-    path.push_back(first + 2 * static_cast<LinkId>(from - gpu_base_[source]));
-    path.push_back(first + 2 * static_cast<LinkId>(to - gpu_base_[source]) + 1);
+    path.push_back(ports_of(from)->first);
+    path.push_back(ports_of(to)->second);
     return;
   }
+  append_route_between(source, target, nearest_nic(source, from), nearest_nic(target, to), path);
+}
+
+void Network::append_route(std::int64_t from,
+                           std::int64_t to,
+                           std::uint32_t rail,
+                           std::vector<LinkId>& path) const {
+  const std::size_t source = node_of(from);
+  const std::size_t target = node_of(to);
+  if (source == target) {
+    append_route(from, to, path);
+    return;
+  }
+  append_route_between(
+      source, target, rail % nodes_[source].nics, rail % nodes_[target].nics, path);
+}
+
+void Network::append_route_between(std::size_t source,
+                                   std::size_t target,
+                                   std::uint32_t nic_out,
+                                   std::uint32_t nic_in,
+                                   std::vector<LinkId>& path) const {
   for (const Edge& cable : nodes_[source].neighbours) {
     if (cable.to == target) {
       path.push_back(cable.out);
@@ -307,10 +380,21 @@ void Network::append_route(std::int64_t from, std::int64_t to, std::vector<LinkI
       return;
     }
   }
+  // The NICs of a node come first among its ways to the network: of these only the chosen one.
+  const auto is_other_nic = [](const Node& node, const Edge& way, std::uint32_t nic) {
+    const auto index = static_cast<std::uint32_t>(&way - node.switches.data());
+    return node.has_nic && index < node.nics && index != nic;
+  };
   std::optional<std::vector<LinkId>> best;
   std::vector<LinkId> candidate;
   for (const Edge& up : nodes_[source].switches) {
+    if (is_other_nic(nodes_[source], up, nic_out)) {
+      continue;
+    }
     for (const Edge& down : nodes_[target].switches) {
+      if (is_other_nic(nodes_[target], down, nic_in)) {
+        continue;
+      }
       candidate.assign(1, up.out);
       if (!append_switch_route(up.to, down.to, candidate)) {
         continue;

@@ -6,12 +6,8 @@
 
 namespace vitsim {
 
-/// The cluster with, in nodes for which the file names no inner path, the one that was measured
-/// with their GPUs.
-ClusterSpec with_measured_paths(ClusterSpec cluster, const ProfileSet& profiles);
-
-/// A cluster's wires with the figures of every link: written ones, a profile's, or PCIe 3.0 x16
-/// inside nodes where nothing is said.
+/// A cluster's wires with the figures of every link: written ones, a data sheet's, a profile's, or
+/// PCIe 3.0 x16 inside nodes where nothing is said.
 NetworkData network_data(const ClusterSpec& cluster, const ProfileSet& profiles);
 
 }  // namespace vitsim

@@ -9,6 +9,7 @@
 
 #include "models/document/words.h"
 #include "models/error.h"
+#include "sim/job/link_figures.h"
 #include "sim/job/network_figures.h"
 #include "sim/job/programs.h"
 #include "sim/job/sources.h"
@@ -19,8 +20,8 @@ namespace {
 
 bool is_same_link(const std::optional<LinkSpec>& a, const std::optional<LinkSpec>& b) {
   return a.has_value() == b.has_value() &&
-         (!a ||
-          (a->profile == b->profile && a->bandwidth == b->bandwidth && a->latency == b->latency));
+         (!a || (a->profile == b->profile && a->sheet == b->sheet && a->count == b->count &&
+                 a->bandwidth == b->bandwidth && a->latency == b->latency));
 }
 
 /// Tells nodes apart by what their ranks find: number of GPUs, links, switch.
@@ -157,6 +158,7 @@ ResolvedJob make_job(const ClusterSpec& cluster,
   job.group = std::make_shared<const Communicator>(*network, std::move(ranks));
   describe_sources(job, cluster, profiles);
   build_programs(job);
+  widen_beyond_measured(job, cluster, profiles);
   return job;
 }
 
@@ -182,7 +184,7 @@ void check_samples(const Experiment& experiment) {
 ResolvedExperiment resolve(const Experiment& experiment, const ProfileSet& profiles) {
   ResolvedExperiment resolved{.experiment = experiment, .network = nullptr, .jobs = {}};
   ClusterSpec& cluster = resolved.experiment.cluster;
-  cluster = with_measured_paths(std::move(cluster), profiles);
+  add_paths_inside_nodes(cluster, profiles);
   resolved.network = std::make_shared<const Network>(network_data(cluster, profiles));
   if (experiment.jobs.empty()) {
     std::vector<std::int64_t> everybody(static_cast<std::size_t>(cluster.world_size()));

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "models/document/words.h"
+#include "sim/job/link_figures.h"
 
 namespace vitsim {
 
@@ -60,58 +61,6 @@ std::vector<const LinkSpec*> crossed_links(const ResolvedJob& job, const Cluster
   return specs;
 }
 
-void describe_links(ResolvedJob& job,
-                    const std::vector<const LinkSpec*>& crossed,
-                    const ProfileSet& profiles) {
-  std::set<std::string> seen;
-  bool given = false;
-  std::int64_t assumed = 0;  // nodes
-  for (const LinkSpec* spec : crossed) {
-    if (spec == nullptr) {
-      ++assumed;
-      continue;
-    }
-    if (!spec->profile) {
-      given = true;
-      continue;
-    }
-    if (!seen.insert(*spec->profile).second) {
-      continue;
-    }
-    const LinkProfile& profile = profiles.links.at(*spec->profile);
-    job.link_noise.push_back({profile.name, profile.spread});
-    job.collective_overhead = std::max(job.collective_overhead, profile.collective_overhead);
-    job.basis.push_back(
-        {.part = fmt::format("network ({})", profile.name),
-         .kind = "measured",
-         .detail =
-             profile.provenance.sources.empty()
-                 ? "a link profile"
-                 : fmt::format("AllReduces of {} recorded runs", profile.provenance.sources.size()),
-         .error = profile.fit.runs > 0 ? std::optional(profile.fit.mean_abs_error) : std::nullopt});
-  }
-  if (given) {
-    job.basis.push_back({.part = "network",
-                         .kind = "given",
-                         .detail = "bandwidth and latency as the file gives them, taken as exact",
-                         .error = std::nullopt});
-  }
-  if (assumed > 0) {
-    job.basis.push_back(
-        {.part = "network",
-         .kind = "assumed",
-         .detail = fmt::format("PCIe 3.0 x16 inside {}, {:.0f} GB/s and {:.0f} us: name a profile "
-                               "or figures in cluster.intra_node",
-                               assumed == 1 ? "the node" : fmt::format("{} nodes", assumed),
-                               kPcie3Bandwidth.value() * 1e-9,
-                               kPcie3Latency.value() * 1e6),
-         .error = std::nullopt});
-    job.warnings.push_back(
-        fmt::format("the path between {} GPUs is not calibrated: PCIe 3.0 x16 is assumed",
-                    assumed == 1 ? "the node's" : "a node's"));
-  }
-}
-
 void describe_compute(ResolvedJob& job) {
   // Classes that differ in nodes or links alone are one source.
   std::map<std::string, std::size_t> index;  // of gpu and detail
@@ -145,6 +94,20 @@ void describe_sources(ResolvedJob& job, const ClusterSpec& cluster, const Profil
   describe_compute(job);
   if (job.world_size() > 1) {
     describe_links(job, crossed_links(job, cluster), profiles);
+  }
+}
+
+void widen_beyond_measured(ResolvedJob& job,
+                           const ClusterSpec& cluster,
+                           const ProfileSet& profiles) {
+  const auto [least, most] = reduction_sizes(*job.full);
+  if (job.world_size() > 1 && most.value() > 0) {
+    widen_beyond_tables(job,
+                        crossed_links(job, cluster),
+                        profiles,
+                        static_cast<std::int64_t>(job.world_size()),
+                        least,
+                        most);
   }
 }
 

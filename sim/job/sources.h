@@ -11,4 +11,10 @@ namespace vitsim {
 /// that the job's network was made from.
 void describe_sources(ResolvedJob& job, const ClusterSpec& cluster, const ProfileSet& profiles);
 
+/// Widens the spread of links whose measured collectives are of other sizes or numbers of ranks
+/// than those of the job's programs, and says so.
+void widen_beyond_measured(ResolvedJob& job,
+                           const ClusterSpec& cluster,
+                           const ProfileSet& profiles);
+
 }  // namespace vitsim

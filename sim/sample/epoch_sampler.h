@@ -49,8 +49,8 @@ class EpochSampler {
   [[nodiscard]] virtual double rank_gain_s(std::size_t position, double factor) const = 0;
 };
 
-/// `job` and `noise` must outlive the sampler. With `every_rank` the typical step knows each rank of
-/// a large cluster by itself; without, its classes' means come from some thousands of ranks.
+/// `job` and `noise` must outlive the sampler. With `every_rank` the typical step knows each rank
+/// of a large cluster by itself; without, its classes' means come from some thousands of ranks.
 std::unique_ptr<EpochSampler> make_epoch_sampler(const ResolvedJob& job,
                                                  const Noise& noise,
                                                  bool every_rank = false);

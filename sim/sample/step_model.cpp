@@ -109,9 +109,8 @@ double StepModel::step_with_rank_s(std::size_t position, double factor) const {
   factors[position] = factor;
   const OperationTicks ticks = OperationTicks::by_position(*job_.full, factors);
   std::vector<Tick> from(job_.world_size(), 0);
-  return settled_step_s(from, kWarmUp, 1, [&](auto starts, auto ends) {
-    rank_executor().run(ticks, starts, ends);
-  });
+  return settled_step_s(
+      from, kWarmUp, 1, [&](auto starts, auto ends) { rank_executor().run(ticks, starts, ends); });
 }
 
 double StepModel::step_on_slower_network_s(double factor) const {
@@ -134,9 +133,8 @@ double StepModel::step_on_slower_network_s(double factor) const {
   if (!by_classes()) {
     from = settled_offsets().starts;
   }
-  return settled_step_s(from, kWarmUp, 1, [&](auto starts, auto ends) {
-    executor.run(ticks, starts, ends);
-  });
+  return settled_step_s(
+      from, kWarmUp, 1, [&](auto starts, auto ends) { executor.run(ticks, starts, ends); });
 }
 
 double StepModel::short_step_s() const {
@@ -205,7 +203,8 @@ StepModel::Settled StepModel::settled(std::optional<std::size_t> most) const {
   // A stride that no size of node divides, so that every place in a node is seen.
   std::vector<std::size_t> stride(job_.classes.size(), 1);
   for (std::size_t of = 0; most && !by_classes() && of < stride.size(); ++of) {
-    stride[of] = std::max<std::size_t>(1, static_cast<std::size_t>(job_.classes[of].count) / *most) | 1U;
+    stride[of] =
+        std::max<std::size_t>(1, static_cast<std::size_t>(job_.classes[of].count) / *most) | 1U;
   }
   std::vector<std::size_t> seen(job_.classes.size(), 0);
   for (std::uint32_t i = 0; i < positions; ++i) {
@@ -214,12 +213,12 @@ StepModel::Settled StepModel::settled(std::optional<std::size_t> most) const {
       result.positions.push_back(i);
     }
   }
-  const AloneTimes alone = by_classes() ? AloneTimes(program,
-                                                     [&](const Collective& collective) {
-                                                       return *together_.at(collective) +
-                                                              program.collective_overhead;
-                                                     })
-                                        : AloneTimes(program, ranks_->groups());
+  const AloneTimes alone =
+      by_classes() ? AloneTimes(program,
+                                [&](const Collective& collective) {
+                                  return *together_.at(collective) + program.collective_overhead;
+                                })
+                   : AloneTimes(program, ranks_->groups());
   result.accounts.reserve(result.positions.size());
   for (const std::uint32_t i : result.positions) {
     result.accounts.push_back(account_rank(program, times, alone, i, starts[i]));

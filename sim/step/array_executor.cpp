@@ -108,8 +108,7 @@ std::optional<ArrayExecutor> ArrayExecutor::make(const StepProgram& program,
   const auto timer = [&](const Collective& collective,
                          std::uint32_t group) -> std::optional<CallTimer> {
     auto arrays = groups.group(collective.axis, group)
-                      .arrays_or_estimate(
-                          collective.kind, collective.algorithm, collective.bytes);
+                      .arrays_or_estimate(collective.kind, collective.algorithm, collective.bytes);
     return arrays ? std::optional<CallTimer>(std::move(*arrays)) : std::nullopt;
   };
   return executor.add_timers(timer) ? std::optional(std::move(executor)) : std::nullopt;

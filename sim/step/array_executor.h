@@ -68,7 +68,7 @@ class ArrayExecutor {
   struct Lane {
     const ClassProgram* program = nullptr;
     std::vector<std::uint32_t> positions;
-    bool is_everybody = false;  // positions 0, 1, 2, ... of the whole program
+    bool is_everybody = false;             // positions 0, 1, 2, ... of the whole program
     std::vector<bool> is_saved;            // by operation: needed when its stream has gone on
     std::vector<std::vector<Tick>> saved;  // by operation: ends, by index in `positions`
     std::vector<std::uint32_t> call;       // by operation: number among its axis's collectives

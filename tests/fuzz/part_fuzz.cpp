@@ -19,6 +19,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const auto again = std::get<vitsim::LinkProfile>(vitsim::part_from_text(once, "again.json"));
       VITSIM_CHECK(vitsim::profile_text(again) == once, ==, true);
       VITSIM_CHECK(link->at(vitsim::Bytes(12345)).bandwidth.value(), >, 0);
+      for (const vitsim::CollectiveTimes& times : link->collectives) {
+        VITSIM_CHECK(times.at(vitsim::Bytes(12345)).value(), >=, 0);
+      }
     }
   } catch (const vitsim::UserError&) {
   }

@@ -8,7 +8,6 @@
 #include "models/error.h"
 #include "sim/collective/chain_broadcast.h"
 #include "sim/collective/communicator.h"
-#include "sim/collective/nccl_selection.h"
 #include "sim/collective/open_mpi_selection.h"
 #include "sim/collective/reduce_broadcast.h"
 #include "sim/collective/staged_collective.h"
@@ -192,38 +191,6 @@ TEST(Choice, OpenMpiByRanksAndBytes) {
     EXPECT_EQ(open_mpi_algorithm(row.ranks, row.bytes), row.algorithm)
         << row.ranks << " ranks, " << row.bytes << " B";
   }
-}
-
-// 8 GPUs of one node, 16 channels of 20 GB/s over NVLink; the expectations are NCCL's own formula
-// by hand. Ring LL: 6.6 + 14 x 0.6 us, 8 KiB at 87.7 x 8/14 GB/s. Ring LL128: 14 + 14 x 1.9 us, 25
-// MiB at 0.92 x 320 x 8/14 GB/s. Ring Simple: 8.4 + 14 x 3.4 us, 344 MiB at 320 x 8/14 GB/s.
-TEST(Choice, NcclTimes) {
-  const NcclSurroundings node{.ranks = 8,
-                              .nodes = 1,
-                              .intra = BytesPerSecond(320e9),
-                              .inter = BytesPerSecond(320e9),
-                              .nvlink = true,
-                              .channels = 16};
-  const NcclChoice small = nccl_choice(node, 8 * 1024);
-  EXPECT_EQ(small.algorithm, Algorithm::kRing);
-  EXPECT_EQ(small.protocol, NcclProtocol::kLl);
-  EXPECT_NEAR(small.time.value(), 15.16e-6, 0.01e-6);
-  const NcclChoice medium = nccl_choice(node, 25 * 1024 * 1024);
-  EXPECT_EQ(medium.algorithm, Algorithm::kRing);
-  EXPECT_EQ(medium.protocol, NcclProtocol::kLl128);
-  EXPECT_NEAR(medium.time.value(), 196e-6, 1e-6);
-  const NcclChoice large = nccl_choice(node, 344 * 1024 * 1024);
-  EXPECT_EQ(large.algorithm, Algorithm::kRing);
-  EXPECT_EQ(large.protocol, NcclProtocol::kSimple);
-  EXPECT_NEAR(large.time.value(), 2.03e-3, 0.01e-3);
-}
-
-// 64 nodes of one GPU: a small message goes by tree (2 log2 64 network hops instead of 126).
-TEST(Choice, NcclTakesTreesForSmallMessagesOnManyNodes) {
-  const NcclSurroundings cluster{
-      .ranks = 64, .nodes = 64, .intra = BytesPerSecond(12.5e9), .inter = BytesPerSecond(12.5e9)};
-  EXPECT_EQ(nccl_choice(cluster, 64 * 1024).algorithm, Algorithm::kTree);
-  EXPECT_EQ(nccl_choice(cluster, 1024 * 1024 * 1024).algorithm, Algorithm::kRing);
 }
 
 // 4 ranks at 1 GB/s: 8 MB take 6 x (1 us + 2 ms); busbw is algbw x 2 x 3/4.

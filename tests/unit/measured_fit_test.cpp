@@ -8,6 +8,7 @@
 #include "calibrate/fit/throughput_fit.h"
 #include "models/error.h"
 #include "sim/assess/calibration_check.h"
+#include "sim/job/link_figures.h"
 #include "sim/job/network_figures.h"
 #include "sim/job/resolve.h"
 #include "tests/support/broken_input.h"
@@ -372,7 +373,8 @@ TEST(MeasuredFit, ANodesPathGoesWithItsGpus) {
   experiment.training.dataset.samples = 100;
   experiment.training.micro_batch = {2};
   const auto bandwidth = [&] {
-    const ClusterSpec cluster = with_measured_paths(experiment.cluster, profiles);
+    ClusterSpec cluster = experiment.cluster;
+    add_paths_inside_nodes(cluster, profiles);
     return network_data(cluster, profiles).nodes.front().intra_node.bandwidth.value();
   };
   EXPECT_NEAR(bandwidth(), 100e6, 5e6);

@@ -48,6 +48,7 @@ TEST(Schema, ShippedFilesAreRight) {
   expect_folder_is_right("cluster", "cluster");
   expect_folder_is_right("models", "model");
   expect_folder_is_right("gpus", "gpu");
+  expect_folder_is_right("links", "link");
   expect_folder_is_right("profiles", "profile");
 }
 
@@ -114,7 +115,8 @@ TEST(Schema, ClusterKeysAreTheReaders) {
       "nodes": [{"name": "a", "gpus": [{"model": "x", "slowdown": 1.5}], "switch": "s",
                  "nic": {"bandwidth": "1Gbps", "latency": 0}},
                 {"name": "b", "gpus": ["x"], "switch": "s", "intra_node": {"profile": "p"}}],
-      "network": {"profile": "p"},
+      "network": {"link": "ib-ndr", "count": 8},
+      "intra_node": {"link": "nvlink4"},
       "switches": ["s", "t"],
       "links": [{"ends": ["s", "t"], "bandwidth": "1GiB/s"}]},
     "events": [{"what": "slowdown", "rank": 0, "factor": 2, "from": 0, "to": "1s"},
@@ -141,10 +143,12 @@ TEST(Schema, ProfileKeysAreTheReaders) {
     "operators": [{"kind": "gemm"}]})");
   const Json link = Json::parse(R"({"schema": "vitsim-profile/1", "kind": "link", "name": "l",
     "latency_s": 0, "bandwidth_bytes_per_s": 1,
-    "curve": [{"message_bytes": 1, "latency_s": 0, "bandwidth_bytes_per_s": 1}]})");
+    "curve": [{"message_bytes": 1, "latency_s": 0, "bandwidth_bytes_per_s": 1}],
+    "collectives": [{"kind": "all-to-all", "ranks": 8, "points": [{"bytes": 8, "time_s": 1e-5}]}]})");
   const auto read = [](const std::string& text) { (void)part_from_text(text, "p.json"); };
   expect_same_keys("profile", {gpu, link}, read);
   expect_same_keys("gpu", {Json::parse(file_text(kConfigs / "gpus/rtx-3070.json"))}, read);
+  expect_same_keys("link", {Json::parse(file_text(kConfigs / "links/nvlink4.json"))}, read);
 }
 
 TEST(Schema, ReportKeysAreTheReaders) {
@@ -212,6 +216,8 @@ TEST(Schema, MistakesAreMistakesForBoth) {
       {             "/cluster/network", {{"bandwidth", "1Gbps"}, {"latency", "5"}}},
       {             "/cluster/network", {{"bandwidth", "1Gbps"}, {"profile", "p"}}},
       {             "/cluster/network",                             Json::object()},
+      {             "/cluster/network",     {{"link", "ib-ndr"}, {"profile", "p"}}},
+      {             "/cluster/network",         {{"link", "ib-ndr"}, {"count", 0}}},
       {               "/cluster/nodes",                              Json::array()},
       {        "/cluster/nodes/0/gpus",                              Json::array()},
       {       "/cluster/nodes/0/count",                                          0},
