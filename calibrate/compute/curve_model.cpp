@@ -54,23 +54,6 @@ class CurveModel final : public ComputeModel {
   Seconds load_per_sample_;
 };
 
-// Copies of gradients into buckets or one flat piece and back, as the measured model nearest in
-// size showed; 0 where none did. Caches make small models' copies cheaper.
-Seconds measured_copies(const GpuProfile& profile, const TrainingSpec& training) {
-  const auto parameters = static_cast<double>(parameter_count(training.model));
-  Seconds copies(0);
-  double nearest = std::numeric_limits<double>::infinity();
-  for (const StepCurve& curve : profile.steps) {
-    const auto ratio = parameters / static_cast<double>(parameter_count(curve.model));
-    if (curve.precision == training.precision && !curve.points.empty() &&
-        std::abs(std::log(ratio)) < nearest) {
-      nearest = std::abs(std::log(ratio));
-      copies = curve.points.back().other * ratio;
-    }
-  }
-  return copies;
-}
-
 // Adds what each measured point loaded, per sample.
 void add_loads(const GpuProfile& profile, std::vector<double>& per_sample) {
   for (const StepCurve& curve : profile.steps) {
@@ -93,6 +76,32 @@ const OperatorCurve* find_updates(const GpuProfile& profile, Precision precision
 }
 
 }  // namespace
+
+// Caches make small models' copies cheaper.
+Seconds measured_copies(const GpuProfile& profile, const TrainingSpec& training) {
+  const auto parameters = static_cast<double>(parameter_count(training.model));
+  Seconds copies(0);
+  double nearest = std::numeric_limits<double>::infinity();
+  for (const StepCurve& curve : profile.steps) {
+    const auto ratio = parameters / static_cast<double>(parameter_count(curve.model));
+    if (curve.precision == training.precision && !curve.points.empty() &&
+        std::abs(std::log(ratio)) < nearest) {
+      nearest = std::abs(std::log(ratio));
+      copies = curve.points.back().other * ratio;
+    }
+  }
+  return copies;
+}
+
+Seconds gradient_copies(const TrainingSpec& training, BytesPerSecond bandwidth) {
+  if (training.gradient_sync == GradientSync::kDdp || bandwidth.value() <= 0) {
+    return Seconds(0);
+  }
+  // Flattening reads and writes every gradient once, and once more on the way back.
+  const Bytes gradients = static_cast<double>(parameter_count(training.model)) *
+                          gradient_bytes_per_parameter(training.precision);
+  return 4 * gradients / (bandwidth * 0.8);
+}
 
 std::optional<PassCurves> pass_curves(const GpuProfile& profile, Precision precision) {
   const OperatorCurve* forward = find_curve(profile, "forward", precision);
@@ -186,16 +195,11 @@ std::unique_ptr<ComputeModel> model_of_curves(const TrainingSpec& training,
                                               Seconds load_per_sample) {
   auto model =
       std::make_unique<CurveModel>(training.model, passes, std::move(anchor), load_per_sample);
-  const double bytes = static_cast<double>(parameter_count(training.model)) *
-                       gradient_bytes_per_parameter(training.precision).value();
   if (optimizer) {
     model->optimizer =
         Seconds(optimizer_seconds(*optimizer, training.model, training.optimizer.kind));
   }
-  if (training.gradient_sync != GradientSync::kDdp && bandwidth.value() > 0) {
-    // Flattening reads and writes every gradient once, and once more on the way back.
-    model->other = Bytes(4 * bytes) / (bandwidth * 0.8);
-  }
+  model->other = gradient_copies(training, bandwidth);
   return model;
 }
 

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "calibrate/fit/fit.h"
-#include "calibrate/fit/throughput_fit.h"
+#include "calibrate/fit/rate_fit.h"
 #include "models/error.h"
 #include "sim/job/scenario.h"
 
