@@ -37,7 +37,8 @@ class CpuDevice : public Device {
   }
 
   [[nodiscard]] bool supports(AllReduceAlgorithm algorithm) const override {
-    return algorithm == AllReduceAlgorithm::kRing || algorithm == AllReduceAlgorithm::kOpenMpi;
+    return algorithm == AllReduceAlgorithm::kRing || algorithm == AllReduceAlgorithm::kOpenMpi ||
+           algorithm == AllReduceAlgorithm::kAuto;
   }
 
   void prepare(Precision /*precision*/) override {}

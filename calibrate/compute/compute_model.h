@@ -19,6 +19,7 @@ struct ProfileSet {
   std::map<std::string, GpuProfile> gpus;
   std::map<std::string, LinkProfile> links;
   std::map<std::string, GpuSheet> sheets;
+  std::map<std::string, LinkSheet> link_sheets;
 };
 
 /// Phases of one micro-batch.

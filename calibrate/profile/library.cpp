@@ -81,6 +81,7 @@ ProfileLibrary::ProfileLibrary(std::vector<std::filesystem::path> first)
   if (const auto shipped = shipped_configs()) {
     places_.push_back(*shipped / "profiles");
     places_.push_back(*shipped / "gpus");
+    places_.push_back(*shipped / "links");
   }
 }
 
@@ -115,6 +116,10 @@ std::optional<GpuSheet> ProfileLibrary::sheet(std::string_view name) const {
   return find<GpuSheet>(name);
 }
 
+std::optional<LinkSheet> ProfileLibrary::link_sheet(std::string_view name) const {
+  return find<LinkSheet>(name);
+}
+
 // A broken file that nobody asked for must not hide the message that somebody waits for.
 template <class Visit>
 void ProfileLibrary::visit_all(Visit visit) const {
@@ -141,24 +146,27 @@ std::vector<GpuProfile> ProfileLibrary::all_gpus() const {
   return profiles;
 }
 
-std::vector<std::string> ProfileLibrary::gpu_names() const {
-  std::set<std::string> names;
+template <class... Kinds>
+std::vector<std::string> ProfileLibrary::names() const {
+  std::set<std::string> found;
   visit_all([&](const Part& part) {
-    if (!std::holds_alternative<LinkProfile>(part)) {
-      names.insert(name_of(part));
+    if ((std::holds_alternative<Kinds>(part) || ...)) {
+      found.insert(name_of(part));
     }
   });
-  return {names.begin(), names.end()};
+  return {found.begin(), found.end()};
+}
+
+std::vector<std::string> ProfileLibrary::gpu_names() const {
+  return names<GpuProfile, GpuSheet>();
 }
 
 std::vector<std::string> ProfileLibrary::link_names() const {
-  std::set<std::string> names;
-  visit_all([&](const Part& part) {
-    if (std::holds_alternative<LinkProfile>(part)) {
-      names.insert(name_of(part));
-    }
-  });
-  return {names.begin(), names.end()};
+  return names<LinkProfile>();
+}
+
+std::vector<std::string> ProfileLibrary::link_sheet_names() const {
+  return names<LinkSheet>();
 }
 
 }  // namespace vitsim

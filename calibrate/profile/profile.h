@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/experiment/training.h"
+#include "models/link_kind.h"
 #include "models/precision.h"
 #include "models/units.h"
 #include "models/vit/cost_graph.h"
@@ -138,6 +139,14 @@ struct LinkProfile {
   [[nodiscard]] LinkPoint at(Bytes message) const;
 };
 
+/// A GPU's slot: generation of PCI Express and number of lanes.
+struct PcieSlot {
+  std::int64_t generation = 0;
+  std::int64_t lanes = 0;
+
+  bool operator==(const PcieSlot&) const = default;
+};
+
 /// Theoretical figures of a GPU, from its data sheet (configs/gpus).
 struct GpuSheet {
   std::string name;
@@ -149,6 +158,23 @@ struct GpuSheet {
   std::optional<FlopsPerSecond> tf32;  // dense tensor cores; absent where the GPU has none
   std::optional<FlopsPerSecond> fp16;
   std::optional<FlopsPerSecond> bf16;
+  std::optional<double> tdp_w;  // thermal design power, W
+  std::optional<PcieSlot> pcie;
+  std::string intra_node;  // link sheet of the usual path between two in a node; may be empty
+  std::string source;
+};
+
+/// What a kind of link delivers as published measurements show it (configs/links). For a path
+/// inside a node the figures are one GPU's, each way; for a network they are one NIC's.
+struct LinkSheet {
+  std::string name;
+  LinkKind kind = LinkKind::kNetwork;
+  BytesPerSecond bandwidth;  // what a ring of many ranks gets at large sizes
+  Seconds latency;           // of one small message, without the library's own costs
+  bool switch_reduces = false;
+  std::optional<BytesPerSecond> switch_bandwidth;  // AllReduce bytes / time where the switch sums
+  bool through_host = false;                       // no peer access: data goes through host memory
+  double spread = 0;  // standard deviation of the logarithm of times, from machine to machine
   std::string source;
 
   /// True for memory stacked beside the chip (HBM), as data centre GPUs have it: by the name, since
@@ -173,11 +199,12 @@ inline constexpr std::array<std::string_view, 8> kOperatorCurveKinds = {
 GpuProfile read_gpu_profile(const std::filesystem::path& file);
 LinkProfile read_link_profile(const std::filesystem::path& file);
 GpuSheet read_gpu_sheet(const std::filesystem::path& file);
+LinkSheet read_link_sheet(const std::filesystem::path& file);
 void write_profile(const std::filesystem::path& file, const GpuProfile& profile);
 void write_profile(const std::filesystem::path& file, const LinkProfile& profile);
 
 /// Any file of a profile folder, by its schema and kind; `text` stands for the file's content.
-using Part = std::variant<GpuProfile, LinkProfile, GpuSheet>;
+using Part = std::variant<GpuProfile, LinkProfile, GpuSheet, LinkSheet>;
 Part read_part(const std::filesystem::path& file);
 Part part_from_text(std::string_view text, const std::string& origin);
 

@@ -13,6 +13,7 @@ namespace vitsim {
 namespace {
 
 constexpr std::string_view kSheetSchema = "vitsim-gpu";
+constexpr std::string_view kLinkSheetSchema = "vitsim-link";
 constexpr std::int64_t kMostCount = 1'000'000'000'000;
 constexpr Range kDuration{.least = 0, .most = 1e9};
 constexpr Range kSpeed{.least = 0, .most = 1e21, .above_least = true};
@@ -339,6 +340,45 @@ GpuSheet read_sheet(ObjectReader& object) {
   sheet.tf32 = find_quantity<FlopsPerSecond>(object, "tf32_flops_per_s", kSpeed);
   sheet.fp16 = find_quantity<FlopsPerSecond>(object, "fp16_flops_per_s", kSpeed);
   sheet.bf16 = find_quantity<FlopsPerSecond>(object, "bf16_flops_per_s", kSpeed);
+  if (const auto tdp = object.find("tdp_w")) {
+    sheet.tdp_w = tdp->number({.least = 0, .most = 1e6, .above_least = true});
+  }
+  if (const auto slot = object.find("pcie")) {
+    ObjectReader inner(*slot);
+    PcieSlot pcie;
+    if (const auto generation = inner.require("generation")) {
+      pcie.generation = generation->integer(1, 10).value_or(1);
+    }
+    if (const auto lanes = inner.require("lanes")) {
+      pcie.lanes = lanes->integer(1, 32).value_or(1);
+    }
+    inner.finish();
+    sheet.pcie = pcie;
+  }
+  object.read_any("intra_node", sheet.intra_node);
+  sheet.source = require_text(object, "source");
+  return sheet;
+}
+
+LinkSheet read_link_sheet_keys(ObjectReader& object) {
+  LinkSheet sheet;
+  sheet.name = require_text(object, "name");
+  object.read("kind", sheet.kind, kLinkKindNames);
+  require_quantity(object, "bandwidth_bytes_per_s", sheet.bandwidth, kSpeed);
+  require_quantity(object, "latency_s", sheet.latency, kDuration);
+  object.read("switch_reduces", sheet.switch_reduces);
+  const auto summed = object.find("switch_bandwidth_bytes_per_s");
+  if (summed) {
+    const auto value = summed->number(kSpeed);
+    sheet.switch_bandwidth = value ? std::optional(BytesPerSecond(*value)) : std::nullopt;
+    if (!sheet.switch_reduces) {
+      summed->problem("is given for a link whose switch does not sum: set switch_reduces to true");
+    }
+  }
+  object.read("through_host", sheet.through_host);
+  if (const auto spread = object.require("spread")) {
+    sheet.spread = spread->number(kSigma).value_or(0);
+  }
   sheet.source = require_text(object, "source");
   return sheet;
 }
@@ -349,6 +389,11 @@ std::optional<Part> read_kind(ObjectReader& object) {
   if (text != nullptr && text->starts_with(kSheetSchema)) {
     return check_schema(object, kSheetSchema, 1) ? std::optional<Part>(read_sheet(object))
                                                  : std::nullopt;
+  }
+  if (text != nullptr && text->starts_with(kLinkSheetSchema)) {
+    return check_schema(object, kLinkSheetSchema, 1)
+               ? std::optional<Part>(read_link_sheet_keys(object))
+               : std::nullopt;
   }
   if (!check_schema(object, kProfileSchema, 1)) {
     return std::nullopt;
@@ -376,8 +421,8 @@ Part part_of(const Document& document, Problems& problems) {
 }
 
 std::string_view kind_of(const Part& part) {
-  static constexpr std::array<std::string_view, 3> kKinds = {
-      "a GPU's profile", "a link's profile", "a GPU's data sheet"};
+  static constexpr std::array<std::string_view, 4> kKinds = {
+      "a GPU's profile", "a link's profile", "a GPU's data sheet", "a link's data sheet"};
   return kKinds[part.index()];
 }
 
@@ -415,6 +460,10 @@ LinkProfile read_link_profile(const std::filesystem::path& file) {
 
 GpuSheet read_gpu_sheet(const std::filesystem::path& file) {
   return read_as<GpuSheet>(file);
+}
+
+LinkSheet read_link_sheet(const std::filesystem::path& file) {
+  return read_as<LinkSheet>(file);
 }
 
 }  // namespace vitsim

@@ -9,13 +9,22 @@
 
 namespace vitsim {
 
-/// What a link delivers: written out, or the name of a measured link profile. Exactly one of
-/// `profile` and `bandwidth` is set; latency defaults to zero where a bandwidth is written.
+/// Typed figures are what somebody expects of a link, not what it was seen to deliver: standard
+/// deviation of the logarithm of its times.
+inline constexpr double kSpecifiedLinkSpread = 0.1;
+
+/// What a link delivers: written out, or the name of a measured link profile or of a link's data
+/// sheet. Exactly one of `profile`, `sheet` and `bandwidth` is set; latency defaults to zero where
+/// a bandwidth is written.
 struct LinkSpec {
   std::optional<std::string> profile;
   std::optional<BytesPerSecond> bandwidth;
   std::optional<Seconds> latency;
-  std::string where;  // "tesla.json:9: /cluster/network", for messages; may be empty
+  std::optional<std::string> sheet;
+  double spread = kSpecifiedLinkSpread;  // of figures that are written out
+  std::int64_t count = 1;   // of NICs: a node has so many, each with such a link of its own
+  bool is_assumed = false;  // nobody wrote it: the usual one of the node's GPUs
+  std::string where;        // "tesla.json:9: /cluster/network", for messages; may be empty
 };
 
 /// One GPU of a node. `slowdown` stretches its compute.

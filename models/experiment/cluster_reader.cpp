@@ -14,18 +14,26 @@ namespace {
 
 constexpr Range kSlowdown{.least = 0, .most = 1e6, .above_least = true};
 
-// Bandwidth and latency among an object's keys, or a profile.
+constexpr std::int64_t kMostNics = 1024;
+
+// Bandwidth and latency among an object's keys, or a data sheet's or a profile's name.
 LinkSpec read_link_keys(ObjectReader& object) {
   LinkSpec link;
   link.where = object.field().where();
+  const auto sheet = object.find("link");
   const auto profile = object.find("profile");
   const auto bandwidth = object.find("bandwidth");
   const auto latency = object.find("latency");
-  if (profile) {
-    link.profile = profile->text();
+  if (sheet || profile) {
+    (sheet ? link.sheet : link.profile) = (sheet ? sheet : profile)->text();
+    if (sheet && profile) {
+      profile->problem("is given beside a link, which says it already: keep one of the two");
+    }
     for (const auto& other : {bandwidth, latency}) {
       if (other) {
-        other->problem("is given beside a profile, which says it already: keep one of the two");
+        other->problem(
+            fmt::format("is given beside a {}, which says it already: keep one of the two",
+                        sheet ? "link" : "profile"));
       }
     }
     return link;
@@ -33,11 +41,21 @@ LinkSpec read_link_keys(ObjectReader& object) {
   if (bandwidth) {
     link.bandwidth = bandwidth->bandwidth();
   } else if (object.is_object()) {
-    object.field().problem(R"(needs a "bandwidth" (e.g. "10Gbps") or a "profile")");
+    object.field().problem(
+        R"(needs a "bandwidth" (e.g. "10Gbps"), a "link" (e.g. "ib-ndr") or a "profile")");
   }
   if (latency) {
     link.latency = latency->seconds(Seconds(0), kMostLatency);
   }
+  return link;
+}
+
+// A link, or several of the kind.
+LinkSpec read_nic(const Field& field) {
+  ObjectReader object(field);
+  LinkSpec link = read_link_keys(object);
+  object.read("count", link.count, 1, kMostNics);
+  object.finish();
   return link;
 }
 
@@ -85,7 +103,7 @@ NodeGroup read_node(const Field& field, std::size_t index) {
     }
   }
   if (const auto nic = object.find("nic")) {
-    group.node.nic = read_link(*nic);
+    group.node.nic = read_nic(*nic);
   }
   if (const auto switch_name = object.find("switch")) {
     group.node.switch_name = switch_name->text();
@@ -310,7 +328,7 @@ ClusterSpec read_cluster(const Field& field) {
     read_nodes(*nodes, cluster);
   }
   if (const auto network = object.find("network")) {
-    cluster.network = read_link(*network);
+    cluster.network = read_nic(*network);
   }
   if (const auto intra = object.find("intra_node")) {
     cluster.intra_node = read_link(*intra);

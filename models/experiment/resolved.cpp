@@ -9,11 +9,18 @@ namespace {
 
 using Json = nlohmann::json;
 
+Json with_count(Json json, const LinkSpec& link) {
+  if (link.count > 1) {
+    json["count"] = link.count;
+  }
+  return json;
+}
+
 Json json_of(const LinkSpec& link) {
-  if (link.profile) {
-    return {
-        {"profile", *link.profile}
-    };
+  if (link.profile || link.sheet) {
+    Json json;
+    json[link.sheet ? "link" : "profile"] = link.sheet ? *link.sheet : *link.profile;
+    return with_count(std::move(json), link);
   }
   Json json = {
       {"latency_s", link.latency.value_or(Seconds(0)).value()}
@@ -21,7 +28,7 @@ Json json_of(const LinkSpec& link) {
   if (link.bandwidth) {
     json["bandwidth_bytes_per_s"] = link.bandwidth->value();
   }
-  return json;
+  return with_count(std::move(json), link);
 }
 
 Json json_of(const NodeSpec& node) {

@@ -18,17 +18,32 @@ enum class GradientSync { kDdp, kDeepspeedZero0, kDeepspeedZero1 };
 inline constexpr std::array<std::string_view, 3> kGradientSyncNames = {
     "ddp", "deepspeed-zero-0", "deepspeed-zero-1"};
 
-/// How AllReduce is done. The last two choose by size and world size as those libraries do.
+/// How AllReduce is done. `auto` chooses as NCCL does between GPUs, and is a ring between CPUs;
+/// `nccl` and `open-mpi` choose by size and world size as those libraries do.
 enum class AllReduceAlgorithm {
+  kAuto,
   kRing,
   kTree,
   kHalvingDoubling,
   kHierarchical,
   kNccl,
   kOpenMpi,
+  kNvls,
+  kNvlsTree,
+  kCollNet,
+  kPat,
 };
-inline constexpr std::array<std::string_view, 6> kAllReduceNames = {
-    "ring", "tree", "halving-doubling", "hierarchical", "nccl", "open-mpi"};
+inline constexpr std::array<std::string_view, 11> kAllReduceNames = {"auto",
+                                                                     "ring",
+                                                                     "tree",
+                                                                     "halving-doubling",
+                                                                     "hierarchical",
+                                                                     "nccl",
+                                                                     "open-mpi",
+                                                                     "nvls",
+                                                                     "nvls-tree",
+                                                                     "collnet",
+                                                                     "pat"};
 
 enum class OptimizerKind { kAdamW, kSgd, kLamb };
 inline constexpr std::array<std::string_view, 3> kOptimizerNames = {"adamw", "sgd", "lamb"};
@@ -117,7 +132,7 @@ struct TrainingSpec {
   std::optional<CheckpointSpec> checkpoint;
   LossScaleSpec loss_scale;
   GradientSync gradient_sync = GradientSync::kDdp;
-  AllReduceAlgorithm all_reduce = AllReduceAlgorithm::kRing;
+  AllReduceAlgorithm all_reduce = AllReduceAlgorithm::kAuto;
   std::optional<std::filesystem::path> deepspeed_config;
 };
 

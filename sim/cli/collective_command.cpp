@@ -11,6 +11,7 @@
 #include "models/error.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
+#include "sim/collective/choice_text.h"
 #include "sim/collective/table.h"
 
 namespace vitsim {
@@ -73,19 +74,18 @@ int run_collective(const CollectiveArguments& arguments) {
       arguments.algorithm.empty()
           ? job.training.all_reduce
           : static_cast<AllReduceAlgorithm>(chosen - kAllReduceNames.begin());
-  const std::vector<CollectiveRow> rows =
-      collective_table(group,
-                       static_cast<CollectiveKind>(kind - kCollectiveNames.begin()),
-                       algorithm,
-                       first,
-                       last,
-                       to_ticks(job.collective_overhead));
+  const auto collective = static_cast<CollectiveKind>(kind - kCollectiveNames.begin());
+  const std::vector<CollectiveRow> rows = collective_table(
+      group, collective, algorithm, first, last, to_ticks(job.collective_overhead));
 
   std::string text =
       fmt::format("# {} among {} ranks, {}; time of one call, everybody ready at once\n",
                   arguments.kind,
                   ranks.size(),
                   arguments.file.string());
+  text += fmt::format("# algorithm: {}; the largest size takes {}\n",
+                      name(algorithm),
+                      choice_text(group, algorithm, collective, last));
   text += fmt::format(
       "# {:>12}  {:<20}{:>14}{:>12}{:>12}\n", "size", "algorithm", "time", "algbw", "busbw");
   text +=
@@ -93,22 +93,23 @@ int run_collective(const CollectiveArguments& arguments) {
   nlohmann::json json = {
       {    "schema",   "vitsim-collective/1"},
       {"collective",          arguments.kind},
+      {"all_reduce",         name(algorithm)},
       {     "ranks",            ranks.size()},
       {      "rows", nlohmann::json::array()}
   };
   for (const CollectiveRow& row : rows) {
     text += fmt::format("  {:>12}  {:<20}{:>14.2f}{:>12.3f}{:>12.3f}\n",
                         row.bytes,
-                        name(row.schedule),
+                        name(row.algorithm),
                         row.time.value() * 1e6,
                         row.algbw.value() * 1e-9,
                         row.busbw.value() * 1e-9);
     json["rows"].push_back({
-        {            "bytes",          row.bytes},
-        {        "algorithm", name(row.schedule)},
-        {           "time_s",   row.time.value()},
-        {"algbw_bytes_per_s",  row.algbw.value()},
-        {"busbw_bytes_per_s",  row.busbw.value()}
+        {            "bytes",           row.bytes},
+        {        "algorithm", name(row.algorithm)},
+        {           "time_s",    row.time.value()},
+        {"algbw_bytes_per_s",   row.algbw.value()},
+        {"busbw_bytes_per_s",   row.busbw.value()}
     });
   }
   if (!arguments.json.empty()) {
@@ -134,10 +135,12 @@ void add_collective_command(CLI::App& app, Action& action) {
   command->add_option("FILE", arguments->file, "Cluster file")->required();
   command->add_option("--bytes", arguments->bytes, "One size, or first:last, doubling")
       ->capture_default_str();
-  command->add_option("--algorithm",
-                      arguments->algorithm,
-                      fmt::format("One of {}; default: the file's training.all_reduce",
-                                  fmt::join(kAllReduceNames, ", ")));
+  command->add_option(
+      "--algorithm",
+      arguments->algorithm,
+      fmt::format("One of {}; default: the file's training.all_reduce; auto and nccl choose "
+                  "as NCCL does between GPUs",
+                  fmt::join(kAllReduceNames, ", ")));
   command->add_option("--set", arguments->settings, "Set a key of the file")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);

@@ -1,21 +1,10 @@
+#include "sim/collective/staged_collective.h"
+
+#include <algorithm>
+
 #include <fmt/format.h>
 
-#include "sim/collective/event_collective.h"
-
 namespace vitsim {
-
-StreamId StreamSet::between(std::uint32_t channel, std::uint32_t from, std::uint32_t to) {
-  // 24 bits for a position: sixteen million ranks; 16 bits of channel.
-  const std::uint64_t key =
-      static_cast<std::uint64_t>(channel) << 48U | static_cast<std::uint64_t>(from) << 24U | to;
-  const auto [found, fresh] = streams_.try_emplace(key, 0);
-  if (fresh) {
-    path_.clear();
-    network_.append_route(ranks_[from], ranks_[to], path_);
-    found->second = engine_.add_stream(path_);
-  }
-  return found->second;
-}
 
 namespace {
 
@@ -26,7 +15,8 @@ class StagedCollective final : public EventCollective {
   StagedCollective(StreamSet& streams,
                    StagedPlan plan,
                    CollectiveListener& done,
-                   std::uint32_t collective)
+                   std::uint32_t collective,
+                   std::optional<std::uint32_t> rail)
       : engine_(streams.engine()),
         plan_(std::move(plan)),
         done_(done),
@@ -38,7 +28,8 @@ class StagedCollective final : public EventCollective {
     for (std::uint32_t rank = 0; rank < plan_.ranks; ++rank) {
       for (std::uint32_t stage = 0; stage < plan_.stages; ++stage) {
         if (const auto to = plan_.at(rank, stage).to) {
-          streams_[index(rank, stage)] = streams.between(0, rank, *to);
+          streams_[index(rank, stage)] =
+              rail ? streams.on_rail(*rail, 0, rank, *to) : streams.between(0, rank, *to);
         }
       }
     }
@@ -148,11 +139,12 @@ class StagedCollective final : public EventCollective {
 
 }  // namespace
 
-std::unique_ptr<EventCollective> make_event_collective(StreamSet& streams,
-                                                       StagedPlan plan,
-                                                       CollectiveListener& done,
-                                                       std::uint32_t collective) {
-  return std::make_unique<StagedCollective>(streams, std::move(plan), done, collective);
+std::unique_ptr<EventCollective> make_staged_collective(StreamSet& streams,
+                                                        StagedPlan plan,
+                                                        CollectiveListener& done,
+                                                        std::uint32_t collective,
+                                                        std::optional<std::uint32_t> rail) {
+  return std::make_unique<StagedCollective>(streams, std::move(plan), done, collective, rail);
 }
 
 }  // namespace vitsim

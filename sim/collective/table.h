@@ -13,7 +13,7 @@ namespace vitsim {
 /// One line of nccl-tests' table.
 struct CollectiveRow {
   std::int64_t bytes = 0;  // of the whole buffer
-  Schedule schedule = Schedule::kRing;
+  Algorithm algorithm = Algorithm::kRing;
   Seconds time;
   BytesPerSecond algbw;  // bytes / time
   BytesPerSecond busbw;  // algbw x 2(n-1)/n for AllReduce, (n-1)/n for reduce-scatter and

@@ -1,8 +1,8 @@
+#include "sim/collective/tree_collective.h"
+
 #include <algorithm>
 
 #include <fmt/format.h>
-
-#include "sim/collective/event_collective.h"
 
 // Pipelined trees. In every tree a rank sends chunk c to its parent once it has started, chunk c of
 // every child has arrived and its chunk c-1 is delivered; the root turns chunk c round as soon as
@@ -36,8 +36,12 @@ class TreeCollective final : public EventCollective {
         }
         const std::uint32_t parent = plan_.trees[tree].parent[rank];
         Edge& edge = edges_[index(tree, rank)];
-        edge.up_stream = streams.between(1 + tree, rank, parent);
-        edge.down_stream = streams.between(1 + tree, parent, rank);
+        const auto stream = [&](std::uint32_t from, std::uint32_t to) {
+          return plan_.rails > 1 ? streams.on_rail(tree / 2, 1 + tree % 2, from, to)
+                                 : streams.between(1 + tree, from, to);
+        };
+        edge.up_stream = stream(rank, parent);
+        edge.down_stream = stream(parent, rank);
         children_[index(tree, parent)].push_back(rank);
       }
     }
@@ -175,10 +179,10 @@ class TreeCollective final : public EventCollective {
 
 }  // namespace
 
-std::unique_ptr<EventCollective> make_event_collective(StreamSet& streams,
-                                                       TreePlan plan,
-                                                       CollectiveListener& done,
-                                                       std::uint32_t collective) {
+std::unique_ptr<EventCollective> make_tree_collective(StreamSet& streams,
+                                                      TreePlan plan,
+                                                      CollectiveListener& done,
+                                                      std::uint32_t collective) {
   return std::make_unique<TreeCollective>(streams, std::move(plan), done, collective);
 }
 

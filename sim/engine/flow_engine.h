@@ -6,6 +6,7 @@
 
 #include "sim/engine/clock.h"
 #include "sim/engine/event_queue.h"
+#include "sim/engine/fair_shares.h"
 #include "sim/engine/network.h"
 
 namespace vitsim {
@@ -23,16 +24,15 @@ using StreamId = std::uint32_t;
 
 /// Messages over shared links, event by event.
 ///
-/// A message waits the latency of its path, then its bytes flow. Flows share links max-min fairly:
-/// rates x are raised together until a link l is full, sum of x over the flows on l = C_l; the
-/// flows on it keep that rate, the others go on (Bertsekas, Gallager, "Data Networks", 6.5.2). A
-/// flow also never exceeds its own cap, the path's figure for messages of its size. Messages of one
-/// stream go one after the other: the next one's latency starts when its predecessor is delivered.
+/// A message waits the latency of its path, then its bytes flow. Flows share links max-min fairly
+/// (fair_shares.h). A flow never exceeds its own cap, which is the path's figure for messages of
+/// its size. Messages of one stream go one after the other: the next one's latency starts when its
+/// predecessor is delivered.
 ///
-/// Rates change only where they must: when flows come or go, everything of one instant happens
-/// first, then the connected components that it touched are computed anew, from nothing but who
-/// flows where. A flow whose rate stays the same keeps its delivery, to the tick; a flow that has
-/// its links for itself costs no computation at all.
+/// Rates change only where they must: everything of one instant happens first, then the rates that
+/// the comings and goings of the instant can change are computed anew. A flow whose rate stays the
+/// same keeps its delivery, to the tick; a flow that has its links for itself costs no computation
+/// at all.
 class FlowEngine {
  public:
   /// `links` is copied: later changes are this engine's own.
@@ -72,15 +72,11 @@ class FlowEngine {
   static constexpr std::uint32_t kNone = 0xffffffff;
 
   struct Stream {
-    std::uint32_t first_hop = 0;
-    std::uint16_t hops = 0;
     State state = State::kIdle;
     bool rated = false;            // has got a rate since it began to flow
     std::uint32_t generation = 0;  // of the delivery that counts; older ones are void
     HandlerId handler = 0;
     std::uint32_t tag = 0;
-    std::uint32_t visited = 0;          // by the last search that came by
-    std::uint32_t component_index = 0;  // in that search
     std::int64_t bytes = 0;
     double rate = 0;       // bytes per second
     double remaining = 0;  // bytes at `updated`
@@ -95,36 +91,11 @@ class FlowEngine {
     std::uint32_t last_waiting = kNone;
   };
 
-  /// One stream's place on one link, in the list of flows that the link carries.
-  struct Hop {
-    LinkId link = 0;
-    StreamId stream = 0;
-    std::uint32_t previous = kNone;
-    std::uint32_t next = kNone;
-  };
-
-  struct Link {
-    double capacity = 0;
-    std::uint32_t first_hop = kNone;
-    std::uint32_t flows = 0;
-    bool dirty = false;
-    std::uint32_t visited = 0;
-    double residual = 0;           // while rates are computed
-    std::uint32_t open_flows = 0;  // while rates are computed: flows without a rate
-  };
-
   struct Waiting {
     std::int64_t bytes = 0;
     HandlerId handler = 0;
     std::uint32_t tag = 0;
     std::uint32_t next = kNone;
-  };
-
-  /// A bound on rates: a link's fair share, or a flow's own cap.
-  struct Bound {
-    double rate = 0;
-    std::uint32_t index = 0;
-    bool is_cap = false;
   };
 
   /// Throws UserError where `time` is beyond the clock.
@@ -137,31 +108,21 @@ class FlowEngine {
 
   void handle(std::uint64_t what);
   void begin(StreamId id, std::int64_t bytes, HandlerId handler, std::uint32_t tag);
-  void refresh_figures(Stream& stream);
+  void refresh_figures(StreamId id);
+  void refresh_running(StreamId id);
   void start_flowing(StreamId id);
   void deliver(StreamId id);
-  void mark_dirty(LinkId link);
   void recompute_rates();
-  void collect_component(LinkId from);
-  void share_component();
-  void fix_rate(StreamId id, double rate);
   void apply_rate(StreamId id, double rate);
 
   LinkTable table_;
   std::uint64_t table_version_ = 0;
-  std::vector<Link> links_;
+  FairShares shares_;  // links and flows are numbered as links and streams
   std::vector<Stream> streams_;
-  std::vector<Hop> hops_;
   std::vector<Waiting> waiting_;
   std::vector<std::uint32_t> free_waiting_;
   std::vector<EventHandler*> handlers_;
   EventQueue queue_;
-  std::vector<LinkId> dirty_;
-  std::uint32_t visit_ = 0;
-  std::vector<LinkId> component_links_;
-  std::vector<StreamId> component_flows_;
-  std::vector<double> component_rates_;  // by position in component_flows_; 0: none yet
-  std::vector<Bound> bounds_;
   std::uint64_t events_ = 0;
   std::uint64_t bytes_delivered_ = 0;
 };

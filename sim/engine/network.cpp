@@ -13,6 +13,8 @@ namespace vitsim {
 
 namespace {
 
+constexpr std::int64_t kMostNics = 1024;
+
 void check_bandwidth(BytesPerSecond bandwidth, const std::string& name) {
   if (!(bandwidth.value() > 0 && std::isfinite(bandwidth.value()))) {
     throw UserError(fmt::format(
@@ -46,22 +48,35 @@ LinkId LinkTable::add(const LinkData& link, const std::string& name) {
     throw UserError(fmt::format(
         "{}: latency must be finite and not negative, not {} s", name, link.latency.value()));
   }
-  if (links_.size() >= std::numeric_limits<LinkId>::max()) {
+  if (size() >= std::numeric_limits<LinkId>::max()) {
     throw UserError("the cluster has more links than the simulator can number");
   }
-  links_.push_back(link);
-  return static_cast<LinkId>(links_.size() - 1);
+  kind_of_.push_back(find_kind(link));
+  return static_cast<LinkId>(size() - 1);
+}
+
+std::uint32_t LinkTable::find_kind(const LinkData& link) {
+  const Key key{link.latency.value(), link.bandwidth.value(), link.curve.get()};
+  const auto [found, fresh] =
+      kind_numbers_.try_emplace(key, static_cast<std::uint32_t>(kinds_.size()));
+  if (fresh) {
+    kinds_.push_back(link);
+  }
+  return found->second;
 }
 
 void LinkTable::set_bandwidth(LinkId id, BytesPerSecond bandwidth) {
   check_bandwidth(bandwidth, "link event");
-  links_[id].bandwidth = bandwidth;
+  LinkData changed = (*this)[id];
+  changed.bandwidth = bandwidth;
+  kind_of_[id] = find_kind(changed);
+  ++changes_;
 }
 
 LinkFigures LinkTable::figures(std::span<const LinkId> path, std::int64_t message_bytes) const {
   LinkFigures sum{Seconds(0), BytesPerSecond(std::numeric_limits<double>::infinity())};
   for (const LinkId id : path) {
-    const LinkFigures link = links_[id].at(message_bytes);
+    const LinkFigures link = (*this)[id].at(message_bytes);
     sum.latency += link.latency;
     sum.bandwidth = std::min(sum.bandwidth, link.bandwidth);
   }
@@ -86,8 +101,9 @@ Network::Network(const NetworkData& data) {
     declare(data.nodes[i].name, {.is_switch = false, .index = i});
   }
   gpu_base_.push_back(0);
+  CurvesWithoutLatency curves;
   for (const NodeData& node : data.nodes) {
-    collect(problems, [&] { add_node(node, names, switches.front()); });
+    collect(problems, [&] { add_node(node, names, switches.front(), curves); });
     gpu_base_.push_back(gpu_base_.back() + std::max<std::int64_t>(node.gpus, 0));
   }
   for (std::size_t i = 0; i < data.trunks.size(); ++i) {
@@ -104,6 +120,10 @@ Network::Network(const NetworkData& data) {
   if (!problems.empty()) {
     throw UserError(problems);
   }
+  node_of_.reserve(static_cast<std::size_t>(world_size()));
+  for (std::uint32_t node = 0; node < nodes_.size(); ++node) {
+    node_of_.insert(node_of_.end(), static_cast<std::size_t>(data.nodes[node].gpus), node);
+  }
 }
 
 LinkId Network::add_link(const LinkData& link, const std::string& name, LinkOrigin origin) {
@@ -112,11 +132,21 @@ LinkId Network::add_link(const LinkData& link, const std::string& name, LinkOrig
   return id;
 }
 
-void Network::add_node(const NodeData& node, const Names& names, const std::string& first_switch) {
+void Network::add_node(const NodeData& node,
+                       const Names& names,
+                       const std::string& first_switch,
+                       CurvesWithoutLatency& curves) {
   if (node.gpus < 0) {
     throw UserError(fmt::format("node \"{}\": {} GPUs", node.name, node.gpus));
   }
-  Node built{.name = node.name};
+  if (node.nics < 1 || node.nics > kMostNics) {
+    throw UserError(fmt::format(
+        "node \"{}\": {} NICs, where 1 to {} are possible", node.name, node.nics, kMostNics));
+  }
+  Node built{.name = node.name,
+             .nics = static_cast<std::uint32_t>(node.nics),
+             .has_nic = node.nic.has_value(),
+             .accelerator = node.accelerator};
   if (node.nic) {
     std::size_t at = 0;
     if (!node.switch_name.empty()) {
@@ -129,12 +159,14 @@ void Network::add_node(const NodeData& node, const Names& names, const std::stri
     }
     const std::string name = fmt::format("NIC of node \"{}\"", node.name);
     const LinkOrigin origin{.part = LinkOrigin::Part::kNic, .index = nodes_.size()};
-    const LinkId out = add_link(*node.nic, name, origin);
-    const LinkId in = add_link(*node.nic, name, origin);
-    built.switches.push_back({.to = at, .out = out, .in = in});
-    cables_.push_back({.a = node.name,
-                       .b = node.switch_name.empty() ? first_switch : node.switch_name,
-                       .first = out});
+    for (std::int64_t nic = 0; nic < node.nics; ++nic) {
+      const LinkId out = add_link(*node.nic, name, origin);
+      const LinkId in = add_link(*node.nic, name, origin);
+      built.switches.push_back({.to = at, .out = out, .in = in});
+      cables_.push_back({.a = node.name,
+                         .b = node.switch_name.empty() ? first_switch : node.switch_name,
+                         .first = out});
+    }
   }
   built.first_port = static_cast<LinkId>(links_.size());
   if (node.gpus > 1) {
@@ -142,9 +174,13 @@ void Network::add_node(const NodeData& node, const Names& names, const std::stri
     LinkData in = node.intra_node;  // the whole latency is the way out's
     in.latency = Seconds(0);
     if (in.curve != nullptr) {
-      in.curve = std::make_shared<const LinkCurve>([curve = in.curve](std::int64_t message_bytes) {
-        return LinkFigures{Seconds(0), (*curve)(message_bytes).bandwidth};
-      });
+      std::shared_ptr<const LinkCurve>& without = curves[in.curve.get()];
+      if (without == nullptr) {
+        without = std::make_shared<const LinkCurve>([curve = in.curve](std::int64_t message_bytes) {
+          return LinkFigures{Seconds(0), (*curve)(message_bytes).bandwidth};
+        });
+      }
+      in.curve = without;
     }
     const LinkOrigin origin{.part = LinkOrigin::Part::kInsideNode, .index = nodes_.size()};
     for (std::int64_t gpu = 0; gpu < node.gpus; ++gpu) {
@@ -220,12 +256,31 @@ void Network::check_connected(std::vector<std::string>& problems) const {
 }
 
 std::size_t Network::node_of(std::int64_t rank) const {
-  const auto after = std::upper_bound(gpu_base_.begin(), gpu_base_.end(), rank);
-  if (rank < 0 || after == gpu_base_.end()) {
+  if (rank < 0 || rank >= world_size()) {
     throw UserError(
         fmt::format("rank {} is not one of the cluster's {} ranks", rank, world_size()));
   }
-  return static_cast<std::size_t>(after - gpu_base_.begin()) - 1;
+  return node_of_[static_cast<std::size_t>(rank)];
+}
+
+std::uint32_t Network::nearest_nic(std::size_t node, std::int64_t rank) const {
+  const std::int64_t gpus = gpu_base_[node + 1] - gpu_base_[node];
+  return static_cast<std::uint32_t>((rank - gpu_base_[node]) * nodes_[node].nics / gpus);
+}
+
+std::optional<std::pair<LinkId, LinkId>> Network::ports_of(std::int64_t rank) const {
+  const std::size_t node = node_of(rank);
+  if (gpu_base_[node + 1] - gpu_base_[node] < 2) {
+    return std::nullopt;
+  }
+  const LinkId out = nodes_[node].first_port + 2 * static_cast<LinkId>(rank - gpu_base_[node]);
+  return std::pair(out, out + 1);
+}
+
+bool Network::is_star() const {
+  return switch_edges_.size() == 1 && std::all_of(nodes_.begin(), nodes_.end(), [](const Node& n) {
+           return n.neighbours.empty() && n.has_nic && n.switches.size() == n.nics;
+         });
 }
 
 void Network::append_route(std::int64_t from, std::int64_t to, std::vector<LinkId>& path) const {
@@ -235,21 +290,62 @@ void Network::append_route(std::int64_t from, std::int64_t to, std::vector<LinkI
   const std::size_t source = node_of(from);
   const std::size_t target = node_of(to);
   if (source == target) {
-    const LinkId first = nodes_[source].first_port;
-    path.push_back(first + 2 * static_cast<LinkId>(from - gpu_base_[source]));
-    path.push_back(first + 2 * static_cast<LinkId>(to - gpu_base_[source]) + 1);
+    path.push_back(ports_of(from)->first);
+    path.push_back(ports_of(to)->second);
     return;
   }
+  append_route_between(source, target, nearest_nic(source, from), nearest_nic(target, to), path);
+}
+
+void Network::append_route(std::int64_t from,
+                           std::int64_t to,
+                           std::uint32_t rail,
+                           std::vector<LinkId>& path) const {
+  const std::size_t source = node_of(from);
+  const std::size_t target = node_of(to);
+  if (source == target) {
+    append_route(from, to, path);
+    return;
+  }
+  append_route_between(
+      source, target, rail % nodes_[source].nics, rail % nodes_[target].nics, path);
+}
+
+void Network::append_route_between(std::size_t source,
+                                   std::size_t target,
+                                   std::uint32_t nic_out,
+                                   std::uint32_t nic_in,
+                                   std::vector<LinkId>& path) const {
   for (const Edge& cable : nodes_[source].neighbours) {
     if (cable.to == target) {
       path.push_back(cable.out);
       return;
     }
   }
+  if (nodes_[source].switches.size() == 1 && nodes_[target].switches.size() == 1) {
+    const Edge& up = nodes_[source].switches.front();
+    const Edge& down = nodes_[target].switches.front();
+    if (up.to == down.to) {
+      path.push_back(up.out);
+      path.push_back(down.in);
+      return;
+    }
+  }
+  // The NICs of a node come first among its ways to the network: of these only the chosen one.
+  const auto is_other_nic = [](const Node& node, const Edge& way, std::uint32_t nic) {
+    const auto index = static_cast<std::uint32_t>(&way - node.switches.data());
+    return node.has_nic && index < node.nics && index != nic;
+  };
   std::optional<std::vector<LinkId>> best;
   std::vector<LinkId> candidate;
   for (const Edge& up : nodes_[source].switches) {
+    if (is_other_nic(nodes_[source], up, nic_out)) {
+      continue;
+    }
     for (const Edge& down : nodes_[target].switches) {
+      if (is_other_nic(nodes_[target], down, nic_in)) {
+        continue;
+      }
       candidate.assign(1, up.out);
       if (!append_switch_route(up.to, down.to, candidate)) {
         continue;

@@ -3,13 +3,17 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <tuple>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "models/link_kind.h"
 #include "models/units.h"
 
 namespace vitsim {
@@ -23,6 +27,18 @@ struct LinkFigures {
 /// Figures of a link by the size of one message on the wire, e.g. a measured profile's curve.
 using LinkCurve = std::function<LinkFigures(std::int64_t message_bytes)>;
 
+/// What a library of collectives asks of a link beyond its figures.
+struct LinkTraits {
+  std::optional<LinkKind> kind;  // absent: a network's, or by its bandwidth inside a node
+  bool is_measured = false;      // fitted to collectives, whose costs are in the figures
+  bool switch_reduces = false;
+  BytesPerSecond switch_bandwidth;  // AllReduce bytes / time where the switch sums
+};
+
+/// What a node's ranks run on, as far as libraries of collectives ask: a CPU, or the generation of
+/// the oldest GPU.
+enum class Accelerator : std::uint8_t { kCpu, kVolta, kAmpere, kHopper, kBlackwell };
+
 /// One link. `bandwidth` is what all messages on it share. With a curve, latency and the most that
 /// a single message reaches follow the message's size; the sum of all still stays below
 /// `bandwidth`.
@@ -30,6 +46,7 @@ struct LinkData {
   Seconds latency;
   BytesPerSecond bandwidth;
   std::shared_ptr<const LinkCurve> curve;
+  LinkTraits traits;
 
   [[nodiscard]] LinkFigures at(std::int64_t message_bytes) const;
 };
@@ -48,16 +65,23 @@ struct LinkOrigin {
   auto operator<=>(const LinkOrigin&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
-/// Directed links by number. A full-duplex cable is two of them.
+/// Directed links by number. A full-duplex cable is two of them. Links with equal data are of one
+/// kind; what is asked of many links can be asked of their few kinds.
 class LinkTable {
  public:
   /// Throws UserError naming `name` where bandwidth is not positive and finite, or latency is
   /// negative or not finite.
   LinkId add(const LinkData& link, const std::string& name);
 
-  [[nodiscard]] std::size_t size() const { return links_.size(); }
+  [[nodiscard]] std::size_t size() const { return kind_of_.size(); }
 
-  [[nodiscard]] const LinkData& operator[](LinkId id) const { return links_[id]; }
+  [[nodiscard]] const LinkData& operator[](LinkId id) const { return kinds_[kind_of_[id]]; }
+
+  /// The same number for links with equal data.
+  [[nodiscard]] std::uint32_t kind(LinkId id) const { return kind_of_[id]; }
+
+  /// Calls of `set_bandwidth` so far: kinds hold as long as this stays the same.
+  [[nodiscard]] std::uint64_t changes() const { return changes_; }
 
   void set_bandwidth(LinkId id, BytesPerSecond bandwidth);
 
@@ -65,17 +89,29 @@ class LinkTable {
   [[nodiscard]] LinkFigures figures(std::span<const LinkId> path, std::int64_t message_bytes) const;
 
  private:
-  std::vector<LinkData> links_;
+  /// Seconds, bytes per second, curve.
+  using Key = std::tuple<double, double, const LinkCurve*>;
+
+  [[nodiscard]] std::uint32_t find_kind(const LinkData& link);
+
+  std::vector<LinkData> kinds_;
+  std::map<Key, std::uint32_t> kind_numbers_;
+  std::vector<std::uint32_t> kind_of_;  // by link
+  std::uint64_t changes_ = 0;
 };
 
-/// One machine. Its GPUs share the NIC; each GPU has its own way in and out at `intra_node`'s
-/// bandwidth, and a message between two GPUs of the node pays `intra_node`'s latency once.
+/// One machine. Its GPUs share the NICs; a message leaves and enters by the NIC nearest to its GPU,
+/// GPU g of G by NIC floor(g x NICs / G), unless it belongs to a rail. Each GPU has its own way in
+/// and out at `intra_node`'s bandwidth, and a message between two GPUs of the node pays
+/// `intra_node`'s latency once.
 struct NodeData {
   std::string name;
   std::int64_t gpus = 1;
   std::optional<LinkData> nic;  // to `switch_name`; absent: trunks name the node, or it is alone
   std::string switch_name;      // empty: the first switch
   LinkData intra_node;
+  std::int64_t nics = 1;  // so many, each with a link of its own as `nic` says
+  Accelerator accelerator = Accelerator::kAmpere;
 };
 
 /// A full-duplex link between two switches, a switch and a node, or two nodes. Nodes do not
@@ -107,6 +143,7 @@ class Network {
 
   [[nodiscard]] std::size_t node_count() const { return nodes_.size(); }
 
+  /// Throws UserError where there is no such rank.
   [[nodiscard]] std::size_t node_of(std::int64_t rank) const;
 
   [[nodiscard]] const std::string& node_name(std::size_t node) const { return nodes_[node].name; }
@@ -117,6 +154,25 @@ class Network {
   /// Costs one search over the switches where the nodes hang on different ones; keeps no table, so
   /// that memory stays linear in the cluster.
   void append_route(std::int64_t from, std::int64_t to, std::vector<LinkId>& path) const;
+
+  /// The same by NIC number `rail` of both nodes, counted round where a node has fewer.
+  void append_route(std::int64_t from,
+                    std::int64_t to,
+                    std::uint32_t rail,
+                    std::vector<LinkId>& path) const;
+
+  /// How many NICs a node has; 1 where it hangs on trunks alone.
+  [[nodiscard]] std::uint32_t nics_of(std::size_t node) const { return nodes_[node].nics; }
+
+  [[nodiscard]] Accelerator accelerator_of(std::size_t node) const {
+    return nodes_[node].accelerator;
+  }
+
+  /// The ways out and in of a rank's GPU inside its node; nothing where it is alone there.
+  [[nodiscard]] std::optional<std::pair<LinkId, LinkId>> ports_of(std::int64_t rank) const;
+
+  /// Whether every node hangs on one switch by NICs alone, so that no other link is shared.
+  [[nodiscard]] bool is_star() const;
 
   /// Both directions of a node's NIC, or of every trunk that names it; throws UserError where the
   /// name is unknown or the node has no link.
@@ -141,6 +197,9 @@ class Network {
     std::vector<Edge> switches;    // ways to the network, in file order
     std::vector<Edge> neighbours;  // nodes joined by a cable
     LinkId first_port = 0;         // of GPU 0: out, in, then GPU 1
+    std::uint32_t nics = 1;        // the first so many of `switches`, where there is a NIC
+    bool has_nic = false;
+    Accelerator accelerator = Accelerator::kAmpere;
   };
 
   struct Cable {
@@ -157,10 +216,26 @@ class Network {
 
   using Names = std::unordered_map<std::string, Vertex>;
 
-  void add_node(const NodeData& node, const Names& names, const std::string& first_switch);
+  /// A curve without its latency, one for each curve, so that equal links stay of one kind.
+  using CurvesWithoutLatency = std::map<const LinkCurve*, std::shared_ptr<const LinkCurve>>;
+
+  void add_node(const NodeData& node,
+                const Names& names,
+                const std::string& first_switch,
+                CurvesWithoutLatency& curves);
   void add_trunk(const TrunkData& trunk, std::size_t index, const Names& names);
   LinkId add_link(const LinkData& link, const std::string& name, LinkOrigin origin);
   void check_connected(std::vector<std::string>& problems) const;
+
+  /// Ways from one node to another by the given NICs.
+  void append_route_between(std::size_t source,
+                            std::size_t target,
+                            std::uint32_t nic_out,
+                            std::uint32_t nic_in,
+                            std::vector<LinkId>& path) const;
+
+  /// Number of the NIC that is nearest to a rank of the node.
+  [[nodiscard]] std::uint32_t nearest_nic(std::size_t node, std::int64_t rank) const;
 
   /// Links between two switches by breadth-first search; false where there is no path.
   bool append_switch_route(std::size_t from, std::size_t to, std::vector<LinkId>& path) const;
@@ -171,6 +246,7 @@ class Network {
   std::vector<std::vector<Edge>> switch_edges_;
   std::vector<Cable> cables_;           // NICs and trunks; the way back is `first` + 1
   std::vector<std::int64_t> gpu_base_;  // first rank of every node, then the world size
+  std::vector<std::uint32_t> node_of_;  // by rank
 };
 
 }  // namespace vitsim

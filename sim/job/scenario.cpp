@@ -5,8 +5,10 @@
 
 #include <fmt/format.h>
 
+#include "calibrate/profile/gpu_names.h"
 #include "models/document/words.h"
 #include "models/error.h"
+#include "sim/job/link_figures.h"
 
 namespace vitsim {
 
@@ -64,60 +66,28 @@ std::string unknown(const std::string& where,
                      did_you_mean(name, known));
 }
 
-LinkData link_data(const LinkSpec& spec, const ProfileSet& profiles) {
-  if (!spec.profile) {
-    return {.latency = spec.latency.value_or(Seconds(0)), .bandwidth = *spec.bandwidth};
-  }
-  const LinkProfile& profile = profiles.links.at(*spec.profile);
-  LinkData data{.latency = profile.latency, .bandwidth = profile.bandwidth};
-  if (!profile.curve.empty()) {
-    for (const LinkPoint& point : profile.curve) {
-      data.bandwidth = std::max(data.bandwidth, point.bandwidth);
-    }
-    data.curve = std::make_shared<const LinkCurve>([profile](std::int64_t message_bytes) {
-      const LinkPoint point = profile.at(Bytes(static_cast<double>(message_bytes)));
-      return LinkFigures{.latency = point.latency, .bandwidth = point.bandwidth};
-    });
-  }
-  return data;
-}
-
-// Nodes for which the file names no inner path take the one that was measured with their GPUs.
-ClusterSpec with_measured_paths(ClusterSpec cluster, const ProfileSet& profiles) {
-  if (cluster.intra_node) {
-    return cluster;
-  }
-  for (NodeSpec& node : cluster.nodes) {
-    std::set<std::string> paths;
-    for (const GpuSpec& gpu : node.gpus) {
-      const auto profile = profiles.gpus.find(gpu.model);
-      paths.insert(profile == profiles.gpus.end() ? "" : profile->second.intra_node);
-    }
-    if (!node.intra_node && paths.size() == 1 && profiles.links.contains(*paths.begin())) {
-      node.intra_node = LinkSpec{.profile = *paths.begin()};
-    }
-  }
-  return cluster;
-}
-
 NetworkData network_data(const ClusterSpec& cluster, const ProfileSet& profiles) {
   NetworkData network{.switches = cluster.switches};
-  const LinkData default_intra =
-      cluster.intra_node ? link_data(*cluster.intra_node, profiles)
-                         : LinkData{.latency = kPcie3Latency, .bandwidth = kPcie3Bandwidth};
+  const LinkData default_intra = cluster.intra_node ? link_data(*cluster.intra_node, profiles)
+                                                    : LinkData{.latency = kPcie3Latency,
+                                                               .bandwidth = kPcie3Bandwidth,
+                                                               .traits = {.kind = LinkKind::kPcie}};
   for (const NodeSpec& spec : cluster.nodes) {
     NodeData node{
         .name = spec.name,
         .gpus = static_cast<std::int64_t>(spec.gpus.size()),
         .switch_name = spec.switch_name.value_or(""),
-        .intra_node = spec.intra_node ? link_data(*spec.intra_node, profiles) : default_intra};
+        .intra_node = spec.intra_node ? link_data(*spec.intra_node, profiles) : default_intra,
+        .accelerator = accelerator_of(spec, profiles)};
     const bool on_trunk = std::ranges::any_of(cluster.links, [&](const TrunkSpec& trunk) {
       return trunk.a == spec.name || trunk.b == spec.name;
     });
     if (spec.nic) {
       node.nic = link_data(*spec.nic, profiles);
+      node.nics = spec.nic->count;
     } else if (cluster.network && (!on_trunk || spec.switch_name)) {
       node.nic = link_data(*cluster.network, profiles);
+      node.nics = cluster.network->count;
     }
     network.nodes.push_back(std::move(node));
   }
@@ -159,60 +129,6 @@ std::vector<const LinkSpec*> crossed_links(const ClusterSpec& cluster,
     }
   }
   return specs;
-}
-
-void describe_links(Scenario& scenario,
-                    const std::vector<const LinkSpec*>& crossed,
-                    const ProfileSet& profiles) {
-  std::set<std::string> seen;
-  bool given = false;
-  std::int64_t assumed = 0;  // nodes
-  for (const LinkSpec* spec : crossed) {
-    if (spec == nullptr) {
-      ++assumed;
-      continue;
-    }
-    if (!spec->profile) {
-      given = true;
-      continue;
-    }
-    if (!seen.insert(*spec->profile).second) {
-      continue;
-    }
-    const LinkProfile& profile = profiles.links.at(*spec->profile);
-    scenario.link_noise.push_back({profile.name, profile.spread});
-    scenario.collective_overhead =
-        std::max(scenario.collective_overhead, profile.collective_overhead);
-    scenario.basis.push_back(
-        {.part = fmt::format("network ({})", profile.name),
-         .kind = "measured",
-         .detail =
-             profile.provenance.sources.empty()
-                 ? "a link profile"
-                 : fmt::format("AllReduces of {} recorded runs", profile.provenance.sources.size()),
-         .error = profile.fit.runs > 0 ? std::optional(profile.fit.mean_abs_error) : std::nullopt});
-  }
-  if (given) {
-    scenario.basis.push_back({.part = "network",
-                              .kind = "given",
-                              .detail = "bandwidth and latency as the file gives them, taken as "
-                                        "exact",
-                              .error = std::nullopt});
-  }
-  if (assumed > 0) {
-    scenario.basis.push_back(
-        {.part = "network",
-         .kind = "assumed",
-         .detail = fmt::format("PCIe 3.0 x16 inside {}, {:.0f} GB/s and {:.0f} us: name a profile "
-                               "or figures in cluster.intra_node",
-                               assumed == 1 ? "the node" : fmt::format("{} nodes", assumed),
-                               kPcie3Bandwidth.value() * 1e-9,
-                               kPcie3Latency.value() * 1e6),
-         .error = std::nullopt});
-    scenario.warnings.push_back(
-        fmt::format("the path between {} GPUs is not calibrated: PCIe 3.0 x16 is assumed",
-                    assumed == 1 ? "the node's" : "a node's"));
-  }
 }
 
 void describe_compute(Scenario& scenario) {
@@ -301,7 +217,11 @@ ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& lib
       auto sheet = library.sheet(gpu.model);
       if (!profile && !sheet) {
         bad.insert(gpu.model);
-        problems.push_back(unknown(gpu.where, "GPU", gpu.model, library.gpu_names()));
+        problems.push_back(fmt::format("{}{}unknown GPU {}{}",
+                                       gpu.where,
+                                       gpu.where.empty() ? "" : ": ",
+                                       in_quotes(gpu.model),
+                                       unknown_gpu_hint(gpu.model, library.gpu_names())));
         continue;
       }
       for (const TrainingSpec* training : trainings(experiment)) {
@@ -314,11 +234,21 @@ ProfileSet load_profiles(const Experiment& experiment, const ProfileLibrary& lib
         set.gpus.emplace(gpu.model, std::move(*profile));
       }
       if (sheet) {
+        if (auto path = library.link_sheet(usual_path(*sheet))) {
+          set.link_sheets.emplace(path->name, std::move(*path));
+        }
         set.sheets.emplace(gpu.model, std::move(*sheet));
       }
     }
   }
   for (const LinkSpec* link : all_links(experiment.cluster)) {
+    if (link->sheet && !set.link_sheets.contains(*link->sheet)) {
+      if (auto sheet = library.link_sheet(*link->sheet)) {
+        set.link_sheets.emplace(*link->sheet, std::move(*sheet));
+      } else {
+        problems.push_back(unknown(link->where, "link", *link->sheet, library.link_sheet_names()));
+      }
+    }
     if (!link->profile || set.links.contains(*link->profile) || bad.contains(*link->profile)) {
       continue;
     }
@@ -365,7 +295,7 @@ void check_samples(const Experiment& experiment) {
 ResolvedExperiment resolve(const Experiment& experiment, const ProfileSet& profiles) {
   ResolvedExperiment resolved{.experiment = experiment, .network = {}, .jobs = {}};
   ClusterSpec& cluster = resolved.experiment.cluster;
-  cluster = with_measured_paths(std::move(cluster), profiles);
+  add_paths_inside_nodes(cluster, profiles);
   resolved.network = network_data(cluster, profiles);
   if (experiment.jobs.empty()) {
     std::vector<std::int64_t> everybody(static_cast<std::size_t>(cluster.world_size()));

@@ -11,7 +11,10 @@ namespace vitsim {
 namespace {
 
 LinkData slowed_link(const LinkData& link, double factor) {
-  LinkData slow{.latency = link.latency * factor, .bandwidth = link.bandwidth / factor};
+  LinkData slow{.latency = link.latency * factor,
+                .bandwidth = link.bandwidth / factor,
+                .traits = link.traits};
+  slow.traits.switch_bandwidth = link.traits.switch_bandwidth / factor;
   if (link.curve) {
     slow.curve =
         std::make_shared<const LinkCurve>([curve = link.curve, factor](std::int64_t message_bytes) {
@@ -129,7 +132,7 @@ std::optional<BlockingSync> blocking_sync(const Scenario& scenario, const Networ
   const SyncCalls calls = sync_calls(plan, group);
   const auto add = [&](const std::vector<SyncCall>& list, double& total) {
     for (const SyncCall& call : list) {
-      const auto arrays = group.arrays(call.kind, call.schedule, call.bytes);
+      const auto arrays = group.arrays(call.kind, call.algorithm, call.bytes);
       const auto uniform = arrays ? arrays->uniform() : std::nullopt;
       if (!uniform) {
         return false;

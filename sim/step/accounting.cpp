@@ -15,13 +15,13 @@ void append_alone_times(const Communicator& group,
   for (std::size_t i = 0; i < calls.size(); ++i) {
     const auto same = std::find_if(
         calls.begin(), calls.begin() + static_cast<std::ptrdiff_t>(i), [&](const SyncCall& other) {
-          return other.bytes == calls[i].bytes && other.schedule == calls[i].schedule;
+          return other.bytes == calls[i].bytes && other.algorithm == calls[i].algorithm;
         });
     const auto earlier = static_cast<std::size_t>(same - calls.begin());
     if (earlier < i) {
       times.push_back(times[first + earlier]);
     } else {
-      times.push_back(group.run(calls[i].kind, calls[i].schedule, calls[i].bytes, together));
+      times.push_back(group.run(calls[i].kind, calls[i].algorithm, calls[i].bytes, together));
     }
   }
 }

@@ -47,7 +47,7 @@ EventJob::EventJob(FlowEngine& engine,
                                  ? calls.reductions[k]
                                  : calls.gathers[k - calls.reductions.size()];
       collectives_.push_back(
-          group.events(streams_, call.kind, call.schedule, call.bytes, *this, k));
+          group.events(streams_, call.kind, call.algorithm, call.bytes, *this, k));
     }
   }
 }

@@ -38,7 +38,7 @@ SyncCalls sync_calls(const SyncPlan& plan, const Communicator& group) {
     }
     calls.reductions.push_back(
         {.kind = is_zero_1 ? CollectiveKind::kReduceScatter : CollectiveKind::kAllReduce,
-         .schedule = is_zero_1 ? Schedule::kRing : group.resolve(plan.algorithm, bucket.bytes),
+         .algorithm = is_zero_1 ? Algorithm::kRing : group.resolve(plan.algorithm, bucket.bytes),
          .bytes = bucket.bytes,
          .ready_share = plan.mode == GradientSync::kDdp ? bucket.ready_share : 1});
     if (is_zero_1) {
@@ -55,7 +55,7 @@ std::optional<ArraySync> ArraySync::make(const Communicator& group,
   sync.overhead_ = overhead;
   const auto add = [&](const std::vector<SyncCall>& from, std::vector<ArrayCollective>& to) {
     for (const SyncCall& call : from) {
-      std::optional<ArrayCollective> arrays = group.arrays(call.kind, call.schedule, call.bytes);
+      std::optional<ArrayCollective> arrays = group.arrays(call.kind, call.algorithm, call.bytes);
       if (!arrays) {
         return false;
       }

@@ -12,7 +12,7 @@ namespace vitsim {
 /// One collective of a step.
 struct SyncCall {
   CollectiveKind kind = CollectiveKind::kAllReduce;
-  Schedule schedule = Schedule::kRing;
+  Algorithm algorithm = Algorithm::kRing;
   std::int64_t bytes = 0;
   double ready_share = 1;  // of the last backward
 };

@@ -83,9 +83,10 @@ void message_level_ring(benchmark::State& state) {
   const Communicator group(network, testing::all_ranks(kRanks));
   const std::vector<Tick> starts = equal ? std::vector<Tick>(kRanks) : unequal_starts(kRanks);
   const std::vector<Tick> expected =
-      group.run(CollectiveKind::kAllReduce, Schedule::kRing, kBytes, starts);
+      group.run(CollectiveKind::kAllReduce, Algorithm::kRing, kBytes, starts);
   for (auto _ : state) {
-    if (group.run_events(CollectiveKind::kAllReduce, Schedule::kRing, kBytes, starts) != expected) {
+    if (group.run_events(CollectiveKind::kAllReduce, Algorithm::kRing, kBytes, starts) !=
+        expected) {
       state.SkipWithError("events differ from arrays");
     }
   }

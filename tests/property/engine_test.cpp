@@ -148,7 +148,7 @@ TEST(EngineProperty, FasterLinksAreNeverSlower) {
   }
 }
 
-// On equal machines it does not matter which of them is late, whatever the schedule's last end.
+// On equal machines it does not matter which of them is late, whatever the algorithm's last end.
 TEST(EngineProperty, EqualRanksAreInterchangeable) {
   for (std::uint64_t seed = 0; seed < 100; ++seed) {
     SCOPED_TRACE(seed);
@@ -159,10 +159,10 @@ TEST(EngineProperty, EqualRanksAreInterchangeable) {
     const Communicator group(network, ranks);
     std::vector<Tick> starts = random.starts(ranks.size());
     const std::int64_t bytes = random.between(1, 10'000'000);
-    const auto ends = group.run_events(CollectiveKind::kAllReduce, Schedule::kRing, bytes, starts);
+    const auto ends = group.run_events(CollectiveKind::kAllReduce, Algorithm::kRing, bytes, starts);
     std::shuffle(starts.begin(), starts.end(), random.engine());
     const auto shuffled =
-        group.run_events(CollectiveKind::kAllReduce, Schedule::kRing, bytes, starts);
+        group.run_events(CollectiveKind::kAllReduce, Algorithm::kRing, bytes, starts);
     EXPECT_EQ(ends, shuffled);  // all end together
     // Renumbering the ranks of a ring turns it, and the result with it.
     std::vector<std::int64_t> turned = ranks;
@@ -170,16 +170,16 @@ TEST(EngineProperty, EqualRanksAreInterchangeable) {
     std::vector<Tick> turned_starts = starts;
     std::rotate(turned_starts.begin(), turned_starts.begin() + 1, turned_starts.end());
     const Communicator other(network, turned);
-    for (const Schedule schedule : {Schedule::kRing, Schedule::kTree}) {
-      const auto a = group.run_events(CollectiveKind::kAllReduce, schedule, bytes, starts);
-      const auto b = other.run_events(CollectiveKind::kAllReduce, schedule, bytes, starts);
-      if (schedule == Schedule::kRing) {
+    for (const Algorithm algorithm : {Algorithm::kRing, Algorithm::kTree}) {
+      const auto a = group.run_events(CollectiveKind::kAllReduce, algorithm, bytes, starts);
+      const auto b = other.run_events(CollectiveKind::kAllReduce, algorithm, bytes, starts);
+      if (algorithm == Algorithm::kRing) {
         EXPECT_TRUE(std::equal(a.begin() + 1, a.end(), b.begin()));
       } else {
         // A tree over other machines in the same places: with equal starts the same times.
         const std::vector<Tick> together(ranks.size());
-        EXPECT_EQ(group.run_events(CollectiveKind::kAllReduce, schedule, bytes, together),
-                  other.run_events(CollectiveKind::kAllReduce, schedule, bytes, together));
+        EXPECT_EQ(group.run_events(CollectiveKind::kAllReduce, algorithm, bytes, together),
+                  other.run_events(CollectiveKind::kAllReduce, algorithm, bytes, together));
       }
     }
   }

@@ -53,12 +53,13 @@ Cluster cluster(const std::vector<std::pair<std::string, double>>& ranks,
     NodeSpec node{.name = "n" + std::to_string(result.experiment.cluster.nodes.size()),
                   .gpus = {{.model = name}}};
     if (uneven && result.experiment.cluster.nodes.empty()) {
-      node.nic = LinkSpec{.bandwidth = BytesPerSecond(2e8), .latency = microseconds(50)};
+      node.nic =
+          LinkSpec{.bandwidth = BytesPerSecond(2e8), .latency = microseconds(50), .spread = 0};
     }
     result.experiment.cluster.nodes.push_back(node);
   }
   result.experiment.cluster.network =
-      LinkSpec{.bandwidth = BytesPerSecond(1e9), .latency = microseconds(50)};
+      LinkSpec{.bandwidth = BytesPerSecond(1e9), .latency = microseconds(50), .spread = 0};
   TrainingSpec& training = result.experiment.training;
   training.model = *vit_variant("vit-ti-16");
   training.dataset = {.name = "any", .samples = 1000};

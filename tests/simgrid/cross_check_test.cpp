@@ -62,7 +62,7 @@ class Engine final : public EventHandler, public CollectiveListener {
       groups_.emplace_back(network, rings[i].ranks);
       auto& set = sets_.emplace_back(engine_, network, rings[i].ranks);
       rings_.push_back(groups_.back().events(
-          set, CollectiveKind::kAllReduce, Schedule::kRing, rings[i].bytes, *this, i));
+          set, CollectiveKind::kAllReduce, Algorithm::kRing, rings[i].bytes, *this, i));
       for (std::uint32_t position = 0; position < rings[i].ranks.size(); ++position) {
         starters_.emplace_back(*rings_.back(), position);
         engine_.at(to_ticks(Seconds(rings[i].compute_s[position][0])),

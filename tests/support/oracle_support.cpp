@@ -206,7 +206,7 @@ class Stage final : public EventHandler, public CollectiveListener {
     auto& set = sets_.emplace_back(engine_, group.network(), group.ranks());
     const auto index = static_cast<std::uint32_t>(rings_.size());
     rings_.push_back(
-        group.events(set, CollectiveKind::kAllReduce, Schedule::kRing, ring.bytes, *this, index));
+        group.events(set, CollectiveKind::kAllReduce, Algorithm::kRing, ring.bytes, *this, index));
     ring_ends.emplace_back(ring.hosts.size());
     for (std::uint32_t i = 0; i < ring.starts.size(); ++i) {
       due(ring.starts[i], [collective = rings_.back().get(), i] { collective->start(i); });
@@ -302,7 +302,7 @@ Result run_stage(const LinkTable& links,
   }
   if (rings.size() == 1 && flows.empty()) {
     result.rings.push_back(groups[0].run(
-        CollectiveKind::kAllReduce, Schedule::kRing, rings[0].bytes, rings[0].starts));
+        CollectiveKind::kAllReduce, Algorithm::kRing, rings[0].bytes, rings[0].starts));
     return result;
   }
   Stage stage(links, flows);

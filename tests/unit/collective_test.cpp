@@ -5,9 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "models/error.h"
-#include "sim/collective/choice.h"
 #include "sim/collective/communicator.h"
+#include "sim/collective/open_mpi_selection.h"
 #include "sim/collective/table.h"
+#include "sim/collective/tree.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {
@@ -21,10 +22,13 @@ Network small_star(std::int64_t n) {
 }
 
 /// When the last rank ends, everybody starting at 0.
-Tick last_end(const Network& network, CollectiveKind kind, Schedule schedule, std::int64_t bytes) {
+Tick last_end(const Network& network,
+              CollectiveKind kind,
+              Algorithm algorithm,
+              std::int64_t bytes) {
   const Communicator group(network, testing::all_ranks(network.world_size()));
   const std::vector<Tick> starts(group.size());
-  const std::vector<Tick> ends = group.run(kind, schedule, bytes, starts);
+  const std::vector<Tick> ends = group.run(kind, algorithm, bytes, starts);
   return *std::max_element(ends.begin(), ends.end());
 }
 
@@ -32,9 +36,9 @@ Tick last_end(const Network& network, CollectiveKind kind, Schedule schedule, st
 // 6 us + 2 x 7 us = 20 us. Doubling with everything: 3 x (1 + 8) us = 27 us.
 TEST(Collective, HalvingAndDoubling) {
   const Network network = small_star(8);
-  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kHalvingDoubling, 8000),
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Algorithm::kHalvingDoubling, 8000),
             20 * kUs);
-  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kRecursiveDoubling, 8000),
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Algorithm::kRecursiveDoubling, 8000),
             27 * kUs);
 }
 
@@ -44,7 +48,7 @@ TEST(Collective, HalvingAndDoubling) {
 // that is 2 us more.
 TEST(Collective, RanksBeyondAPowerOfTwoFold) {
   const Network network = small_star(6);
-  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kHalvingDoubling, 8000),
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Algorithm::kHalvingDoubling, 8000),
             36 * kUs);
 }
 
@@ -52,7 +56,7 @@ TEST(Collective, RanksBeyondAPowerOfTwoFold) {
 // at once: 2 x (1 + 4) us.
 TEST(Collective, TwoTreesUseBothDirections) {
   const Network network = small_star(2);
-  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kTree, 8000), 10 * kUs);
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Algorithm::kTree, 8000), 10 * kUs);
 }
 
 // A large AllReduce over two trees sends every byte up and down once, half of them in each tree: an
@@ -62,7 +66,7 @@ TEST(Collective, TreesArePipelined) {
   const Network network = small_star(16);
   constexpr std::int64_t kBytes = 128 * 1024 * 1024;
   const Tick wire = transfer_ticks(kBytes, BytesPerSecond(1e9));
-  const Tick end = last_end(network, CollectiveKind::kAllReduce, Schedule::kTree, kBytes);
+  const Tick end = last_end(network, CollectiveKind::kAllReduce, Algorithm::kTree, kBytes);
   EXPECT_GT(end, wire);
   EXPECT_LT(end, 3 * wire);
 }
@@ -99,7 +103,7 @@ TEST(Collective, TreesComplementEachOther) {
 // Chain of 3: 2 chunks of 512 KiB; the last arrives after (2 + 1) x chunk: 3 x (1 us + 524.288 us).
 TEST(Collective, BroadcastIsAPipelinedChain) {
   const Network network = small_star(3);
-  EXPECT_EQ(last_end(network, CollectiveKind::kBroadcast, Schedule::kRing, 1024 * 1024),
+  EXPECT_EQ(last_end(network, CollectiveKind::kBroadcast, Algorithm::kRing, 1024 * 1024),
             3 * (kUs + 524'288'000));
 }
 
@@ -112,19 +116,20 @@ TEST(Collective, HierarchicalSharesTheNic) {
     node.intra_node = {.latency = microseconds(2), .bandwidth = BytesPerSecond(4e9)};
   }
   const Network network(data);
-  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Schedule::kHierarchical, 8000), 16 * kUs);
+  EXPECT_EQ(last_end(network, CollectiveKind::kAllReduce, Algorithm::kHierarchical, 8000),
+            16 * kUs);
 }
 
 TEST(Collective, OneRankOrNoBytesTakeNoTime) {
-  for (const Schedule schedule : {Schedule::kRing,
-                                  Schedule::kTree,
-                                  Schedule::kHalvingDoubling,
-                                  Schedule::kRecursiveDoubling,
-                                  Schedule::kReduceBroadcast}) {
-    EXPECT_EQ(last_end(small_star(1), CollectiveKind::kAllReduce, schedule, 1000), 0);
-    EXPECT_EQ(last_end(small_star(3), CollectiveKind::kAllReduce, schedule, 0), 0);
+  for (const Algorithm algorithm : {Algorithm::kRing,
+                                    Algorithm::kTree,
+                                    Algorithm::kHalvingDoubling,
+                                    Algorithm::kRecursiveDoubling,
+                                    Algorithm::kReduceBroadcast}) {
+    EXPECT_EQ(last_end(small_star(1), CollectiveKind::kAllReduce, algorithm, 1000), 0);
+    EXPECT_EQ(last_end(small_star(3), CollectiveKind::kAllReduce, algorithm, 0), 0);
   }
-  EXPECT_EQ(last_end(small_star(1), CollectiveKind::kBroadcast, Schedule::kRing, 1000), 0);
+  EXPECT_EQ(last_end(small_star(1), CollectiveKind::kBroadcast, Algorithm::kRing, 1000), 0);
 }
 
 // Rows of the decision table, one on each side of a border.
@@ -132,58 +137,26 @@ TEST(Choice, OpenMpiByRanksAndBytes) {
   struct Row {
     std::int64_t ranks;
     std::int64_t bytes;
-    Schedule schedule;
+    Algorithm algorithm;
   };
 
   for (const Row& row : {
-           Row{   2,    4095, Schedule::kRecursiveDoubling},
-           Row{   2,    4096,              Schedule::kRing},
-           Row{   2, 262'143,              Schedule::kRing},
-           Row{   2, 262'144,   Schedule::kHalvingDoubling},
-           Row{   5,    8191, Schedule::kRecursiveDoubling},
-           Row{   5,    8192,   Schedule::kHalvingDoubling},
-           Row{  64, 262'143, Schedule::kRecursiveDoubling},
-           Row{ 128, 131'071,   Schedule::kReduceBroadcast},
-           Row{ 128, 131'072, Schedule::kRecursiveDoubling},
-           Row{ 600,  16'384,   Schedule::kHalvingDoubling},
-           Row{2048,    4095, Schedule::kRecursiveDoubling}, // ring, fewer than ranks
-           Row{4096,  16'384, Schedule::kRecursiveDoubling}
+           Row{   2,    4095, Algorithm::kRecursiveDoubling},
+           Row{   2,    4096,              Algorithm::kRing},
+           Row{   2, 262'143,              Algorithm::kRing},
+           Row{   2, 262'144,   Algorithm::kHalvingDoubling},
+           Row{   5,    8191, Algorithm::kRecursiveDoubling},
+           Row{   5,    8192,   Algorithm::kHalvingDoubling},
+           Row{  64, 262'143, Algorithm::kRecursiveDoubling},
+           Row{ 128, 131'071,   Algorithm::kReduceBroadcast},
+           Row{ 128, 131'072, Algorithm::kRecursiveDoubling},
+           Row{ 600,  16'384,   Algorithm::kHalvingDoubling},
+           Row{2048,    4095, Algorithm::kRecursiveDoubling}, // ring, fewer than ranks
+           Row{4096,  16'384, Algorithm::kRecursiveDoubling}
   }) {
-    EXPECT_EQ(open_mpi_schedule(row.ranks, row.bytes), row.schedule)
+    EXPECT_EQ(open_mpi_algorithm(row.ranks, row.bytes), row.algorithm)
         << row.ranks << " ranks, " << row.bytes << " B";
   }
-}
-
-// 8 GPUs of one node, 16 channels of 20 GB/s over NVLink; the expectations are NCCL's own formula
-// by hand. Ring LL: 6.6 + 14 x 0.6 us, 8 KiB at 87.7 x 8/14 GB/s. Ring LL128: 14 + 14 x 1.9 us, 25
-// MiB at 0.92 x 320 x 8/14 GB/s. Ring Simple: 8.4 + 14 x 3.4 us, 344 MiB at 320 x 8/14 GB/s.
-TEST(Choice, NcclTimes) {
-  const NcclSurroundings node{.ranks = 8,
-                              .nodes = 1,
-                              .intra = BytesPerSecond(320e9),
-                              .inter = BytesPerSecond(320e9),
-                              .nvlink = true,
-                              .channels = 16};
-  const NcclChoice small = nccl_choice(node, 8 * 1024);
-  EXPECT_EQ(small.schedule, Schedule::kRing);
-  EXPECT_EQ(small.protocol, NcclProtocol::kLl);
-  EXPECT_NEAR(small.time.value(), 15.16e-6, 0.01e-6);
-  const NcclChoice medium = nccl_choice(node, 25 * 1024 * 1024);
-  EXPECT_EQ(medium.schedule, Schedule::kRing);
-  EXPECT_EQ(medium.protocol, NcclProtocol::kLl128);
-  EXPECT_NEAR(medium.time.value(), 196e-6, 1e-6);
-  const NcclChoice large = nccl_choice(node, 344 * 1024 * 1024);
-  EXPECT_EQ(large.schedule, Schedule::kRing);
-  EXPECT_EQ(large.protocol, NcclProtocol::kSimple);
-  EXPECT_NEAR(large.time.value(), 2.03e-3, 0.01e-3);
-}
-
-// 64 nodes of one GPU: a small message goes by tree (2 log2 64 network hops instead of 126).
-TEST(Choice, NcclTakesTreesForSmallMessagesOnManyNodes) {
-  const NcclSurroundings cluster{
-      .ranks = 64, .nodes = 64, .intra = BytesPerSecond(12.5e9), .inter = BytesPerSecond(12.5e9)};
-  EXPECT_EQ(nccl_choice(cluster, 64 * 1024).schedule, Schedule::kTree);
-  EXPECT_EQ(nccl_choice(cluster, 1024 * 1024 * 1024).schedule, Schedule::kRing);
 }
 
 // 4 ranks at 1 GB/s: 8 MB take 6 x (1 us + 2 ms); busbw is algbw x 2 x 3/4.
@@ -205,7 +178,7 @@ TEST(Collective, TableAsNcclTestsPrintsIt) {
 
 TEST(Collective, RefusesTimesBeyondTheClock) {
   const Network slow(testing::star(2, BytesPerSecond(1), Seconds(0)));
-  EXPECT_THROW(last_end(slow, CollectiveKind::kAllReduce, Schedule::kRing, 1'000'000'000),
+  EXPECT_THROW(last_end(slow, CollectiveKind::kAllReduce, Algorithm::kRing, 1'000'000'000),
                UserError);
 }
 

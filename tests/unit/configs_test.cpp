@@ -52,7 +52,7 @@ TEST(Configs, EveryNameIsThatOfAShippedPart) {
 }
 
 TEST(Configs, EveryPartIsRightAndNamedLikeItsFile) {
-  for (const char* folder : {"gpus", "profiles"}) {
+  for (const char* folder : {"gpus", "links", "profiles"}) {
     for (const auto& file : json_files(folder)) {
       const Part part = read_part(file);
       std::visit([&](const auto& held) { EXPECT_EQ(held.name, file.stem()) << file; }, part);

@@ -217,5 +217,33 @@ TEST(Profile, AProfileOfTheOtherKindIsNamed) {
   }
 }
 
+TEST(Profile, ALinkSheetIsRead) {
+  const Part part = part_from_text(R"({"schema": "vitsim-link/1", "name": "wire", "kind": "nvlink",
+    "bandwidth_bytes_per_s": 5e10, "latency_s": 1e-6, "switch_reduces": true,
+    "switch_bandwidth_bytes_per_s": 4e10, "spread": 0.1, "source": "measured here"})",
+                                   "wire.json");
+  const auto& sheet = std::get<LinkSheet>(part);
+  EXPECT_EQ(sheet.kind, LinkKind::kNvlink);
+  EXPECT_EQ(sheet.bandwidth.value(), 5e10);
+  EXPECT_EQ(sheet.latency.value(), 1e-6);
+  EXPECT_EQ(sheet.switch_bandwidth->value(), 4e10);
+  EXPECT_FALSE(sheet.through_host);
+  EXPECT_EQ(sheet.spread, 0.1);
+}
+
+TEST(Profile, ALinkSheetWithMistakesIsRefused) {
+  const std::string problems = problem_of(R"({"schema": "vitsim-link/1", "name": "wire",
+    "kind": "nvlinc",
+    "bandwidth_bytes_per_s": 0, "latency_s": -1,
+    "switch_bandwidth_bytes_per_s": 4e10, "source": "measured here"})");
+  EXPECT_THAT(problems, HasSubstr(":2: /kind: unknown word \"nvlinc\" (did you mean \"nvlink\"?)"));
+  EXPECT_THAT(problems, HasSubstr(":3: /bandwidth_bytes_per_s: 0 is too small"));
+  EXPECT_THAT(problems, HasSubstr(":3: /latency_s: -1 is too small"));
+  EXPECT_THAT(problems,
+              HasSubstr(":4: /switch_bandwidth_bytes_per_s: is given for a link whose "
+                        "switch does not sum"));
+  EXPECT_THAT(problems, HasSubstr("key \"spread\" is missing"));
+}
+
 }  // namespace
 }  // namespace vitsim

@@ -48,6 +48,7 @@ TEST(Schema, ShippedFilesAreRight) {
   expect_folder_is_right("cluster", "cluster");
   expect_folder_is_right("models", "model");
   expect_folder_is_right("gpus", "gpu");
+  expect_folder_is_right("links", "link");
   expect_folder_is_right("profiles", "profile");
 }
 
@@ -114,7 +115,8 @@ TEST(Schema, ClusterKeysAreTheReaders) {
       "nodes": [{"name": "a", "gpus": [{"model": "x", "slowdown": 1.5}], "switch": "s",
                  "nic": {"bandwidth": "1Gbps", "latency": 0}},
                 {"name": "b", "gpus": ["x"], "switch": "s", "intra_node": {"profile": "p"}}],
-      "network": {"profile": "p"},
+      "network": {"link": "ib-ndr", "count": 8},
+      "intra_node": {"link": "nvlink4"},
       "switches": ["s", "t"],
       "links": [{"ends": ["s", "t"], "bandwidth": "1GiB/s"}]},
     "events": [{"what": "slowdown", "rank": 0, "factor": 2, "from": 0, "to": "1s"},
@@ -149,6 +151,7 @@ TEST(Schema, ProfileKeysAreTheReaders) {
   const auto read = [](const std::string& text) { (void)part_from_text(text, "p.json"); };
   expect_same_keys("profile", {gpu, link}, read);
   expect_same_keys("gpu", {Json::parse(file_text(kConfigs / "gpus/rtx-3070.json"))}, read);
+  expect_same_keys("link", {Json::parse(file_text(kConfigs / "links/nvlink4.json"))}, read);
 }
 
 TEST(Schema, ReportKeysAreTheReaders) {
@@ -208,6 +211,8 @@ TEST(Schema, MistakesAreMistakesForBoth) {
       {             "/cluster/network", {{"bandwidth", "1Gbps"}, {"latency", "5"}}},
       {             "/cluster/network", {{"bandwidth", "1Gbps"}, {"profile", "p"}}},
       {             "/cluster/network",                             Json::object()},
+      {             "/cluster/network",     {{"link", "ib-ndr"}, {"profile", "p"}}},
+      {             "/cluster/network",         {{"link", "ib-ndr"}, {"count", 0}}},
       {               "/cluster/nodes",                              Json::array()},
       {        "/cluster/nodes/0/gpus",                              Json::array()},
       {       "/cluster/nodes/0/count",                                          0},

@@ -56,7 +56,7 @@ class CudaDevice : public Device {
 
   [[nodiscard]] bool supports(AllReduceAlgorithm algorithm) const override {
     return algorithm == AllReduceAlgorithm::kRing || algorithm == AllReduceAlgorithm::kTree ||
-           algorithm == AllReduceAlgorithm::kNccl;
+           algorithm == AllReduceAlgorithm::kNccl || algorithm == AllReduceAlgorithm::kAuto;
   }
 
   void prepare(Precision precision) override {

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+namespace vitsim {
+
+enum class CollectiveKind { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kAllToAll };
+inline constexpr std::array<std::string_view, 5> kCollectiveNames = {
+    "all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all"};
+
+constexpr std::string_view name(CollectiveKind kind) {
+  return kCollectiveNames[static_cast<std::size_t>(kind)];
+}
+
+/// Who sends what to whom, once libraries' choices are made. The first are steps of messages
+/// over the network, as is pairwise; the others are NCCL's, in one of its protocols where it offers
+/// several.
+enum class Algorithm {
+  kRing,
+  kTree,               // two binary trees, half of the bytes each, pipelined
+  kHalvingDoubling,    // Rabenseifner: recursive halving, then recursive doubling
+  kHierarchical,       // inside each node, between nodes per GPU index, inside
+  kRecursiveDoubling,  // everything to a partner at distance 1, 2, 4, ...
+  kReduceBroadcast,    // one binomial tree up, then down
+  kPairwise,           // all-to-all: in round k to the rank k places on
+  kNcclRingLl,
+  kNcclRingLl128,
+  kNcclRingSimple,
+  kNcclTreeLl,
+  kNcclTreeLl128,
+  kNcclTreeSimple,
+  kNvls,          // the switch of a node sums
+  kNvlsTree,      // the same, and two trees between the nodes
+  kCollNet,       // a chain in each node, and the network's switch sums
+  kPat,           // binomial trees in parallel, one for each rank's share
+  kNcclPairwise,  // all-to-all: sends and receives of one group call
+};
+inline constexpr std::array<std::string_view, 18> kAlgorithmNames = {"ring",
+                                                                     "tree",
+                                                                     "halving-doubling",
+                                                                     "hierarchical",
+                                                                     "recursive-doubling",
+                                                                     "reduce-broadcast",
+                                                                     "pairwise",
+                                                                     "ring (LL)",
+                                                                     "ring (LL128)",
+                                                                     "ring (Simple)",
+                                                                     "tree (LL)",
+                                                                     "tree (LL128)",
+                                                                     "tree (Simple)",
+                                                                     "nvls",
+                                                                     "nvls-tree",
+                                                                     "collnet",
+                                                                     "pat",
+                                                                     "send-receive"};
+
+/// Whether the algorithm is one of NCCL's, with its protocols' costs.
+constexpr bool is_nccl(Algorithm algorithm) {
+  return algorithm >= Algorithm::kNcclRingLl;
+}
+
+constexpr std::string_view name(Algorithm algorithm) {
+  return kAlgorithmNames[static_cast<std::size_t>(algorithm)];
+}
+
+}  // namespace vitsim
