@@ -105,8 +105,9 @@ struct Anchor {
 Anchor anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision precision);
 
 /// What loading a sample takes: by this GPU's own steps where there are some, else what calibrated
-/// machines show. It takes the CPU, not the GPU.
-Seconds load_per_sample(const std::string& gpu, const ProfileSet& profiles);
+/// machines show. It takes the CPU, not the GPU, and goes with the values of an image: channels
+/// times pixels.
+Seconds load_per_sample(const std::string& gpu, const VitSpec& model, const ProfileSet& profiles);
 
 /// Adds a model's error to the spread between runs.
 void widen(Spread& spread, double error);

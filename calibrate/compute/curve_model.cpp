@@ -54,11 +54,17 @@ class CurveModel final : public ComputeModel {
   Seconds load_per_sample_;
 };
 
-// Adds what each measured point loaded, per sample.
-void add_loads(const GpuProfile& profile, std::vector<double>& per_sample) {
+double values_of(const VitSpec& model) {
+  return static_cast<double>(model.channels) * static_cast<double>(model.image_size) *
+         static_cast<double>(model.image_size);
+}
+
+// Adds what each measured point loaded, per value of an image.
+void add_loads(const GpuProfile& profile, std::vector<double>& per_value) {
   for (const StepCurve& curve : profile.steps) {
     for (const StepPoint& point : curve.points) {
-      per_sample.push_back(point.data_load.value() / static_cast<double>(point.micro_batch));
+      per_value.push_back(point.data_load.value() / static_cast<double>(point.micro_batch) /
+                          values_of(curve.model));
     }
   }
 }
@@ -172,7 +178,7 @@ Anchor anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision 
   return anchor;
 }
 
-Seconds load_per_sample(const std::string& gpu, const ProfileSet& profiles) {
+Seconds load_per_sample(const std::string& gpu, const VitSpec& model, const ProfileSet& profiles) {
   std::vector<double> loads;
   if (const auto own = profiles.gpus.find(gpu); own != profiles.gpus.end()) {
     add_loads(own->second, loads);
@@ -184,7 +190,7 @@ Seconds load_per_sample(const std::string& gpu, const ProfileSet& profiles) {
     // A GPU whose loading hid behind its steps says nothing of another machine's.
     std::erase(loads, 0.0);
   }
-  return Seconds(loads.empty() ? 0 : median(loads));
+  return Seconds(loads.empty() ? 0 : median(loads) * values_of(model));
 }
 
 std::unique_ptr<ComputeModel> model_of_curves(const TrainingSpec& training,
@@ -217,7 +223,7 @@ std::unique_ptr<ComputeModel> curve_model(const GpuProfile& profile,
       anchor_of(profile, *passes, training.precision),
       optimizer_curve(profile, training.precision, profiles),
       sheet == profiles.sheets.end() ? BytesPerSecond(0) : sheet->second.memory_bandwidth,
-      load_per_sample(profile.name, profiles));
+      load_per_sample(profile.name, training.model, profiles));
   if (const Seconds copies = measured_copies(profile, training); copies > Seconds(0)) {
     model->other = copies;
   }

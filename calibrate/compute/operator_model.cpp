@@ -221,12 +221,13 @@ std::unique_ptr<ComputeModel> operator_model(const GpuProfile& profile,
   const HostLaunch host = host_launch(profile.name, profiles);
   Correction correction(profile, *rates, host);
   const double distance = correction.distance(training.model, typical_batch(training));
-  auto model = std::make_unique<OperatorModel>(training.model,
-                                               *rates,
-                                               host,
-                                               std::move(correction),
-                                               find_sheet(profile.name, profiles),
-                                               load_per_sample(profile.name, profiles));
+  auto model =
+      std::make_unique<OperatorModel>(training.model,
+                                      *rates,
+                                      host,
+                                      std::move(correction),
+                                      find_sheet(profile.name, profiles),
+                                      load_per_sample(profile.name, training.model, profiles));
   model->optimizer =
       update_seconds(optimizer_curve(profile, training.precision, profiles), *rates, training);
   const Seconds copies = measured_copies(profile, training);
@@ -257,8 +258,12 @@ std::unique_ptr<ComputeModel> scaled_model(const std::string& gpu,
   }
   const auto own = profiles.gpus.find(gpu);
   const HostLaunch host = host_launch(gpu, profiles);
-  auto model = std::make_unique<OperatorModel>(
-      training.model, scaled->rates, host, std::nullopt, sheet, load_per_sample(gpu, profiles));
+  auto model = std::make_unique<OperatorModel>(training.model,
+                                               scaled->rates,
+                                               host,
+                                               std::nullopt,
+                                               sheet,
+                                               load_per_sample(gpu, training.model, profiles));
   if (arithmetic_unit(sheet, training.precision) != ArithmeticUnit::kPlain) {
     model->plain =
         scaled_rates(gpu, sheet, training.precision, ArithmeticUnit::kPlain, profiles)->rates;

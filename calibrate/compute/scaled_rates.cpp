@@ -3,9 +3,10 @@
 //
 // Products take the share of the same arithmetic unit; attention the share of its width of numbers;
 // kernels that stream, the share of the bandwidth; norms and copies, whose elements show, the
-// vector units' rate. Each is a mean of logarithms in which near generations and the same kind of
-// memory weigh more. The weights depend on names alone, never on figures, and every share is a
-// constant of the target: a faster sheet never makes a slower pass.
+// vector units' rate. Where a card's power does not feed its peak (a T4's 70 W, an A40's fp32), the
+// share is of what the power feeds. Each is a mean of logarithms in which near generations and the
+// same kind of memory weigh more. The weights depend on names alone, never on figures, and every
+// share is a constant of the target: a faster sheet never makes a slower pass.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -74,8 +75,46 @@ double log_mean(const std::vector<Donor>& donors, const std::function<double(con
   return weights > 0 ? std::exp(sum / weights) : 0;
 }
 
+// What products get of the power: flops for a joule, by process and unit. Plain fp32 as the Tesla
+// P4 (16 nm), the T4 (12 nm) and the RTX 3070 and A40 (8 nm) show, which all stop there; tensor
+// cores as what vendors and users report of V100 and A100 under training, half as much again on 4
+// nm.
+double flops_per_joule(const GpuSheet& sheet, ArithmeticUnit unit) {
+  struct Generation {
+    double plain;
+    double tf32;
+    double short_numbers;
+  };
+
+  static constexpr std::array<Generation, 7> kFlopsPerJoule = {
+      {{45e9, 45e9, 45e9},
+       {56e9, 56e9, 0.29e12},
+       {56e9, 56e9, 0.35e12},
+       {57e9, 0.30e12, 0.60e12},
+       {100e9, 0.65e12, 1.3e12},
+       {90e9, 0.65e12, 1.3e12},
+       {110e9, 0.75e12, 1.5e12}}
+  };
+  const Generation& own = kFlopsPerJoule[static_cast<std::size_t>(generation(sheet))];
+  switch (unit) {
+    case ArithmeticUnit::kPlain:
+      return own.plain;
+    case ArithmeticUnit::kTf32:
+      return own.tf32;
+    case ArithmeticUnit::kShort:
+      return own.short_numbers;
+  }
+  return own.plain;
+}
+
+// What products can reach: the peak, or less where the power does not feed it.
+double fed_peak(const GpuSheet& sheet, ArithmeticUnit unit) {
+  const double peak = unit_peak(sheet, unit);
+  return sheet.tdp_w ? std::min(peak, *sheet.tdp_w * flops_per_joule(sheet, unit)) : peak;
+}
+
 double forward_share(const Donor& donor) {
-  return donor.rates->gemm_forward.value() / unit_peak(*donor.sheet, donor.unit);
+  return donor.rates->gemm_forward.value() / fed_peak(*donor.sheet, donor.unit);
 }
 
 // How far the donors' shares lie from each other, beside a prior: few cannot know it.
@@ -186,17 +225,20 @@ std::optional<ScaledRates> scaled_rates(const std::string& gpu,
   if (attention.empty()) {
     attention = all;
   }
-  const double peak = unit_peak(sheet, unit);
+  const double peak = fed_peak(sheet, unit);
   const auto attention_peak = [&](const GpuSheet& of, bool is_wide_unit, ArithmeticUnit own) {
-    return is_wide_unit ? of.fp32.value() : unit_peak(of, own);
+    return fed_peak(of, is_wide_unit ? ArithmeticUnit::kPlain : own);
   };
   OperatorRates& rates = scaled.rates;
   rates.precision = precision;
-  rates.gemm_forward = FlopsPerSecond(peak * log_mean(products, forward_share));
-  rates.gemm_backward = FlopsPerSecond(peak * log_mean(products, [](const Donor& donor) {
-                                         return donor.rates->gemm_backward.value() /
-                                                unit_peak(*donor.sheet, donor.unit);
-                                       }));
+  const auto at_most_peak = [&](double rate) {
+    return FlopsPerSecond(std::min(rate, unit_peak(sheet, unit)));
+  };
+  rates.gemm_forward = at_most_peak(peak * log_mean(products, forward_share));
+  rates.gemm_backward =
+      at_most_peak(peak * log_mean(products, [](const Donor& donor) {
+                     return donor.rates->gemm_backward.value() / fed_peak(*donor.sheet, donor.unit);
+                   }));
   rates.gemm_inner = log_mean(products, [](const Donor& donor) { return donor.rates->gemm_inner; });
   // One wave of tiles takes as long on a larger GPU: its outputs go with the rate.
   rates.gemm_outputs = rates.gemm_forward.value() * log_mean(products, [](const Donor& donor) {

@@ -27,7 +27,16 @@ bool used(const FitOptions& options, const RunSummary& summary) {
 // Forward's share of forward + backward, and short last steps relative to full ones, as logged.
 struct Shapes {
   std::map<CurveKey, std::vector<double>> forward_shares;
-  std::map<CurveKey, std::map<std::int64_t, std::vector<double>>> shares_by_batch;
+
+  // What one micro-batch's runs logged; of devices that were measured alone, in several visits.
+  struct Logged {
+    std::vector<double> forward_shares;
+    std::vector<double> log_computes;  // visits alone
+    std::vector<double> optimizers;
+    std::vector<double> copies;
+  };
+
+  std::map<CurveKey, std::map<std::int64_t, Logged>> by_batch;
   std::vector<double> all_forward_shares;
 
   struct Short {
@@ -52,7 +61,13 @@ Shapes shapes_of(const std::vector<RunSummary>& summaries, const FitOptions& opt
       const CurveKey key = curve_key(*summary.run, index);
       const double share = rank.full.forward_s / rank.full.compute_s();
       shapes.forward_shares[key].push_back(share);
-      shapes.shares_by_batch[key][summary.micro_batch(index)].push_back(share);
+      Shapes::Logged& logged = shapes.by_batch[key][summary.micro_batch(index)];
+      logged.forward_shares.push_back(share);
+      if (summary.run->gpus.size() == 1 && !rank.unit.empty()) {
+        logged.log_computes.push_back(std::log(rank.full.compute_s()));
+        logged.optimizers.push_back(rank.full.optimizer_s);
+        logged.copies.push_back(rank.full.all_reduce_s);
+      }
       shapes.all_forward_shares.push_back(share);
       shapes.counts[key][summary.micro_batch(index)] += rank.steps;
       if (rank.last && rank.last->compute_s() > 0 &&
@@ -109,6 +124,14 @@ void add_unlogged_short_steps(const std::vector<RunSummary>& summaries,
   }
 }
 
+double mean_of(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) {
+    sum += value;
+  }
+  return sum / static_cast<double>(values.size());
+}
+
 // Of several names for one architecture, that of a variant is known everywhere.
 bool tells_more(const std::string& name, const std::string& than) {
   return (vit_variant(name) && !vit_variant(than)) ||
@@ -136,13 +159,23 @@ StepCurve build_curve(const CurveKey& key,
         .optimizer = Seconds(constants.optimizer_s),
         .other = Seconds(constants.copy_s)};
   };
-  const auto by_batch = shapes.shares_by_batch.find(key);
+  const auto by_batch = shapes.by_batch.find(key);
   for (const auto& [batch, compute] : fit.compute_s.at(key)) {
-    // Launches count for more in small batches, and not for as much in backward.
-    const bool logged =
-        by_batch != shapes.shares_by_batch.end() && by_batch->second.contains(batch);
-    const double own = logged ? median(by_batch->second.at(batch)) : share;
-    add(batch, own * compute, (1 - own) * compute);
+    if (by_batch == shapes.by_batch.end() || !by_batch->second.contains(batch)) {
+      add(batch, share * compute, (1 - share) * compute);
+      continue;
+    }
+    // Launches count for more in small batches, and not for as much in backward: each batch has its
+    // own share. Where visits disagree none is right: their mean, which a robust fit does not take.
+    const Shapes::Logged& logged = by_batch->second.at(batch);
+    const double own = median(logged.forward_shares);
+    const double total =
+        logged.log_computes.empty() ? compute : std::exp(mean_of(logged.log_computes));
+    add(batch, own * total, (1 - own) * total);
+    if (!logged.optimizers.empty()) {
+      points[batch].optimizer = Seconds(median(logged.optimizers));
+      points[batch].other = Seconds(median(logged.copies));
+    }
   }
   if (const auto shorts = shapes.shorts.find(key); shorts != shapes.shorts.end()) {
     for (const auto& [batch, seen] : shorts->second) {
@@ -208,14 +241,12 @@ FitQuality quality_of(const std::vector<double>& errors) {
   return quality;
 }
 
-// What a pinned copy from the host brings, of the PCIe that GPUs of an architecture have.
+// What a pinned copy from the host brings: four fifths of the slot's raw rate.
 BytesPerSecond pinned_copy_rate(const GpuSheet& sheet) {
-  if (sheet.architecture == "hopper" || sheet.architecture == "blackwell") {
-    return BytesPerSecond(50e9);
-  }
-  const bool third = sheet.architecture == "volta" || sheet.architecture == "turing" ||
-                     sheet.architecture == "pascal";
-  return BytesPerSecond(third ? 12e9 : 24e9);
+  const PcieSlot slot = sheet.pcie.value_or(PcieSlot{.generation = 3, .lanes = 16});
+  // Third generation: 0.985 GB/s a lane; each further one twice that.
+  return BytesPerSecond(0.8 * 0.985e9 * std::ldexp(1.0, static_cast<int>(slot.generation) - 3) *
+                        static_cast<double>(slot.lanes));
 }
 
 // Measurements on GPUs used to load through pageable memory and two workers, which a training does

@@ -162,6 +162,10 @@ struct GpuSheet {
   std::optional<PcieSlot> pcie;
   std::string intra_node;  // link sheet of the usual path between two in a node; may be empty
   std::string source;
+
+  /// True for memory stacked beside the chip (HBM), as data centre GPUs have it: by the name, since
+  /// the figures of other kinds come close.
+  [[nodiscard]] bool has_stacked_memory() const;
 };
 
 /// What a kind of link delivers as published measurements show it (configs/links). For a path
@@ -176,10 +180,6 @@ struct LinkSheet {
   bool through_host = false;                       // no peer access: data goes through host memory
   double spread = 0;  // standard deviation of the logarithm of times, from machine to machine
   std::string source;
-
-  /// True for memory stacked beside the chip (HBM), as data centre GPUs have it: by the name, since
-  /// the figures of other kinds come close.
-  [[nodiscard]] bool has_stacked_memory() const;
 };
 
 /// Whether what calls itself `device` is what a profile or data sheet records as `recorded`:

@@ -87,7 +87,7 @@ TEST(BySheet, EachCalibratedGpuFromTheOthers) {
     ++count;
   }
   std::printf("mean over %d GPUs: %.1f %%\n", count, 100 * sum / count);
-  EXPECT_LE(sum / count, 0.20);
+  EXPECT_LE(sum / count, 0.15);
 }
 
 struct Published {
@@ -137,9 +137,11 @@ TEST(BySheet, PublishedSteps) {
                 100 * error,
                 model->spread.run_sigma.value_or(0),
                 model->basis.detail.c_str());
+    // 1.645 standard deviations on either side hold nine of ten.
+    EXPECT_LE(std::abs(std::log1p(error)), 1.645 * model->spread.run_sigma.value_or(0)) << one.what;
   }
   std::printf("mean %.1f %%\n", 100 * sum / static_cast<double>(published.size()));
-  EXPECT_LE(sum / static_cast<double>(published.size()), 0.20);
+  EXPECT_LE(sum / static_cast<double>(published.size()), 0.12);
 }
 
 }  // namespace
