@@ -309,8 +309,9 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   Calibration calibration;
   const std::vector<RunSummary> summaries = summarise(measurement);
   std::map<std::string, std::set<std::string>> sources;
-  bool has_steps = std::ranges::any_of(
-      measurement.samples, [](const Sample& sample) { return sample.what == "all_reduce"; });
+  bool has_steps = std::ranges::any_of(measurement.samples, [](const Sample& sample) {
+    return sample.collective(MeasuredCollective::kAllReduce) != nullptr;
+  });
   for (const RunSummary& summary : summaries) {
     has_steps |= used(options, summary) && (!summary.ranks.empty() || summary.epoch_s);
   }
@@ -342,7 +343,7 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
       }
     }
     for (const Sample& sample : measurement.samples) {
-      if (sample.what == "all_reduce") {
+      if (sample.collective(MeasuredCollective::kAllReduce) != nullptr) {
         const ReducedLink link = reduced_link(measurement, sample);
         one_node.try_emplace(link.name, link.one_node);
         if (sample.run.empty()) {
@@ -412,7 +413,16 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   }
   fit_point_to_point(measurement, options, calibration);
   if (calibration.gpus.empty() && calibration.links.empty()) {
-    throw UserError("the measurement holds nothing to fit");
+    std::vector<std::string> problems;
+    for (const RecordedRun& run : measurement.runs) {
+      if (const std::string missing = missing_facts(run); !missing.empty()) {
+        problems.push_back(fmt::format("run {}: {}", in_quotes(run.name), missing));
+      }
+    }
+    if (problems.empty()) {
+      problems.emplace_back("the measurement holds nothing to fit");
+    }
+    throw UserError(problems);
   }
 
   for (auto& [name, profile] : calibration.gpus) {
@@ -436,12 +446,12 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   }
   // The path inside a node is known by the GPUs it was measured with.
   for (const Sample& sample : measurement.samples) {
-    const auto gpu = sample.text.find("gpu");
-    if (sample.what != "all_reduce" || gpu == sample.text.end() || !sample.text.contains("link")) {
+    const auto* reduce = sample.collective(MeasuredCollective::kAllReduce);
+    if (reduce == nullptr || reduce->gpu.empty() || reduce->link.empty()) {
       continue;
     }
     const ReducedLink link = reduced_link(measurement, sample);
-    const auto profile = calibration.gpus.find(gpu->second);
+    const auto profile = calibration.gpus.find(reduce->gpu);
     if (link.one_node && profile != calibration.gpus.end() &&
         calibration.links.contains(link.name)) {
       profile->second.intra_node = link.name;

@@ -37,13 +37,14 @@ std::vector<Reading> clean_readings(const Measurement& measurement,
     }
     std::map<std::pair<std::string, std::int64_t>, double> smallest;
     for (const Sample& sample : measurement.samples) {
-      if (sample.what != "memory" || sample.run != run.name || sample.seconds.empty() ||
-          !sample.number.contains("rank")) {
+      const auto* reading = sample.as<MemoryReading>();
+      if (reading == nullptr || sample.run != run.name || reading->bytes.empty() ||
+          reading->rank < 0 || reading->rank >= std::ssize(run.gpus)) {
         continue;
       }
-      const auto rank = static_cast<std::size_t>(sample.number.at("rank"));
+      const auto rank = static_cast<std::size_t>(reading->rank);
       const auto key = std::pair(run.gpus.at(rank), summary.micro_batch(rank));
-      const double bytes = median(sample.seconds);
+      const double bytes = median(reading->bytes);
       const auto [entry, fresh] = smallest.try_emplace(key, bytes);
       entry->second = std::min(entry->second, bytes);
     }
@@ -171,14 +172,15 @@ void fit_memory(const Measurement& measurement,
 std::optional<Bytes> recorded_capacity(const Measurement& measurement, const std::string& gpu) {
   std::optional<Bytes> least;
   for (const Sample& sample : measurement.samples) {
-    const auto capacity = sample.number.find("capacity_bytes");
-    if (sample.what != "memory" || capacity == sample.number.end()) {
+    const auto* reading = sample.as<MemoryReading>();
+    if (reading == nullptr || !reading->capacity_bytes) {
       continue;
     }
+    const Bytes capacity(*reading->capacity_bytes);
     const RecordedRun* run = measurement.find_run(sample.run);
-    const auto rank = static_cast<std::size_t>(sample.number.at("rank"));
+    const auto rank = static_cast<std::size_t>(reading->rank);
     if (run != nullptr && rank < run->gpus.size() && run->gpus[rank] == gpu) {
-      least = std::min(least.value_or(Bytes(capacity->second)), Bytes(capacity->second));
+      least = std::min(least.value_or(capacity), capacity);
     }
   }
   return least;

@@ -1,6 +1,7 @@
 #include "calibrate/fit/overlap_fit.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
@@ -11,23 +12,20 @@
 namespace vitsim {
 
 void fit_overlap(const Measurement& measurement, Calibration& calibration) {
-  using Where = std::pair<std::string, std::pair<double, double>>;  // GPU, rank, ranks in all
+  using Where =
+      std::pair<std::string, std::pair<std::int64_t, std::int64_t>>;  // GPU, rank, ranks in all
   std::map<Where, std::vector<double>> alone;
   std::map<Where, std::vector<double>> beside;
   for (const Sample& sample : measurement.samples) {
-    const auto gpu = sample.text.find("gpu");
-    const auto state = sample.text.find("state");
-    const auto rank = sample.number.find("rank");
-    if (sample.what != "overlap" || gpu == sample.text.end() || state == sample.text.end() ||
-        rank == sample.number.end() || sample.seconds.empty()) {
+    const auto* overlap = sample.as<OverlapSeries>();
+    if (overlap == nullptr || overlap->seconds.empty()) {
       continue;
     }
-    const auto ranks = sample.number.find("ranks");
     const Where where = {
-        gpu->second, {rank->second, ranks == sample.number.end() ? 0 : ranks->second}
+        overlap->gpu, {overlap->rank, overlap->ranks.value_or(0)}
     };
-    auto& series = state->second == "alone" ? alone[where] : beside[where];
-    series.insert(series.end(), sample.seconds.begin(), sample.seconds.end());
+    auto& series = overlap->state == OverlapSeries::State::kAlone ? alone[where] : beside[where];
+    series.insert(series.end(), overlap->seconds.begin(), overlap->seconds.end());
   }
   std::map<std::string, std::vector<double>> slowdowns;
   for (const auto& [where, seconds] : alone) {

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,27 +43,18 @@ struct PairTimes {
 std::map<std::string, std::map<Pair, PairTimes>> pairs_by_link(const Measurement& measurement) {
   std::map<std::string, std::map<Pair, PairTimes>> links;
   for (const Sample& sample : measurement.samples) {
-    const auto text = [&](const char* key) {
-      const auto found = sample.text.find(key);
-      return found == sample.text.end() ? std::string() : found->second;
-    };
-    const auto bytes = sample.number.find("bytes");
-    const auto one_node = sample.number.find("one_node");
-    const bool inside = one_node != sample.number.end() && one_node->second > 0;
-    Pair pair = {text("from"), text("to")};
-    if (sample.what != "point_to_point" || inside || bytes == sample.number.end() ||
-        sample.seconds.empty() || pair.first == pair.second) {
+    const auto* messages = sample.as<PointToPointSeries>();
+    if (messages == nullptr || messages->one_node.value_or(false) || messages->seconds.empty() ||
+        messages->from == messages->to) {
       continue;
     }
+    Pair pair = {messages->from, messages->to};
     if (pair.second < pair.first) {
       std::swap(pair.first, pair.second);
     }
-    const auto settled =
-        std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up), sample.seconds.size() - 1);
-    auto& seen = links[text("link")][pair].seconds_by_bytes[bytes->second];
-    seen.insert(seen.end(),
-                sample.seconds.begin() + static_cast<std::ptrdiff_t>(settled),
-                sample.seconds.end());
+    const std::span<const double> settled = sample.settled();
+    auto& seen = links[messages->link][pair].seconds_by_bytes[static_cast<double>(messages->bytes)];
+    seen.insert(seen.end(), settled.begin(), settled.end());
   }
   for (auto& [link, pairs] : links) {
     std::erase_if(pairs, [](const auto& entry) {

@@ -462,10 +462,9 @@ void fit_rates(const Measurement& measurement,
                Calibration& calibration) {
   auto by_gpu = measured_passes(measurement);
   for (const Sample& sample : measurement.samples) {
-    const auto gpu = sample.text.find("gpu");
-    if ((sample.what == "forward_pass" || sample.what == "train_step") &&
-        gpu != sample.text.end() && by_gpu.contains(gpu->second)) {
-      auto& sources = calibration.gpus[gpu->second].provenance.sources;
+    const auto* pass = sample.as<PassSeries>();
+    if (pass != nullptr && by_gpu.contains(pass->gpu)) {
+      auto& sources = calibration.gpus[pass->gpu].provenance.sources;
       if (std::ranges::count(sources, "throughput samples") == 0) {
         sources.emplace_back("throughput samples");
       }

@@ -6,6 +6,9 @@
 #include <span>
 #include <string>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "models/distribution.h"
 
 namespace vitsim {
@@ -17,22 +20,22 @@ double mean(std::span<const double> values) {
 }
 
 // A rank's logged seconds of one phase, by step or micro-step.
-struct Series {
+struct Timed {
   std::span<const double> values;
   std::int64_t warm_up = 0;
   std::string unit;
 };
 
 // An undisturbed series where there is one; else the disturbed one is better than none.
-Series find_series(const Measurement& measurement,
-                   const std::string& run,
-                   std::int64_t rank,
-                   std::string_view what) {
+template <typename Find>
+Timed find_series(const Measurement& measurement,
+                  const std::string& run,
+                  std::int64_t rank,
+                  Find find) {
   const Sample* best = nullptr;
   for (const Sample& sample : measurement.samples) {
-    const auto found = sample.number.find("rank");
-    if (sample.run == run && sample.what == what && found != sample.number.end() &&
-        static_cast<std::int64_t>(found->second) == rank &&
+    const auto* series = sample.run == run ? find(sample) : nullptr;
+    if (series != nullptr && series->rank == rank &&
         (best == nullptr || (best->disturbed && !sample.disturbed))) {
       best = &sample;
     }
@@ -40,15 +43,28 @@ Series find_series(const Measurement& measurement,
   if (best == nullptr) {
     return {};
   }
-  const auto unit = best->text.find("unit");
-  return {best->seconds, best->warm_up, unit == best->text.end() ? "" : unit->second};
+  return {best->figures(), best->warm_up, find(*best)->unit};
+}
+
+Timed find_phase(const Measurement& measurement,
+                 const std::string& run,
+                 std::int64_t rank,
+                 StepPart part) {
+  return find_series(
+      measurement, run, rank, [&](const Sample& sample) { return sample.phase(part); });
+}
+
+Timed find_steps(const Measurement& measurement, const std::string& run, std::int64_t rank) {
+  return find_series(
+      measurement, run, rank, [](const Sample& sample) { return sample.as<StepSeries>(); });
 }
 
 std::vector<std::int64_t> logged_ranks(const Measurement& measurement, const std::string& run) {
   std::vector<std::int64_t> ranks;
   for (const Sample& sample : measurement.samples) {
-    if (sample.run == run && sample.what == "forward" && sample.number.contains("rank")) {
-      ranks.push_back(static_cast<std::int64_t>(sample.number.at("rank")));
+    const auto* forward = sample.phase(StepPart::kForward);
+    if (sample.run == run && forward != nullptr) {
+      ranks.push_back(forward->rank);
     }
   }
   std::ranges::sort(ranks);
@@ -111,13 +127,14 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
                                           const RunSummary& summary,
                                           std::int64_t rank) {
   const RecordedRun& run = *summary.run;
-  const Series forward = find_series(measurement, run.name, rank, "forward");
-  Series backward = find_series(measurement, run.name, rank, "backward_compute");
+  const auto phase = [&](StepPart part) { return find_phase(measurement, run.name, rank, part); };
+  const Timed forward = phase(StepPart::kForward);
+  Timed backward = phase(StepPart::kBackwardCompute);
   if (backward.values.empty()) {
-    backward = find_series(measurement, run.name, rank, "backward");
+    backward = phase(StepPart::kBackward);
   }
-  const Series reduce = find_series(measurement, run.name, rank, "gradient_all_reduce");
-  const Series optimizer = find_series(measurement, run.name, rank, "optimizer");
+  const Timed reduce = phase(StepPart::kGradientAllReduce);
+  const Timed optimizer = phase(StepPart::kOptimizer);
   const std::size_t micro_steps = std::min(forward.values.size(), backward.values.size());
   if (micro_steps == 0) {
     return std::nullopt;
@@ -168,8 +185,9 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
   result.steps = static_cast<std::int64_t>(micro_steps / accumulation);
 
   for (const Sample& sample : measurement.samples) {
-    if (sample.what == "epoch" && sample.run == run.name && epochs > 1 &&
-        sample.seconds.size() == epochs) {
+    const auto* whole = sample.as<EpochSeries>();
+    if (whole != nullptr && sample.run == run.name && epochs > 1 &&
+        whole->seconds.size() == epochs) {
       std::vector<double> rests;
       for (std::size_t epoch = 0; epoch < epochs; ++epoch) {
         double phases = 0;
@@ -178,16 +196,16 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
                     (reduce.values.empty() ? 0 : reduce.values[i]) +
                     (optimizer.values.empty() ? 0 : optimizer.values[i]);
         }
-        rests.push_back(sample.seconds[epoch] - phases);
+        rests.push_back(whole->seconds[epoch] - phases);
       }
       result.rest_s = std::max(0.0, median(rests));
     }
   }
-  const Series wall = find_series(measurement, run.name, rank, "step");
+  const Timed wall = find_steps(measurement, run.name, rank);
   if (!wall.values.empty()) {
     result.wall_step_s = median(wall.values.subspan(std::min(warm_up, wall.values.size() - 1)));
   }
-  const Series load = find_series(measurement, run.name, rank, "data_load");
+  const Timed load = phase(StepPart::kDataLoad);
   if (!load.values.empty()) {
     result.data_load_s = median(load.values.subspan(std::min(warm_up, load.values.size() - 1)));
   }
@@ -196,7 +214,8 @@ std::optional<RankSummary> summarise_rank(const Measurement& measurement,
 
 bool disturbed(const Measurement& measurement, const RecordedRun& run) {
   return std::ranges::any_of(measurement.samples, [&](const Sample& sample) {
-    return sample.run == run.name && sample.what == "forward" && sample.disturbed;
+    return sample.run == run.name && sample.disturbed &&
+           sample.phase(StepPart::kForward) != nullptr;
   });
 }
 
@@ -225,7 +244,7 @@ void find_wire(const Measurement& measurement, RunSummary& summary) {
   std::vector<double> shortest;
   std::size_t warm_up = 0;
   for (const RankSummary& rank : summary.ranks) {
-    const Series series = find_series(measurement, run.name, rank.rank, "gradient_all_reduce");
+    const Timed series = find_phase(measurement, run.name, rank.rank, StepPart::kGradientAllReduce);
     const std::vector<double> own =
         boundaries(series.values, static_cast<std::size_t>(run.accumulation));
     if (shortest.empty()) {
@@ -290,10 +309,28 @@ bool RunSummary::phases_add_up() const {
   return run->wall_clock_breakdown || run->gpus.size() == 1;
 }
 
+std::string missing_facts(const RecordedRun& run) {
+  std::vector<std::string> missing;
+  if (run.model.name == kUnknown) {
+    missing.emplace_back("its model is not known: give --model or --like");
+  }
+  if (run.micro_batch.empty()) {
+    missing.emplace_back("its micro-batch is not known: give --micro-batch");
+  } else if (run.micro_batch.size() > 1 && run.micro_batch.size() != run.gpus.size()) {
+    missing.push_back(fmt::format("it has {} micro-batches for {} GPUs: give --micro-batch",
+                                  run.micro_batch.size(),
+                                  run.gpus.size()));
+  }
+  if (run.gpus.empty()) {
+    missing.emplace_back("its GPUs are not known: give --gpus");
+  }
+  return fmt::format("{}", fmt::join(missing, "; "));
+}
+
 std::vector<RunSummary> summarise(const Measurement& measurement) {
   std::vector<RunSummary> summaries;
   for (const RecordedRun& run : measurement.runs) {
-    if (superseded(measurement, run)) {
+    if (superseded(measurement, run) || !missing_facts(run).empty()) {
       continue;
     }
     RunSummary summary{.run = &run};
@@ -306,11 +343,15 @@ std::vector<RunSummary> summarise(const Measurement& measurement) {
                                 run.accumulation);
     }
     for (const Sample& sample : measurement.samples) {
-      if (sample.what == "epoch" && sample.run == run.name && !sample.seconds.empty()) {
-        summary.epoch_s = median(sample.seconds);
+      const auto* epochs = sample.as<EpochSeries>();
+      if (epochs != nullptr && sample.run == run.name && !epochs->seconds.empty()) {
+        summary.epoch_s = median(epochs->seconds);
       }
     }
     for (const std::int64_t rank : logged_ranks(measurement, run.name)) {
+      if (rank < 0 || rank >= std::ssize(run.gpus)) {
+        continue;  // nobody says what it ran on
+      }
       if (auto phases = summarise_rank(measurement, summary, rank)) {
         summary.ranks.push_back(*phases);
       }

@@ -63,32 +63,30 @@ std::vector<AloneReduce> lone_reduces(const Measurement& measurement, const FitO
   std::vector<AloneReduce> all;
   // On a machine that is never idle, disturbed figures are better than none.
   const bool all_disturbed = std::ranges::none_of(measurement.samples, [](const Sample& sample) {
-    return sample.what == "all_reduce" && !sample.disturbed;
+    return sample.collective(MeasuredCollective::kAllReduce) != nullptr && !sample.disturbed;
   });
   for (const Sample& sample : measurement.samples) {
     const bool left_out =
         std::ranges::count(options.leave_out, sample.run) > 0 && !sample.run.empty();
-    if (sample.what != "all_reduce" || sample.seconds.empty() || left_out ||
-        (sample.disturbed && !all_disturbed) || !sample.number.contains("bytes") ||
-        !sample.number.contains("ranks")) {
+    const auto* reduce = sample.collective(MeasuredCollective::kAllReduce);
+    if (reduce == nullptr || reduce->seconds.empty() || left_out ||
+        (sample.disturbed && !all_disturbed) || !reduce->ranks) {
       continue;
     }
     const ReducedLink link = reduced_link(measurement, sample);
-    const auto settled =
-        std::min<std::size_t>(static_cast<std::size_t>(sample.warm_up), sample.seconds.size() - 1);
     const RecordedRun* run = measurement.find_run(sample.run);
     if (run != nullptr && run->wall_clock_breakdown) {
       continue;  // its phases hold the same AllReduces, with the copies around them
     }
     std::vector<double> logarithms;
-    for (const double seconds : std::span(sample.seconds).subspan(settled)) {
+    for (const double seconds : sample.settled()) {
       logarithms.push_back(std::log(seconds));
     }
     all.push_back({.link = link.name,
                    .one_node = link.one_node,
-                   .bytes = sample.number.at("bytes"),
-                   .ranks = sample.number.at("ranks"),
-                   .seconds = median(std::span(sample.seconds).subspan(settled)),
+                   .bytes = static_cast<double>(reduce->bytes),
+                   .ranks = static_cast<double>(*reduce->ranks),
+                   .seconds = median(sample.settled()),
                    .sigma = robust_sigma(logarithms)});
   }
   return all;
@@ -267,12 +265,11 @@ void run_residuals(const StepFit& fit, const RunSummary& summary, std::vector<do
 ReducedLink reduced_link(const Measurement& measurement, const Sample& all_reduce) {
   const RecordedRun* run = measurement.find_run(all_reduce.run);
   RecordedRun between = run != nullptr ? *run : RecordedRun();
-  if (const auto one_node = all_reduce.number.find("one_node");
-      one_node != all_reduce.number.end()) {
-    between.one_node = one_node->second > 0;
-  }
-  if (const auto link = all_reduce.text.find("link"); link != all_reduce.text.end()) {
-    between.link = link->second;
+  const auto* collective = all_reduce.as<CollectiveSeries>();
+  VITSIM_CHECK(collective == nullptr, ==, false);
+  between.one_node = collective->one_node.value_or(between.one_node);
+  if (!collective->link.empty()) {
+    between.link = collective->link;
   }
   return {.name = link_name(between), .one_node = between.one_node};
 }

@@ -21,6 +21,8 @@
 #include "calibrate/import/run_directory.h"
 #include "calibrate/import/study_csv.h"
 #include "calibrate/import/text_source.h"
+#include "calibrate/import/topology.h"
+#include "calibrate/import/training_log.h"
 #include "models/error.h"
 
 namespace vitsim {
@@ -76,7 +78,7 @@ RunName run_name(const fs::path& file) {
     }
   };
   drop(".gz");
-  for (const std::string_view end : {".log", ".txt", ".out", ".csv", ".json"}) {
+  for (const std::string_view end : {".log", ".txt", ".out", ".csv", ".jsonl", ".json"}) {
     drop(end);
   }
   for (const std::string_view end : {".deepspeed", ".metrics", ".ds_config"}) {
@@ -163,6 +165,7 @@ class Importer {
 
  private:
   void read(FileKind kind, const fs::path& file);
+  void tell_traces_apart();
 
   const ImportHints& hints_;
   std::vector<Piece> pieces_;
@@ -209,7 +212,15 @@ void Importer::read(FileKind kind, const fs::path& file) {
       break;
     }
     case FileKind::kDeepspeedLog:
-      take(read_deepspeed_log(stream, origin, name.run));
+      for (Piece& piece : read_deepspeed_log(stream, origin, name.run)) {
+        take(std::move(piece));
+      }
+      break;
+    case FileKind::kTrainingLog:
+      take(read_training_log(stream, origin, name.run));
+      break;
+    case FileKind::kTopology:
+      take(read_topology(stream, origin, name.run));
       break;
     case FileKind::kDeepspeedConfig:
       take({.origin = origin,
@@ -218,7 +229,13 @@ void Importer::read(FileKind kind, const fs::path& file) {
             .deepspeed_config = std::string(std::istreambuf_iterator<char>(&buffer), {})});
       break;
     case FileKind::kNcclTests:
-      take(read_nccl_tests(stream, origin, name.run));
+      take(read_nccl_tests(stream, origin, name.run, hints_.ranks));
+      break;
+    case FileKind::kNcclJson:
+      take(read_nccl_json(stream, origin, name.run, hints_.ranks));
+      break;
+    case FileKind::kNcclCsv:
+      take(read_nccl_csv(stream, origin, name.run, hints_.ranks));
       break;
     case FileKind::kKinetoTrace: {
       if (fs::exists(file.parent_path() / "report.json")) {
@@ -264,7 +281,28 @@ void Importer::add(const Entry& entry) {
   }
 }
 
+/// Traces of one folder are the ranks, or the cycles, of one run, unless two show the same steps of
+/// the same rank: then each file is a run of its own.
+void Importer::tell_traces_apart() {
+  std::map<std::string, std::vector<KinetoTrace>> apart;
+  for (auto& [run, traces] : traces_) {
+    std::set<std::pair<std::int64_t, std::int64_t>> seen;
+    bool same = false;
+    for (const KinetoTrace& trace : traces) {
+      for (const ProfiledStep& step : trace.steps) {
+        same = (trace.rank && !seen.insert({*trace.rank, step.number}).second) || same;
+      }
+    }
+    for (KinetoTrace& trace : traces) {
+      const std::string own = same ? run_name(trace.origin).run : run;
+      apart[own].push_back(std::move(trace));
+    }
+  }
+  traces_ = std::move(apart);
+}
+
 Measurement Importer::finish() {
+  tell_traces_apart();
   for (const auto& [run, traces] : traces_) {
     try {
       pieces_.push_back(join_kineto_traces(traces, run));

@@ -1,6 +1,7 @@
 #include "calibrate/import/join.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -24,7 +25,8 @@ using Subject =
     std::tuple<std::string, std::map<std::string, double>, std::map<std::string, std::string>>;
 
 Subject subject(const Sample& sample) {
-  return {sample.what, sample.number, sample.text};
+  PlainSample form = plain(sample);
+  return {std::move(form.what), std::move(form.number), std::move(form.text)};
 }
 
 std::string folder_name(const std::string& origin) {
@@ -61,6 +63,9 @@ void tell_apart(std::vector<Piece>& pieces) {
     const std::string folder = folder_name(piece.origin);
     if (ambiguous.contains(piece.run) && !folder.empty()) {
       piece.run = folder + "/" + piece.run;
+      if (!piece.start_of.empty()) {
+        piece.start_of = folder + "/" + piece.start_of;
+      }
     }
   }
   std::vector<std::string> problems;
@@ -68,6 +73,23 @@ void tell_apart(std::vector<Piece>& pieces) {
   if (!problems.empty()) {
     throw UserError(std::move(problems));
   }
+}
+
+/// The configuration beside a log with several starts is that of all of them.
+void share_configurations(std::vector<Piece>& pieces) {
+  std::vector<Piece> copies;
+  for (const Piece& configuration : pieces) {
+    if (!configuration.deepspeed_config) {
+      continue;
+    }
+    for (const Piece& start : pieces) {
+      if (start.start_of == configuration.run && start.run != configuration.run) {
+        copies.push_back(configuration);
+        copies.back().run = start.run;
+      }
+    }
+  }
+  std::ranges::move(copies, std::back_inserter(pieces));
 }
 
 void add_environment(Measurement& measurement, const std::map<std::string, std::string>& more) {
@@ -85,17 +107,16 @@ void add_environment(Measurement& measurement, const std::map<std::string, std::
 /// inside or what is between machines.
 void name_links(Piece& piece, const ImportHints& hints) {
   for (Sample& sample : piece.samples) {
-    if (sample.what != "all_reduce") {
+    auto* collective = sample.as<CollectiveSeries>();
+    if (collective == nullptr) {
       continue;
     }
-    if (hints.one_node) {
-      sample.number.try_emplace("one_node", *hints.one_node ? 1 : 0);
+    if (!collective->one_node) {
+      collective->one_node = hints.one_node;
     }
-    if (hints.cluster && !sample.text.contains("link")) {
-      const auto inside = sample.number.find("one_node");
-      sample.text["link"] =
-          link_name({.cluster = *hints.cluster,
-                     .one_node = inside != sample.number.end() && inside->second > 0});
+    if (hints.cluster && collective->link.empty()) {
+      collective->link =
+          link_name({.cluster = *hints.cluster, .one_node = collective->one_node.value_or(false)});
     }
   }
 }
@@ -164,9 +185,8 @@ class RunJoiner {
     std::int64_t world = facts_.world_size.value_or(std::ssize(facts_.gpus));
     for (const Piece& piece : pieces_) {
       for (const Sample& sample : piece.samples) {
-        const auto rank = sample.number.find("rank");
-        if (rank != sample.number.end() && rank->second < static_cast<double>(kMostRanks)) {
-          world = std::max(world, static_cast<std::int64_t>(rank->second) + 1);
+        if (const auto rank = sample.rank(); rank && *rank < kMostRanks) {
+          world = std::max(world, *rank + 1);
         }
       }
     }
@@ -189,7 +209,11 @@ class RunJoiner {
       if (config.accumulation) {
         stated.accumulation = config.accumulation->value;
       }
-      stated.precision = config.precision ? config.precision->value : Precision::kFp32;
+      if (config.precision) {
+        stated.precision = config.precision->value;
+      } else if (!config.open_precision) {
+        stated.precision = Precision::kFp32;
+      }
       if (config.gradient_sync) {
         stated.gradient_sync = config.gradient_sync->value;
       }
@@ -207,7 +231,7 @@ class RunJoiner {
     }
     if (run_.gpus.size() != ranks) {
       if (run_.gpus.empty()) {
-        missing_.emplace_back("GPUs");
+        missing_.emplace_back("GPUs (--gpus)");
       } else {
         warn(fmt::format("{} GPUs are named for {} ranks: not taken", run_.gpus.size(), ranks));
       }
@@ -226,16 +250,33 @@ class RunJoiner {
     }
     if (!model) {
       run_.model.name = kUnknown;
-      missing_.emplace_back("model");
+      missing_.emplace_back("model (--model, --like)");
       return;
     }
     run_.model = *model;
-    if (facts_.parameters && parameter_count(run_.model) != *facts_.parameters) {
+    if (!facts_.model && is_another_model(run_.model)) {
+      warn(fmt::format("{} was given and has {} parameters, the log says {}: not taken",
+                       run_.model.name,
+                       parameter_count(run_.model),
+                       *facts_.parameters));
+      run_.model = {.name = std::string(kUnknown)};
+    } else if (facts_.parameters && parameter_count(run_.model) != *facts_.parameters) {
       warn(fmt::format("{} has {} parameters, the log says {}",
                        run_.model.name,
                        parameter_count(run_.model),
                        *facts_.parameters));
     }
+  }
+
+  /// Whether the log counts other parameters than the model has, beyond what the number of classes
+  /// changes.
+  [[nodiscard]] bool is_another_model(const VitSpec& model) const {
+    constexpr double kClasses = 0.03;
+    if (!facts_.parameters) {
+      return false;
+    }
+    const auto own = static_cast<double>(parameter_count(model));
+    return std::abs(own / static_cast<double>(*facts_.parameters) - 1) > kClasses;
   }
 
   void set_batch() {
@@ -244,12 +285,12 @@ class RunJoiner {
       run_.micro_batch = hints_.micro_batch;
     }
     if (run_.micro_batch.empty()) {
-      missing_.emplace_back("micro-batch");
+      missing_.emplace_back("micro-batch (--micro-batch)");
     }
     run_.precision = facts_.precision.value_or(hints_.precision.value_or(Precision::kFp32));
     run_.precision_inferred = facts_.precision ? facts_.precision_inferred : !hints_.precision;
     if (!facts_.precision && !hints_.precision) {
-      missing_.emplace_back("precision (fp32 is assumed)");
+      missing_.emplace_back("precision (--precision; fp32 is assumed)");
     }
   }
 
@@ -266,6 +307,7 @@ class RunJoiner {
 
 Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
   tell_apart(pieces);
+  share_configurations(pieces);
   Measurement measurement{.device = "imported"};
   std::map<std::string, RunJoiner> runs;
   std::vector<std::string> order;
@@ -308,7 +350,8 @@ std::vector<std::vector<double>> values_of(const Measurement& measurement, const
   std::vector<std::vector<double>> values;
   for (const Sample& sample : measurement.samples) {
     if (sample.run == run) {
-      values.push_back(sample.seconds);
+      const std::span<const double> figures = sample.figures();
+      values.emplace_back(figures.begin(), figures.end());
     }
   }
   return values;

@@ -5,13 +5,13 @@
 #include <cmath>
 #include <map>
 #include <set>
-#include <tuple>
 #include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "calibrate/import/kernel_kind.h"
 #include "models/error.h"
 
 // A trace is one JSON object whose "traceEvents" hold, among much else,
@@ -20,9 +20,16 @@
 //   {"ph": "X", "cat": "cuda_runtime", "ts": us, "args": {"correlation": 41}}
 //   {"ph": "X", "cat": "user_annotation", "name": "ProfilerStep#4", "ts": us, "dur": us}
 //
+// PyTorch 1.8 to 1.12 write "Kernel", "Memcpy", "Memset", "Runtime" and "Operator" instead.
+//
 // The host runs ahead of the device, so a kernel belongs to the step in which it was launched: the
 // step whose annotation holds the runtime call of the same correlation. Traces without such calls
-// fall back to the kernel's own time.
+// fall back to the kernel's own time. For the same reason the annotations of the first steps are
+// short: a step lasts from its first device event to that of the next step.
+//
+// The launching call also tells the phase: inside "Optimizer.step#..." it is the optimizer's; on
+// the threads that evaluate autograd's functions, other than the one that marks the steps, it is
+// backward's; else forward's. Traces without autograd's events do not tell.
 
 namespace vitsim {
 
@@ -35,11 +42,19 @@ struct DeviceEvent {
   Interval time;
   std::int64_t correlation = -1;
   bool communication = false;
+  KernelKind kind = KernelKind::kMemoryBound;
+};
+
+/// A call of the host that started something on the device.
+struct Launch {
+  std::int64_t time = 0;
+  std::int64_t thread = 0;
 };
 
 struct StepMark {
   std::int64_t number = 0;
   Interval time;
+  std::int64_t thread = 0;
 };
 
 /// The fields of one event that matter; strings empty and numbers absent where it lacks them.
@@ -51,7 +66,9 @@ struct RawEvent {
   std::optional<double> duration_us;
   std::optional<double> correlation;
   std::string collective;
-  std::optional<double> elements;
+  std::optional<double> thread;
+  std::optional<double> elements;  // sent by each rank
+  std::optional<double> received;  // by each rank
   std::string dtype;
   std::optional<double> group_size;
   std::string group;
@@ -59,6 +76,9 @@ struct RawEvent {
 };
 
 std::int64_t bytes_of(std::string_view dtype) {
+  if (constexpr std::string_view kNamespace = "c10::"; dtype.starts_with(kNamespace)) {
+    dtype.remove_prefix(kNamespace.size());
+  }
   static constexpr std::array<std::pair<std::string_view, std::int64_t>, 9> kSizes = {
       {{"Double", 8},
        {"Long", 8},
@@ -82,11 +102,6 @@ std::optional<std::int64_t> whole(std::optional<double> value) {
     return std::nullopt;
   }
   return std::llround(*value);
-}
-
-bool is_communication(const RawEvent& event) {
-  return event.name.starts_with("nccl") || event.name.find("ncclKernel") != std::string::npos ||
-         event.name.find("ncclDevKernel") != std::string::npos;
 }
 
 /// Disjoint intervals in order, from any.
@@ -127,8 +142,10 @@ class TraceListener : public nlohmann::json_sax<nlohmann::json> {
  public:
   std::vector<DeviceEvent> device_events;
   std::vector<std::pair<std::size_t, CollectiveSpan>> collectives;  // index of the device event
-  std::unordered_map<std::int64_t, std::int64_t> launches;          // correlation to nanoseconds
+  std::unordered_map<std::int64_t, Launch> launches;                // by correlation
   std::vector<StepMark> steps;
+  std::vector<Interval> optimizer_steps;  // of the host
+  std::set<std::int64_t> autograd_threads;
   std::optional<std::int64_t> rank;
   std::optional<std::int64_t> world_size;
   std::string device;
@@ -227,12 +244,16 @@ class TraceListener : public nlohmann::json_sax<nlohmann::json> {
         event_.start_us = value;
       } else if (key_ == "dur") {
         event_.duration_us = value;
+      } else if (key_ == "tid") {
+        event_.thread = value;
       }
     } else if (in_arguments()) {
       if (key_ == "correlation") {
         event_.correlation = value;
       } else if (key_ == "In msg nelems") {
         event_.elements = value;
+      } else if (key_ == "Out msg nelems") {
+        event_.received = value;
       } else if (key_ == "Group size") {
         event_.group_size = value;
       } else if (key_ == "Seq") {
@@ -259,30 +280,58 @@ class TraceListener : public nlohmann::json_sax<nlohmann::json> {
     }
     const std::int64_t begin = std::llround(*event_.start_us * 1e3);
     const Interval time = {begin, begin + std::llround(duration * 1e3)};
-    if (event_.category == "kernel" || event_.category == "gpu_memcpy" ||
-        event_.category == "gpu_memset") {
+    const std::string_view category = event_.category;
+    if (category == "kernel" || category == "Kernel" || category == "gpu_memcpy" ||
+        category == "gpu_memset" || category == "Memcpy" || category == "Memset") {
       take_device_event(time);
-    } else if (event_.category == "cuda_runtime" || event_.category == "cuda_driver") {
+    } else if (category.ends_with("_runtime") || category.ends_with("_driver") ||
+               category == "Runtime") {
       if (const auto correlation = whole(event_.correlation)) {
-        launches[*correlation] = begin;
+        launches[*correlation] = {.time = begin, .thread = thread()};
       }
-    } else if (event_.category == "user_annotation") {
-      static constexpr std::string_view kStep = "ProfilerStep#";
-      if (event_.name.starts_with(kStep)) {
-        const std::string digits = event_.name.substr(kStep.size());
-        if (!digits.empty() && digits.size() < 16 &&
-            digits.find_first_not_of("0123456789") == std::string::npos) {
-          steps.push_back({.number = std::stoll(digits), .time = time});
-        }
-      }
+    } else if (category == "user_annotation" || category == "cpu_op" || category == "Operator") {
+      take_host_event(time);
     }
   }
 
+  [[nodiscard]] std::int64_t thread() const { return whole(event_.thread).value_or(-1); }
+
+  /// Old versions write annotations as operators.
+  void take_host_event(const Interval& time) {
+    static constexpr std::string_view kStep = "ProfilerStep#";
+    const std::string_view name = event_.name;
+    if (name.starts_with(kStep)) {
+      const std::string digits(name.substr(kStep.size()));
+      if (!digits.empty() && digits.size() < 16 &&
+          digits.find_first_not_of("0123456789") == std::string::npos) {
+        steps.push_back({.number = std::stoll(digits), .time = time, .thread = thread()});
+      }
+    } else if (name.starts_with("Optimizer.step#")) {
+      optimizer_steps.push_back(time);
+    } else if (name.starts_with("autograd::engine::evaluate_function")) {
+      autograd_threads.insert(thread());
+    }
+  }
+
+  /// What kind of work a kernel of this name is; the same names come back all the time.
+  std::pair<DeviceWork, KernelKind> work_of(const std::string& name) {
+    const auto [at, fresh] = known_.try_emplace(name);
+    if (fresh) {
+      at->second = {device_work(name), kernel_kind(name)};
+    }
+    return at->second;
+  }
+
   void take_device_event(const Interval& time) {
-    const bool communication = is_communication(event_);
+    const auto [work, kind] = work_of(event_.name);
+    if (work == DeviceWork::kMarker) {
+      return;
+    }
+    const bool communication = work == DeviceWork::kCommunication;
     device_events.push_back({.time = time,
                              .correlation = whole(event_.correlation).value_or(-1),
-                             .communication = communication});
+                             .communication = communication,
+                             .kind = kind});
     if (!communication) {
       return;
     }
@@ -291,9 +340,12 @@ class TraceListener : public nlohmann::json_sax<nlohmann::json> {
                         .sequence = whole(event_.sequence),
                         .ranks = whole(event_.group_size).value_or(0),
                         .seconds = static_cast<double>(time.second - time.first) / 1e9};
-    if (const auto elements = whole(event_.elements);
-        elements && *elements > 0 && *elements < (std::int64_t{1} << 50)) {
-      span.bytes = *elements * bytes_of(event_.dtype);
+    // An all-gather is as large as what every rank has in the end, a reduce-scatter as what it
+    // began with.
+    const auto sent = whole(event_.elements).value_or(0);
+    const auto elements = std::max(sent, whole(event_.received).value_or(0));
+    if (elements > 0 && elements < (std::int64_t{1} << 50)) {
+      span.bytes = elements * bytes_of(event_.dtype);
     }
     collectives.emplace_back(device_events.size() - 1, std::move(span));
   }
@@ -303,12 +355,13 @@ class TraceListener : public nlohmann::json_sax<nlohmann::json> {
   std::string event_key_;  // key at depth 3
   std::string key_;
   RawEvent event_;
+  std::unordered_map<std::string, std::pair<DeviceWork, KernelKind>> known_;
 };
 
 /// Index of the step in whose annotation the event was launched; none for events between steps.
 std::optional<std::size_t> step_of(const TraceListener& trace, const DeviceEvent& event) {
   const auto launch = trace.launches.find(event.correlation);
-  const std::int64_t time = launch == trace.launches.end() ? event.time.first : launch->second;
+  const std::int64_t time = launch == trace.launches.end() ? event.time.first : launch->second.time;
   const auto after = std::ranges::upper_bound(
       trace.steps, time, {}, [](const StepMark& step) { return step.time.first; });
   if (after == trace.steps.begin()) {
@@ -320,6 +373,78 @@ std::optional<std::size_t> step_of(const TraceListener& trace, const DeviceEvent
   }
   return static_cast<std::size_t>(step - trace.steps.begin());
 }
+
+/// The part of the step whose call launched the event.
+StepPart phase_of(const TraceListener& trace, const DeviceEvent& event) {
+  const auto launch = trace.launches.find(event.correlation);
+  if (trace.autograd_threads.empty() || launch == trace.launches.end()) {
+    return StepPart::kCompute;
+  }
+  const auto after =
+      std::ranges::upper_bound(trace.optimizer_steps, launch->second.time, {}, &Interval::first);
+  if (after != trace.optimizer_steps.begin() && launch->second.time < (after - 1)->second) {
+    return StepPart::kOptimizer;
+  }
+  const bool marks_steps = launch->second.thread == trace.steps.front().thread;
+  return !marks_steps && trace.autograd_threads.contains(launch->second.thread)
+             ? StepPart::kBackwardCompute
+             : StepPart::kForward;
+}
+
+/// Whether the profiler recorded both steps in a row: cycles of its schedule leave steps out.
+bool follows(const StepMark& first, const StepMark& second) {
+  const std::int64_t length = first.time.second - first.time.first;
+  return second.number == first.number + 1 && second.time.first - first.time.second <= length / 4;
+}
+
+double seconds_between(std::int64_t begin, std::int64_t end) {
+  return static_cast<double>(end - begin) / 1e9;
+}
+
+/// What ran on the device for one step.
+class StepEvents {
+ public:
+  void add(const DeviceEvent& event, StepPart phase) {
+    begin_ = empty_ ? event.time.first : std::min(begin_, event.time.first);
+    end_ = empty_ ? event.time.second : std::max(end_, event.time.second);
+    empty_ = false;
+    if (event.communication) {
+      communication_.push_back(event.time);
+      return;
+    }
+    compute_.push_back(event.time);
+    phases_[phase].push_back(event.time);
+    kinds_[{phase, event.kind}] += seconds_between(event.time.first, event.time.second);
+  }
+
+  [[nodiscard]] bool empty() const { return empty_; }
+
+  [[nodiscard]] std::int64_t begin() const { return begin_; }
+
+  [[nodiscard]] double span_s() const { return seconds_between(begin_, end_); }
+
+  ProfiledStep summary() {
+    const std::vector<Interval> computing = merged(std::move(compute_));
+    const std::vector<Interval> communicating = merged(std::move(communication_));
+    ProfiledStep step{.compute_s = length_s(computing),
+                      .communication_s = length_s(communicating),
+                      .overlap_s = common_s(computing, communicating),
+                      .kinds_s = std::move(kinds_)};
+    for (auto& [phase, intervals] : phases_) {
+      step.phases_s[phase] = length_s(merged(std::move(intervals)));
+    }
+    return step;
+  }
+
+ private:
+  bool empty_ = true;
+  std::int64_t begin_ = 0;
+  std::int64_t end_ = 0;
+  std::vector<Interval> compute_;
+  std::vector<Interval> communication_;
+  std::map<StepPart, std::vector<Interval>> phases_;
+  std::map<std::pair<StepPart, KernelKind>, double> kinds_;
+};
 
 /// A trace without step marks is one step from the first to the last device event.
 void mark_whole(TraceListener& trace) {
@@ -357,24 +482,25 @@ KinetoTrace read_kineto_trace(std::istream& stream, const std::string& origin) {
   }
   std::ranges::sort(listener.steps, {}, [](const StepMark& step) { return step.time; });
 
-  std::vector<std::vector<Interval>> compute(listener.steps.size());
-  std::vector<std::vector<Interval>> communication(listener.steps.size());
+  std::ranges::sort(listener.optimizer_steps);
+  std::vector<StepEvents> events(listener.steps.size());
   std::vector<std::optional<std::size_t>> places;
   for (const DeviceEvent& event : listener.device_events) {
     places.push_back(step_of(listener, event));
     if (places.back()) {
-      (event.communication ? communication : compute)[*places.back()].push_back(event.time);
+      events[*places.back()].add(event, phase_of(listener, event));
     }
   }
-  for (std::size_t i = 0; i < listener.steps.size(); ++i) {
+  for (std::size_t i = 0; i < events.size(); ++i) {
     const StepMark& mark = listener.steps[i];
-    const std::vector<Interval> computing = merged(std::move(compute[i]));
-    const std::vector<Interval> communicating = merged(std::move(communication[i]));
-    trace.steps.push_back({.number = mark.number,
-                           .wall_s = length_s({mark.time}),
-                           .compute_s = length_s(computing),
-                           .communication_s = length_s(communicating),
-                           .overlap_s = common_s(computing, communicating)});
+    ProfiledStep step = events[i].summary();
+    step.number = mark.number;
+    const bool followed = i + 1 < events.size() && follows(mark, listener.steps[i + 1]) &&
+                          !events[i + 1].empty() && !events[i].empty();
+    // Of the last step the annotation or the device's work, whichever is longer.
+    step.wall_s = followed ? seconds_between(events[i].begin(), events[i + 1].begin())
+                           : std::max(length_s({mark.time}), events[i].span_s());
+    trace.steps.push_back(std::move(step));
   }
   std::ranges::stable_sort(listener.collectives, {}, [&](const auto& entry) {
     return listener.device_events[entry.first].time.first;
@@ -386,79 +512,6 @@ KinetoTrace read_kineto_trace(std::istream& stream, const std::string& origin) {
     }
   }
   return trace;
-}
-
-Piece join_kineto_traces(std::span<const KinetoTrace> traces, const std::string& run) {
-  VITSIM_CHECK(traces.empty(), ==, false);
-  Piece piece{.origin = traces.front().origin, .run = run, .authority = Authority::kRankClock};
-  std::set<std::int64_t> ranks;
-  // Group, step and number of an instance, to its shortest duration.
-  std::map<std::tuple<std::string, std::int64_t, std::int64_t>, CollectiveSpan> shortest;
-  for (const KinetoTrace& trace : traces) {
-    piece.warnings.insert(piece.warnings.end(), trace.warnings.begin(), trace.warnings.end());
-    const std::int64_t rank = trace.rank.value_or(std::ssize(ranks));
-    if (!ranks.insert(rank).second) {
-      throw UserError(fmt::format("{}: a second trace of rank {} of {}", trace.origin, rank, run));
-    }
-    if (trace.world_size) {
-      piece.facts.world_size = trace.world_size;
-    }
-    const auto add = [&](std::string_view what, double ProfiledStep::*figure) {
-      std::vector<double> seconds;
-      std::ranges::transform(trace.steps, std::back_inserter(seconds), figure);
-      Sample sample = rank_sample(std::string(what), rank, std::move(seconds));
-      sample.warm_up = 0;  // the profiler's schedule has its own
-      piece.samples.push_back(std::move(sample));
-    };
-    add("step", &ProfiledStep::wall_s);
-    add("compute", &ProfiledStep::compute_s);
-    add("communication", &ProfiledStep::communication_s);
-    add("overlap", &ProfiledStep::overlap_s);
-
-    std::map<std::pair<std::string, std::int64_t>, std::int64_t> next;
-    for (const CollectiveSpan& span : trace.collectives) {
-      // Every rank counts in the same order: collectives of a group are ordered.
-      const std::int64_t order = next[{span.group, span.step}]++;
-      const auto key = span.sequence ? std::tuple(span.group, std::int64_t{-1}, *span.sequence)
-                                     : std::tuple(span.group, span.step, order);
-      const auto [at, fresh] = shortest.try_emplace(key, span);
-      if (!fresh && span.seconds < at->second.seconds) {
-        at->second = span;
-      }
-    }
-  }
-  std::map<std::pair<std::int64_t, std::int64_t>, std::vector<double>> by_size;
-  for (const auto& [key, span] : shortest) {
-    if ((span.name == "allreduce" || span.name == "all_reduce") && span.bytes > 0) {
-      by_size[{span.bytes, span.ranks}].push_back(span.seconds);
-    }
-  }
-  for (auto& [key, seconds] : by_size) {
-    Sample sample{.what = "all_reduce", .seconds = std::move(seconds)};
-    sample.number["bytes"] = static_cast<double>(key.first);
-    if (key.second > 0) {
-      sample.number["ranks"] = static_cast<double>(key.second);
-    }
-    sample.text["backend"] = "nccl";
-    piece.samples.push_back(std::move(sample));
-  }
-  const std::string gpu = gpu_slug(traces.front().device);
-  const std::int64_t world = piece.facts.world_size.value_or(std::ssize(ranks));
-  if (!gpu.empty() && world == std::ssize(ranks)) {
-    std::vector<std::pair<std::int64_t, std::string>> gpus;
-    for (const KinetoTrace& trace : traces) {
-      gpus.emplace_back(trace.rank.value_or(std::ssize(gpus)), gpu_slug(trace.device));
-    }
-    std::ranges::sort(gpus);
-    for (const auto& entry : gpus) {
-      piece.facts.gpus.push_back(entry.second);
-    }
-  } else if (!gpu.empty()) {
-    piece.warnings.push_back(
-        fmt::format("{}: traces of {} of {} ranks", piece.origin, ranks.size(), world));
-  }
-  piece.facts.wall_clock_breakdown = false;
-  return piece;
 }
 
 }  // namespace vitsim

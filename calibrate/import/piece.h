@@ -39,8 +39,9 @@ enum class Authority { kRankClock, kRunTable, kStepTable, kEpochTable, kLog, kCo
 
 /// What one file, or one row of a table of runs, contributes to a measurement.
 struct Piece {
-  std::string origin;  // file, for messages
-  std::string run;     // name of the run it belongs to; empty: samples of no run
+  std::string origin;    // file, for messages
+  std::string run;       // name of the run it belongs to; empty: samples of no run
+  std::string start_of;  // of a file with several starts: the name that its other files go by
   Authority authority = Authority::kLog;
   RunFacts facts;
   std::optional<std::string> deepspeed_config;  // text: its batch sizes depend on the world size
@@ -50,17 +51,21 @@ struct Piece {
   std::vector<std::string> warnings;
 };
 
-/// The name under which this project's files know a GPU that the driver calls `device`, e.g.
-/// "rtx-3070" for "NVIDIA GeForce RTX 3070", "a40" for "NVIDIA A40", "tesla-p4" for "Tesla P4".
+/// The name under which this project's files know a GPU that the driver calls `device`: that of the
+/// data sheet of this device, e.g. "h100" for "NVIDIA H100 80GB HBM3"; else the driver's own words,
+/// e.g. "rtx-3070" for "NVIDIA GeForce RTX 3070", "tesla-p4" for "Tesla P4".
 std::string gpu_slug(std::string_view device);
 
 /// Steps at the start of a run that are called warm-up: allocators and autotuners settle.
 inline constexpr std::int64_t kWarmUpSteps = 4;
 
-/// A sample of one rank's phase by micro-step, of which `accumulation` make a step; sets `warm_up`.
-Sample rank_sample(std::string what,
-                   std::int64_t rank,
-                   std::vector<double> seconds,
-                   std::int64_t accumulation = 1);
+/// A rank's seconds of a part of the step by micro-step, of which `accumulation` make a step; sets
+/// `warm_up`.
+Sample phase_sample(StepPart part,
+                    std::int64_t rank,
+                    std::vector<double> seconds,
+                    std::int64_t accumulation = 1);
+/// A rank's seconds of whole steps; sets `warm_up`.
+Sample step_sample(std::int64_t rank, std::vector<double> seconds);
 
 }  // namespace vitsim

@@ -28,13 +28,13 @@ Piece read_rank_clock(std::istream& stream,
                       const std::string& origin,
                       const std::string& run,
                       std::int64_t rank) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kColumns = {
-      {{"ds_fwd_microstep", "forward"},
-       {"ds_bwd_microstep", "backward"},
-       {"ds_bwd_inner_microstep", "backward_compute"},
-       {"ds_bwd_allreduce_microstep", "gradient_all_reduce"},
-       {"ds_step_microstep", "optimizer"},
-       {"total_ms", "step"}}
+  static constexpr std::array<std::pair<std::string_view, std::optional<StepPart>>, 6> kColumns = {
+      {{"ds_fwd_microstep", StepPart::kForward},
+       {"ds_bwd_microstep", StepPart::kBackward},
+       {"ds_bwd_inner_microstep", StepPart::kBackwardCompute},
+       {"ds_bwd_allreduce_microstep", StepPart::kGradientAllReduce},
+       {"ds_step_microstep", StepPart::kOptimizer},
+       {"total_ms", std::nullopt}}  // the whole
   };
   CsvTable table(stream, origin);
   std::vector<std::string_view> names = {"microstep"};
@@ -58,8 +58,9 @@ Piece read_rank_clock(std::istream& stream,
     throw UserError(fmt::format("{}: no step in it", origin));
   }
   for (std::size_t i = 0; i < kColumns.size(); ++i) {
-    piece.samples.push_back(
-        rank_sample(std::string(kColumns[i].second), rank, std::move(columns[i])));
+    const std::optional<StepPart> part = kColumns[i].second;
+    piece.samples.push_back(part ? phase_sample(*part, rank, std::move(columns[i]))
+                                 : step_sample(rank, std::move(columns[i])));
   }
   piece.facts.wall_clock_breakdown = true;
   return piece;
@@ -69,16 +70,19 @@ void group_micro_steps(Piece& piece, std::int64_t accumulation) {
   VITSIM_CHECK(accumulation, >, 0);
   piece.by_micro_step = false;
   for (Sample& sample : piece.samples) {
-    const std::int64_t steps = std::ssize(sample.seconds) / accumulation;
-    sample.seconds.resize(static_cast<std::size_t>(steps * accumulation));
-    sample.warm_up = std::min(kWarmUpSteps, steps) * accumulation;
-    if (sample.what == "step") {
+    const std::int64_t steps = std::ssize(sample.figures()) / accumulation;
+    const auto whole_steps = static_cast<std::size_t>(steps * accumulation);
+    if (auto* phase = sample.as<PhaseSeries>()) {
+      phase->seconds.resize(whole_steps);
+      sample.warm_up = std::min(kWarmUpSteps, steps) * accumulation;
+    } else if (auto* step = sample.as<StepSeries>()) {
+      step->seconds.resize(whole_steps);
       std::vector<double> sums;
-      for (auto first = sample.seconds.begin(); first != sample.seconds.end();
+      for (auto first = step->seconds.begin(); first != step->seconds.end();
            first += accumulation) {
         sums.push_back(std::accumulate(first, first + accumulation, 0.0));
       }
-      sample.seconds = std::move(sums);
+      step->seconds = std::move(sums);
       sample.warm_up = std::min(kWarmUpSteps, steps);
     }
   }
@@ -107,14 +111,13 @@ Piece read_all_reduce_table(std::istream& stream,
     throw UserError(fmt::format("{}: no AllReduce in it", origin));
   }
   for (auto& [bytes, seconds] : by_size) {
-    Sample sample{.what = "all_reduce", .seconds = std::move(seconds)};
-    sample.text["series"] = name;
-    sample.number["bytes"] = static_cast<double>(bytes);
-    sample.number["rank"] = static_cast<double>(rank);
-    if (ranks) {
-      sample.number["ranks"] = static_cast<double>(*ranks);
-    }
-    piece.samples.push_back(std::move(sample));
+    piece.samples.push_back({
+        .series = CollectiveSeries{.bytes = bytes,
+                                   .ranks = ranks,
+                                   .rank = rank,
+                                   .series = name,
+                                   .seconds = std::move(seconds)}
+    });
   }
   if (!ranks) {
     piece.warnings.push_back(

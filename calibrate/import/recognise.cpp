@@ -12,6 +12,9 @@
 
 #include "calibrate/import/csv_table.h"
 #include "calibrate/import/text_source.h"
+#include "calibrate/import/topology.h"
+#include "calibrate/import/training_log.h"
+#include "models/document/relaxed_json.h"
 #include "models/error.h"
 
 namespace vitsim {
@@ -25,6 +28,14 @@ struct TableMark {
   FileKind kind;
   std::vector<std::string_view> columns;
 };
+
+/// Columns of rccl-tests' `-Z csv`, whose first is no mark of its own.
+bool is_nccl_csv(const std::vector<std::string>& header) {
+  const auto has = [&](std::string_view column) {
+    return std::ranges::find(header, column) != header.end();
+  };
+  return has("size") && has("time") && (has("busBw") || has("busbw") || has("bus_bw"));
+}
 
 const std::vector<TableMark>& table_marks() {
   static const std::vector<TableMark> kMarks = {
@@ -48,7 +59,7 @@ std::optional<FileKind> table_kind(const std::vector<std::string>& header) {
       return mark.kind;
     }
   }
-  return std::nullopt;
+  return is_nccl_csv(header) ? std::optional(FileKind::kNcclCsv) : std::nullopt;
 }
 
 /// Listens to a JSON text until its outermost keys tell what it is.
@@ -57,6 +68,8 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
   std::optional<FileKind> kind;
   std::string schema;  // of a file of this project that is none to import
   std::string error;
+
+  [[nodiscard]] bool is_trace() const { return keys_.contains("traceEvents"); }
 
   bool null() override { return true; }
 
@@ -92,6 +105,11 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return leave(); }
 
   bool key(string_t& text) override {
+    // Of nccl-tests and rccl-tests, wherever they stand.
+    if (text == "busBw" || text == "bus_bw" || text == "busbw" || text == "busbw_bytes_per_s") {
+      kind = FileKind::kNcclJson;
+      return false;
+    }
     if (depth_ != 1) {
       return true;
     }
@@ -104,14 +122,14 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
         "wall_clock_breakdown"};
     static constexpr std::array<std::string_view, 4> kProfiler = {
         "schemaVersion", "deviceProperties", "distributedInfo", "baseTimeNanoseconds"};
-    if (text == "traceEvents") {
-      // Other programs, and this one's timelines, write traces of the same form.
-      if (std::ranges::none_of(kProfiler,
-                               [&](std::string_view mark) { return keys_.contains(mark); })) {
-        error = "a trace, but not of the PyTorch profiler: it states no device and no rank";
-        return false;
-      }
+    // Other programs, and this one's timelines, write traces of the same form: the profiler's own
+    // keys tell, wherever they stand.
+    if (keys_.contains("traceEvents") && std::ranges::any_of(kProfiler, [&](std::string_view mark) {
+          return keys_.contains(mark);
+        })) {
       kind = FileKind::kKinetoTrace;
+    } else if (keys_.contains("traceEvents")) {
+      return true;
     } else if (std::ranges::find(kConfiguration, text) != kConfiguration.end()) {
       kind = FileKind::kDeepspeedConfig;
     } else if ((keys_.contains("cluster") && keys_.contains("training")) ||
@@ -142,17 +160,36 @@ class KeyListener : public nlohmann::json_sax<nlohmann::json> {
   std::set<std::string, std::less<>> keys_;
 };
 
+/// DeepSpeed's files may hold comments, which no strict parser passes.
+bool is_relaxed_configuration(const std::filesystem::path& file) {
+  constexpr std::size_t kMost = std::size_t{1} << 20;
+  FileBuffer buffer(file);
+  std::string text(kMost, '\0');
+  text.resize(static_cast<std::size_t>(
+      buffer.sgetn(text.data(), static_cast<std::streamsize>(text.size()))));
+  KeyListener listener;
+  nlohmann::json::sax_parse(
+      strict_json(text), &listener, nlohmann::json::input_format_t::json, false);
+  return listener.kind == FileKind::kDeepspeedConfig;
+}
+
 std::variant<FileKind, std::string> recognise_json(const std::filesystem::path& file) {
   FileBuffer buffer(file);
   std::istream stream(&buffer);
   KeyListener listener;
   // Not strict: lines of spans hold one object after the other.
   nlohmann::json::sax_parse(stream, &listener, nlohmann::json::input_format_t::json, false);
+  if (!listener.kind && !listener.error.empty() && is_relaxed_configuration(file)) {
+    return FileKind::kDeepspeedConfig;
+  }
   if (listener.kind) {
     return *listener.kind;
   }
   if (!listener.error.empty()) {
     return listener.error;
+  }
+  if (listener.is_trace()) {
+    return "a trace, but not of the PyTorch profiler: it states no device and no rank";
   }
   if (!listener.schema.empty()) {
     return fmt::format("a file of schema \"{}\", which holds no measurement", listener.schema);
@@ -180,6 +217,7 @@ std::variant<FileKind, std::string> recognise_text(std::istream& stream) {
   LineReader reader(stream);
   std::string line;
   bool deepspeed = false;
+  bool training = false;
   while (reader.next(line)) {
     if (has_timers(line)) {
       return FileKind::kDeepspeedLog;
@@ -188,12 +226,19 @@ std::variant<FileKind, std::string> recognise_text(std::istream& stream) {
         (line.find("algbw") != std::string::npos && line.find("busbw") != std::string::npos)) {
       return FileKind::kNcclTests;
     }
+    if (marks_topology(line)) {
+      return FileKind::kTopology;
+    }
     deepspeed = deepspeed || is_of_deepspeed(line);
+    training = training || marks_training_log(line);
+  }
+  if (training) {
+    return FileKind::kTrainingLog;
   }
   if (deepspeed) {
     return FileKind::kDeepspeedLog;
   }
-  return "text with neither a line of DeepSpeed's timers nor a table of known columns";
+  return "text with neither step times of a training nor a table of known columns";
 }
 
 /// Text has no NUL and few control characters; terminals' escape sequences are allowed.
@@ -239,14 +284,22 @@ std::variant<FileKind, std::string> recognise(const std::filesystem::path& file)
   }
   FileBuffer whole(file);
   std::istream lines(&whole);
-  return recognise_text(lines);
+  std::variant<FileKind, std::string> found = recognise_text(lines);
+  const bool commented = text.front() == '/' || text.front() == '#';
+  if (std::holds_alternative<std::string>(found) && commented && is_relaxed_configuration(file)) {
+    found = FileKind::kDeepspeedConfig;
+  }
+  return found;
 }
 
 std::string accepted_kinds() {
-  return "a DeepSpeed log (wall_clock_breakdown: true) or configuration; the study's runs.csv, "
+  return "a DeepSpeed log (wall_clock_breakdown: true) or configuration; a log with step times of "
+         "Hugging Face's Trainer, Accelerate, torchvision, timm or Megatron; the study's runs.csv, "
          "steps/*.csv, metrics.csv or throughput.csv; a rank's clock (microstep,...,total_ms) or "
          "an "
-         "AllReduce table (bytes,rep,allreduce_ms); the output of nccl-tests; a PyTorch profiler "
+         "AllReduce table (bytes,rep,allreduce_ms); the output of nccl-tests or rccl-tests "
+         "(text, -J JSON, -Z json or csv) and of vitsim collective; nvidia-smi topo -m; a PyTorch "
+         "profiler "
          "trace (.json, .json.gz); a run directory or measurement.json of vitsim";
 }
 

@@ -17,7 +17,11 @@ enum class FileKind {
   kAllReduceTable,
   kDeepspeedLog,
   kDeepspeedConfig,
+  kTrainingLog,
+  kTopology,
   kNcclTests,
+  kNcclJson,
+  kNcclCsv,
   kKinetoTrace,
   kRunDirectory,  // one of the files of a run directory
 };

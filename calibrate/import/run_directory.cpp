@@ -73,11 +73,11 @@ void read_rank_reports(const fs::path& file, Piece& piece) {
   piece.facts.complete_with(known);
   for (const RankReport& rank : report.ranks) {
     if (rank.memory.total_bytes > 0) {
-      Sample& memory =
-          piece.samples.emplace_back(rank_sample("memory", rank.rank, {rank.memory.total_bytes}));
-      if (rank.memory.capacity_bytes) {
-        memory.number["capacity_bytes"] = *rank.memory.capacity_bytes;
-      }
+      piece.samples.push_back({
+          .series = MemoryReading{.rank = rank.rank,
+                                  .capacity_bytes = rank.memory.capacity_bytes,
+                                  .bytes = {rank.memory.total_bytes}}
+      });
     }
   }
 }
@@ -89,7 +89,7 @@ void read_epochs(const fs::path& file, Piece& piece) {
   if (!table.require({"train_s"})) {
     throw UserError(table.problems);
   }
-  Sample epochs{.what = "epoch"};
+  EpochSeries epochs;
   while (table.next()) {
     if (const auto seconds = table.number("train_s")) {
       epochs.seconds.push_back(*seconds);
@@ -100,7 +100,7 @@ void read_epochs(const fs::path& file, Piece& piece) {
   }
   piece.warnings.insert(piece.warnings.end(), table.warnings.begin(), table.warnings.end());
   if (!epochs.seconds.empty()) {
-    piece.samples.push_back(std::move(epochs));
+    piece.samples.push_back({.series = std::move(epochs)});
   }
 }
 
@@ -182,19 +182,18 @@ void add_phases(const Steps& steps, Piece& piece) {
       }
     }
     const std::int64_t warm_up = warm_up_steps(by_step);
-    const auto add = [&, rank = rank](
-                         std::string_view what, std::vector<double> seconds, std::size_t per_step) {
-      Sample sample = rank_sample(std::string(what), rank, std::move(seconds));
+    const auto add = [&](Sample sample, std::size_t per_step) {
       sample.warm_up =
-          std::min(warm_up * static_cast<std::int64_t>(per_step), std::ssize(sample.seconds));
+          std::min(warm_up * static_cast<std::int64_t>(per_step), std::ssize(sample.figures()));
       piece.samples.push_back(std::move(sample));
     };
     for (const Phase phase : kPhases) {
       if (std::ranges::any_of(columns[phase], [](double seconds) { return seconds > 0; })) {
-        add(name(phase), std::move(columns[phase]), most_micro_steps);
+        add(phase_sample(step_part(phase).value(), rank, std::move(columns[phase])),
+            most_micro_steps);
       }
     }
-    add("step", std::move(whole), 1);
+    add(step_sample(rank, std::move(whole)), 1);
   }
 }
 
@@ -227,10 +226,10 @@ void add_reductions(const Steps& steps, Piece& piece) {
     }
   }
   for (auto& [bytes, seconds] : by_size) {
-    Sample sample{.what = "all_reduce", .seconds = std::move(seconds)};
-    sample.number["bytes"] = static_cast<double>(bytes);
-    sample.number["ranks"] = static_cast<double>(steps.size());
-    piece.samples.push_back(std::move(sample));
+    piece.samples.push_back({
+        .series = CollectiveSeries{
+                                   .bytes = bytes, .ranks = std::ssize(steps), .seconds = std::move(seconds)}
+    });
   }
 }
 

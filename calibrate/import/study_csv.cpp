@@ -104,12 +104,13 @@ Piece read_run(CsvTable& table) {
   facts.wall_clock_breakdown =
       table.text("has_step_phases") == "1" || facts.micro_batch != std::vector<std::int64_t>{1};
 
-  Sample epochs{.what = "epoch", .seconds = number_list(table, "epoch_seconds", 0)};
+  EpochSeries epochs{.seconds = number_list(table, "epoch_seconds", 0)};
   if (facts.epochs && std::ssize(epochs.seconds) != *facts.epochs) {
     table.problem(fmt::format(
         "epoch_seconds has {} times for {} epochs", epochs.seconds.size(), *facts.epochs));
   }
-  piece.samples.push_back(std::move(epochs));
+  const std::size_t epoch_count = epochs.seconds.size();
+  piece.samples.push_back({.series = std::move(epochs)});
 
   const std::vector<double> memory = number_list(table, "gpu_used_mb_per_rank", 0);
   if (!memory.empty() && memory.size() != facts.gpus.size()) {
@@ -117,12 +118,12 @@ Piece read_run(CsvTable& table) {
         "gpu_used_mb_per_rank has {} figures for {} GPUs", memory.size(), facts.gpus.size()));
   }
   for (std::size_t rank = 0; rank < memory.size(); ++rank) {
-    Sample sample{.what = "memory", .seconds = {memory[rank] * kMebibyte}};
-    sample.number["rank"] = static_cast<double>(rank);
-    piece.samples.push_back(std::move(sample));
+    piece.samples.push_back({
+        .series = MemoryReading{.rank = static_cast<std::int64_t>(rank),
+                                .bytes = {memory[rank] * kMebibyte}}
+    });
   }
-  if (table.has("loss") &&
-      split_list(table.text("loss"), ';').size() > piece.samples.front().seconds.size()) {
+  if (table.has("loss") && split_list(table.text("loss"), ';').size() > epoch_count) {
     piece.warnings.push_back(fmt::format(
         "{}:{}: {} holds more losses than epochs: an aborted run precedes the whole one",
         table.origin(),
@@ -168,12 +169,12 @@ std::vector<Piece> read_run_table(std::istream& stream, const std::string& origi
 }
 
 Piece read_step_table(std::istream& stream, const std::string& origin, const std::string& run) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kColumns = {
-      {{"forward_ms", "forward"},
-       {"backward_ms", "backward"},
-       {"backward_compute_ms", "backward_compute"},
-       {"allreduce_ms", "gradient_all_reduce"},
-       {"optimizer_ms", "optimizer"}}
+  static constexpr std::array<std::pair<std::string_view, StepPart>, 5> kColumns = {
+      {{"forward_ms", StepPart::kForward},
+       {"backward_ms", StepPart::kBackward},
+       {"backward_compute_ms", StepPart::kBackwardCompute},
+       {"allreduce_ms", StepPart::kGradientAllReduce},
+       {"optimizer_ms", StepPart::kOptimizer}}
   };
   CsvTable table(stream, origin);
   bool complete = table.require({"rank"});
@@ -199,8 +200,7 @@ Piece read_step_table(std::istream& stream, const std::string& origin, const std
   hand_over(table, piece.warnings);
   for (auto& [rank, columns] : by_rank) {
     for (std::size_t i = 0; i < kColumns.size(); ++i) {
-      piece.samples.push_back(
-          rank_sample(std::string(kColumns[i].second), rank, std::move(columns[i])));
+      piece.samples.push_back(phase_sample(kColumns[i].second, rank, std::move(columns[i])));
     }
   }
   if (piece.samples.empty()) {
@@ -246,7 +246,7 @@ Piece read_epoch_table(std::istream& stream, const std::string& origin, const st
 
   const std::int64_t world = gpus.rbegin()->first + 1;
   piece.facts.world_size = world;
-  Sample epochs{.what = "epoch"};
+  EpochSeries epochs;
   for (const auto& [epoch, by_rank] : seconds) {
     if (std::ssize(by_rank) < world) {
       // The ranks meet at every AllReduce: any of them tells an epoch's length.
@@ -258,7 +258,7 @@ Piece read_epoch_table(std::istream& stream, const std::string& origin, const st
                              })->second);
   }
   piece.facts.epochs = std::ssize(epochs.seconds);
-  piece.samples.push_back(std::move(epochs));
+  piece.samples.push_back({.series = std::move(epochs)});
 
   // Where every rank lists the same several GPUs they share a machine, and rank i uses GPU i.
   const bool one_node = world > 1 && std::ranges::all_of(gpus, [&](const auto& entry) {
@@ -272,9 +272,9 @@ Piece read_epoch_table(std::istream& stream, const std::string& origin, const st
     piece.facts.gpus.push_back(own == listed.end() ? listed.begin()->second : own->second);
     const auto used = memory.find({rank, own == listed.end() ? 0 : own->first});
     if (used != memory.end()) {
-      Sample sample{.what = "memory", .seconds = used->second};
-      sample.number["rank"] = static_cast<double>(rank);
-      piece.samples.push_back(std::move(sample));
+      piece.samples.push_back({
+          .series = MemoryReading{.rank = rank, .bytes = used->second}
+      });
     }
   }
   if (std::ssize(piece.facts.gpus) != world) {
@@ -305,33 +305,36 @@ Piece read_throughput_table(std::istream& stream, const std::string& origin) {
   }
   Piece piece{.origin = origin, .authority = Authority::kRunTable};
   while (table.next()) {
-    Sample sample;
+    PassSeries pass{.gpu = table.text("gpu"),
+                    .optimizer = table.text("optimizer"),
+                    .torch = table.text("torch")};
+    pass.model.name = table.text("model");
     if (table.text("what") == "forward") {
-      sample.what = "forward_pass";
-    } else if (table.text("what") == "train_step") {
-      sample.what = "train_step";
-    } else {
+      pass.kind = PassSeries::Kind::kForward;
+    } else if (table.text("what") != "train_step") {
       table.problem(
           fmt::format("what: \"{}\" is neither forward nor train_step", table.text("what")));
     }
-    if (!precision_from_name(table.text("precision"))) {
+    if (const auto precision = precision_from_name(table.text("precision"))) {
+      pass.precision = *precision;
+    } else {
       table.problem(fmt::format("precision: \"{}\" is unknown", table.text("precision")));
     }
-    for (const std::string_view column : {"gpu", "torch", "precision", "model", "optimizer"}) {
-      if (!table.text(column).empty()) {
-        sample.text[std::string(column)] = table.text(column);
-      }
-    }
-    for (const std::string_view column :
-         {"layers", "width", "heads", "mlp", "patch", "image_size", "classes", "batch"}) {
-      if (const auto value = table.integer(column, 1)) {
-        sample.number[std::string(column)] = static_cast<double>(*value);
-      }
-    }
+    const auto read = [&](std::string_view column, std::int64_t& value) {
+      value = table.integer(column, 1).value_or(value);
+    };
+    read("layers", pass.model.layers);
+    read("width", pass.model.width);
+    read("heads", pass.model.heads);
+    read("mlp", pass.model.mlp);
+    read("patch", pass.model.patch);
+    read("image_size", pass.model.image_size);
+    read("batch", pass.batch);
+    pass.classes = table.integer("classes", 1);
     if (const auto milliseconds = table.number("step_ms")) {
-      sample.seconds = {*milliseconds / 1e3};
+      pass.seconds = {*milliseconds / 1e3};
     }
-    piece.samples.push_back(std::move(sample));
+    piece.samples.push_back({.series = std::move(pass)});
   }
   hand_over(table, piece.warnings);
   if (piece.samples.empty()) {

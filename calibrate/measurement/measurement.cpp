@@ -77,19 +77,20 @@ std::string_view figures_key(std::string_view what) {
 }
 
 Json sample_to_json(const Sample& sample) {
+  const PlainSample form = plain(sample);
   Json json;
-  json["what"] = sample.what;
+  json["what"] = form.what;
   if (!sample.run.empty()) {
     json["run"] = sample.run;
   }
   Json& parameters = json["parameters"] = Json::object();
-  for (const auto& [key, value] : sample.text) {
+  for (const auto& [key, value] : form.text) {
     parameters[key] = value;
   }
-  for (const auto& [key, value] : sample.number) {
+  for (const auto& [key, value] : form.number) {
     parameters[key] = value;
   }
-  json[std::string(figures_key(sample.what))] = sample.seconds;
+  json[std::string(figures_key(form.what))] = form.figures;
   json["warm_up"] = sample.warm_up;
   json["disturbed"] = sample.disturbed;
   return json;
@@ -239,22 +240,25 @@ RecordedRun read_run(const Field& field) {
 }
 
 Sample read_sample(const Field& field) {
-  Sample sample;
+  PlainSample form;
+  std::string run;
   ObjectReader reader(field);
-  sample.what = required_text(reader, "what");
-  reader.read("run", sample.run);
+  form.what = required_text(reader, "what");
+  reader.read("run", run);
   if (const auto parameters = reader.require("parameters")) {
     ObjectReader known(*parameters);
     for (const Field& parameter : known.unknown()) {
       const std::string key = parameter.path().substr(parameters->path().size() + 1);
       if (auto text = any_text(parameter)) {
-        sample.text[key] = std::move(*text);
+        form.text[key] = std::move(*text);
       } else if (const auto number = parameter.number({})) {
-        sample.number[key] = *number;
+        form.number[key] = *number;
       }
     }
   }
-  sample.seconds = read_figures(reader.require(figures_key(sample.what)));
+  form.figures = read_figures(reader.require(figures_key(form.what)));
+  Sample sample = typed(std::move(form));
+  sample.run = std::move(run);
   reader.read("warm_up", sample.warm_up, 0, kMostCount);
   reader.read("disturbed", sample.disturbed);
   reader.finish();

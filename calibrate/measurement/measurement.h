@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "calibrate/measurement/series.h"
 #include "models/experiment/training.h"
 #include "models/precision.h"
 #include "models/units.h"
@@ -41,28 +42,6 @@ struct RecordedRun {
 /// cluster `tesla-ethernet`, `vector-t4-node`. A cluster that is called like a link already keeps
 /// its name; without any name it is "network" or "node".
 std::string link_name(const RecordedRun& run);
-
-/// Raw seconds of one thing, never averaged. `what` is one of
-///   "epoch"                 the slowest rank's wall time of each epoch (run)
-///   a Phase's name          of every step or micro-step, in order (run, rank)
-///                         Of DeepSpeed all by micro-step: "backward" is compute and AllReduce,
-///                         "gradient_all_reduce" includes waiting for others; before the last
-///                         micro-step of a step it and "optimizer" are next to nothing.
-///   "backward_compute"      DeepSpeed's bwd_inner (run, rank)
-///   "step"                  whole step on the rank's own clock (run, rank)
-///   "operator"              one kernel (kind, m, n, k, precision ...)
-///   "all_reduce", "point_to_point"   (bytes, ranks, ...)
-///   "train_step", "forward_pass"     one device, one model (model..., batch)
-///   "memory"                bytes, not seconds, by rank (run, rank)
-struct Sample {
-  std::string what;
-  std::string run;                          // name of a RecordedRun, or empty
-  std::map<std::string, std::string> text;  // further parameters, e.g. {"gpu", "rtx-3090"}
-  std::map<std::string, double> number;     // further parameters, e.g. {"rank", 0}
-  std::vector<double> seconds;
-  std::int64_t warm_up = 0;  // so many of the first are warm-up
-  bool disturbed = false;    // other load was seen while it was taken
-};
 
 /// `vitsim-measurement/1`: what was measured or imported.
 struct Measurement {

@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "models/document/relaxed_json.h"
 #include "models/document/words.h"
 #include "models/error.h"
 
@@ -344,7 +345,9 @@ Document Document::parse(std::string_view text,
   }
   Document document;
   document.sources_.push_back(std::move(origin));
-  ParsedTree tree = parse_tree(text, document.origin(), 0, problems, options);
+  const std::string strict = options.relaxed ? strict_json(text) : std::string();
+  ParsedTree tree =
+      parse_tree(options.relaxed ? strict : text, document.origin(), 0, problems, options);
   if (!tree.failure.empty()) {
     const bool cut = tree.failure.find("unexpected end of input") != std::string::npos ||
                      tree.failure.find("missing closing quote") != std::string::npos;

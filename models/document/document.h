@@ -58,6 +58,7 @@ struct DocumentOptions {
   std::size_t values = 2'000'000;
   int depth = 64;
   std::int32_t first_line = 1;  // of the text, where it is a part of a file
+  bool relaxed = false;         // comments and the like are allowed, see relaxed_json.h
 };
 
 /// A strict JSON file that knows the line of every value.

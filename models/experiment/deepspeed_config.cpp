@@ -4,6 +4,9 @@
 // modelled (printing, monitoring) pass in silence. All others are named: the ones DeepSpeed knows
 // as not modelled, unless they are switched off; the ones it does not know as ignored by DeepSpeed
 // itself, which is how a misspelt batch size goes unnoticed there.
+//
+// Hugging Face's Trainer fills in values that say "auto". What changes no time passes as absent;
+// the batch and the precision are left to the training section; of the others it is a mistake.
 #include "models/experiment/deepspeed_config.h"
 
 #include <algorithm>
@@ -110,14 +113,33 @@ class ConfigReader {
     }
   }
 
-  /// The key's value; Hugging Face's "auto" is a problem and counts as absent.
+  static bool is_auto(const Field& field) {
+    return field.is_string() && field.any_text() == "auto";
+  }
+
+  /// The key's value; "auto" counts as absent: Hugging Face's Trainer fills it in.
   static std::optional<Field> present(ObjectReader& object, std::string_view key) {
     auto field = object.find(key);
-    if (field && field->is_string() && field->any_text() == "auto") {
+    return field && is_auto(*field) ? std::nullopt : field;
+  }
+
+  /// The value of a key that decides what a step does: "auto" is a problem.
+  static std::optional<Field> decided(ObjectReader& object, std::string_view key) {
+    auto field = object.find(key);
+    if (field && is_auto(*field)) {
       field->problem("\"auto\" is filled in by Hugging Face's Trainer; write the value itself");
       return std::nullopt;
     }
     return field;
+  }
+
+  /// Notes in `open` where "auto" leaves a key to the training section.
+  static void note_auto(ObjectReader& object,
+                        std::string_view key,
+                        std::optional<std::string>& open) {
+    if (const auto field = object.find(key); field && is_auto(*field)) {
+      open = field->where();
+    }
   }
 
   void warn_unknown(const Field& field, const std::vector<std::string>& known) {
@@ -158,6 +180,10 @@ class ConfigReader {
     const auto train = whole("train_batch_size", kMostSteps);
     const auto micro = whole("train_micro_batch_size_per_gpu", kMostCount);
     const auto accumulation = whole("gradient_accumulation_steps", kMostCount);
+    if (!micro) {
+      note_auto(object, "train_batch_size", config_.open_micro_batch);
+      note_auto(object, "train_micro_batch_size_per_gpu", config_.open_micro_batch);
+    }
     if (!object.is_object()) {
       return;
     }
@@ -207,6 +233,8 @@ class ConfigReader {
     const auto fp16 = present(object, "fp16");
     const auto bf16 = present(object, "bf16");
     const auto bfloat16 = present(object, "bfloat16");
+    const auto autocast = present(object, "torch_autocast");
+    const auto apex = present(object, "amp");
     const bool half = fp16 && read_fp16(*fp16);
     bool brain = false;
     for (const auto& section : {bf16, bfloat16}) {
@@ -215,17 +243,70 @@ class ConfigReader {
     if (half && brain) {
       fp16->problem("fp16 and bf16 cannot both be enabled");
     }
+    if (autocast) {
+      read_autocast(*autocast);
+    }
+    if (apex) {
+      read_apex(*apex);
+    }
+    if (config_.precision) {
+      config_.open_precision.reset();
+    }
+  }
+
+  bool is_enabled(ObjectReader& object) {
+    note_auto(object, "enabled", config_.open_precision);
+    const auto field = present(object, "enabled");
+    return field && field->boolean().value_or(false);
+  }
+
+  /// Matrix products in the short type, everything else in fp32.
+  void read_autocast(const Field& field) {
+    ObjectReader object(field, ObjectReader::Null::kIsAbsent);
+    const bool enabled = is_enabled(object);
+    Precision precision = Precision::kAmpBf16;
+    if (const auto dtype = present(object, "dtype")) {
+      const std::string word = lower(dtype->text().value_or(""));
+      if (word == "float16" || word == "fp16" || word == "half" || word == "torch.float16") {
+        precision = Precision::kAmpFp16;
+      } else if (word != "bfloat16" && word != "bf16" && word != "torch.bfloat16") {
+        dtype->problem(
+            fmt::format("{} is no type of autocast; bfloat16 and float16 are", in_quotes(word)));
+      }
+    }
+    if (enabled) {
+      config_.precision = {.value = precision, .where = field.where()};
+    }
+    warn_rest(object, std::array<std::string_view, 1>{"lower_precision_safe_modules"});
+  }
+
+  /// NVIDIA Apex: O1, the default, casts inputs of matrix products; O2 and O3 hold the model in
+  /// fp16.
+  void read_apex(const Field& field) {
+    ObjectReader object(field, ObjectReader::Null::kIsAbsent);
+    const bool enabled = is_enabled(object);
+    Precision precision = Precision::kAmpFp16;
+    if (const auto level = present(object, "opt_level")) {
+      static constexpr std::array<std::string_view, 4> kLevels = {"O0", "O1", "O2", "O3"};
+      const std::size_t index = level->choice(kLevels).value_or(1);
+      precision = index == 0   ? Precision::kFp32
+                  : index == 1 ? Precision::kAmpFp16
+                               : Precision::kFp16;
+    }
+    if (enabled) {
+      config_.precision = {.value = precision, .where = field.where()};
+    }
+    // Its further keys choose loss scales and casts of single layers: they change no time.
   }
 
   bool read_enabled(ObjectReader& object, Precision precision) {
-    bool enabled = false;
-    if (const auto field = present(object, "enabled")) {
-      enabled = field->boolean().value_or(false);
-    }
+    const auto stated_field = object.find("enabled");
+    const bool open = stated_field && is_auto(*stated_field);
+    const bool enabled = is_enabled(object);
     const Stated<Precision> stated{.value = precision, .where = object.field().where()};
     if (enabled) {
       config_.precision = stated;
-    } else {
+    } else if (!open) {
       config_.not_precision.push_back(stated);
     }
     return enabled;
@@ -255,7 +336,7 @@ class ConfigReader {
     whole("hysteresis", scale.hysteresis, 1);
     object.read("consecutive_hysteresis", scale.consecutive_hysteresis);
     number("min_loss_scale", scale.minimum, {.least = 0, .above_least = true});
-    if (enabled) {
+    if (enabled || config_.open_precision) {
       config_.loss_scale = scale;
     }
     warn_rest(object,
@@ -282,7 +363,7 @@ class ConfigReader {
     }
     ObjectReader object(field, ObjectReader::Null::kIsAbsent);
     std::int64_t stage = 0;
-    if (const auto found = present(object, "stage")) {
+    if (const auto found = decided(object, "stage")) {
       stage = found->integer(0, 3).value_or(0);
       set_stage(*found, stage);
     }
@@ -292,7 +373,7 @@ class ConfigReader {
         std::vector<std::string> known = words(kZeroKeys);
         known.emplace_back("stage");
         warn_unknown(rest, known);
-      } else if (stage > 0 && !is_off(rest)) {
+      } else if (stage > 0 && !is_off(rest) && !is_auto(rest)) {
         warn_not_modelled(rest);
       }
       // At stage 0 DeepSpeed itself gives the others no effect.
@@ -311,7 +392,7 @@ class ConfigReader {
 
   void read_optimizer(const Field& field) {
     ObjectReader object(field, ObjectReader::Null::kIsAbsent);
-    const auto type = present(object, "type");
+    const auto type = decided(object, "type");
     const std::string word = type ? lower(type->text().value_or("")) : "";
     if (word == "adam" || word == "adamw") {
       config_.optimizer.kind = {.value = OptimizerKind::kAdamW, .where = type->where()};
@@ -385,7 +466,7 @@ class ConfigReader {
 
   void read_scheduler(const Field& field) {
     ObjectReader object(field, ObjectReader::Null::kIsAbsent);
-    const auto type = present(object, "type");
+    const auto type = decided(object, "type");
     const auto params = present(object, "params");
     warn_rest(object, {});
     if (!type) {
@@ -413,8 +494,15 @@ class ConfigReader {
     }
     schedule.warmup_steps = 1000;
     schedule.warmup_log = true;
+    bool open_end = false;  // "auto": the rate's course is unknown, and changes no time
     if (params) {
       read_scheduler_params(*params, schedule);
+      ObjectReader values(*params, ObjectReader::Null::kIsAbsent);
+      const auto total = values.find("total_num_steps");
+      open_end = total && is_auto(*total);
+    }
+    if (open_end) {
+      return;
     }
     if (schedule.kind != ScheduleKind::kConstant && !schedule.total_steps) {
       field.problem(fmt::format("{} needs \"total_num_steps\" in its params", word));
@@ -489,7 +577,7 @@ DeepspeedConfig read_deepspeed_config(const std::filesystem::path& file,
                                       std::int64_t world_size,
                                       Problems& problems,
                                       std::vector<std::string>& warnings) {
-  const Document document = Document::read(file, problems);
+  const Document document = Document::read(file, problems, {.relaxed = true});
   return ConfigReader(world_size, warnings).read(Field(document, problems));
 }
 
@@ -498,7 +586,7 @@ DeepspeedConfig deepspeed_config_from_text(std::string_view text,
                                            std::int64_t world_size,
                                            Problems& problems,
                                            std::vector<std::string>& warnings) {
-  const Document document = Document::parse(text, origin, problems);
+  const Document document = Document::parse(text, origin, problems, {.relaxed = true});
   return ConfigReader(world_size, warnings).read(Field(document, problems));
 }
 

@@ -34,6 +34,9 @@ struct DeepspeedConfig {
   std::optional<Stated<std::int64_t>> accumulation;
   std::optional<Stated<Precision>> precision;
   std::vector<Stated<Precision>> not_precision;  // "fp16": {"enabled": false}
+  // Where "auto" leaves something to the training section, which must then state it.
+  std::optional<std::string> open_micro_batch;
+  std::optional<std::string> open_precision;
   std::optional<LossScaleSpec> loss_scale;
   std::optional<Stated<double>> clip_norm;  // 0: none
   std::optional<Stated<GradientSync>> gradient_sync;
@@ -42,7 +45,8 @@ struct DeepspeedConfig {
 };
 
 /// Reads a DeepSpeed configuration for a job of `world_size` ranks (0: unknown, then the batch
-/// triple is left alone). The triple follows DeepSpeed's rules: train = micro x accumulation x
+/// triple is left alone). As DeepSpeed does, it allows comments and trailing commas. The triple
+/// follows DeepSpeed's rules: train = micro x accumulation x
 /// world, what is missing is derived from what is given. Wrong values go to `problems`; keys that
 /// DeepSpeed does not know and keys that are not modelled here go to `warnings`, each with its
 /// place.

@@ -207,6 +207,7 @@ class DeepspeedMerge {
 
   void merge(const DeepspeedConfig& config) {
     merge_micro_batch(config.micro_batch);
+    require_what_is_open(config);
     put("gradient_accumulation_steps", training_.accumulation, config.accumulation);
     merge_precision(config);
     merge_clip(config.clip_norm);
@@ -253,6 +254,20 @@ class DeepspeedMerge {
     } else if (std::ranges::any_of(training_.micro_batch,
                                    [&](std::int64_t batch) { return batch != stated->value; })) {
       disagree(*section_.find("micro_batch_per_gpu"), stated->where);
+    }
+  }
+
+  /// Hugging Face's "auto" stands for what the training section states.
+  void require_what_is_open(const DeepspeedConfig& config) {
+    const auto ask = [&](const std::string& where, const char* key) {
+      section_.field().problem(fmt::format(
+          "key \"{}\" is missing: {} says \"auto\" and leaves it to this section", key, where));
+    };
+    if (config.open_micro_batch && training_.micro_batch.empty()) {
+      ask(*config.open_micro_batch, "micro_batch_per_gpu");
+    }
+    if (config.open_precision && !section_.find("precision")) {
+      ask(*config.open_precision, "precision");
     }
   }
 

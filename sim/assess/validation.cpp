@@ -24,10 +24,10 @@ Quantiles exactly(double value) {
 
 double memory_of(const Measurement& measurement, const std::string& run, std::int64_t rank) {
   for (const Sample& sample : measurement.samples) {
-    const auto number = sample.number.find("rank");
-    if (sample.what == "memory" && sample.run == run && !sample.seconds.empty() &&
-        number != sample.number.end() && static_cast<std::int64_t>(number->second) == rank) {
-      return median(sample.seconds);
+    const auto* reading = sample.as<MemoryReading>();
+    if (reading != nullptr && sample.run == run && reading->rank == rank &&
+        !reading->bytes.empty()) {
+      return median(reading->bytes);
     }
   }
   return 0;

@@ -236,16 +236,9 @@ TEST_F(ValidateCommand, JsonOnStandardOutputIsTheResultAlone) {
   text.replace(text.find("slow"), 4, "unmeasured");
   folder_.write("lab.json", text);
   Measurement made = test::small_measurement("unmeasured", "Xeon A");
-  made.samples.front().number = {
-      {    "layers",   2},
-      {     "width",  64},
-      {     "heads",   2},
-      {       "mlp", 128},
-      {     "patch",   8},
-      {"image_size",  32},
-      {   "classes",  10},
-      {     "batch",   8}
-  };
+  auto& pass = *made.samples.front().as<PassSeries>();
+  pass.model = {.layers = 2, .width = 64, .heads = 2, .mlp = 128, .patch = 8, .image_size = 32};
+  pass.classes = 10;
   folder_.write("made.json", to_text(made));
   will_measure(1.0);
   // Like the trainer's, and mpirun's, banner.

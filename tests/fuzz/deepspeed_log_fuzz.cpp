@@ -10,10 +10,11 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::istringstream stream(std::string(reinterpret_cast<const char*>(data), size));
   try {
-    const vitsim::Piece piece = vitsim::read_deepspeed_log(stream, "log", "run");
+    const std::vector<vitsim::Piece> pieces = vitsim::read_deepspeed_log(stream, "log", "run");
+    const vitsim::Piece& piece = pieces.front();
     for (const vitsim::Sample& sample : piece.samples) {
-      VITSIM_CHECK(sample.seconds.empty(), ==, false);
-      VITSIM_CHECK(sample.warm_up, <=, std::ssize(sample.seconds));
+      VITSIM_CHECK(sample.figures().empty(), ==, false);
+      VITSIM_CHECK(sample.warm_up, <=, std::ssize(sample.figures()));
     }
     vitsim::Measurement measurement{.device = "imported"};
     measurement.samples = piece.samples;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calibrate/measurement/measurement.h"
@@ -27,14 +28,21 @@ inline std::vector<double> figures(const std::vector<Sample>& samples,
                                    std::optional<std::int64_t> rank = std::nullopt,
                                    const std::string& run = "") {
   for (const Sample& sample : samples) {
-    const auto found = sample.number.find("rank");
-    const bool right_rank =
-        !rank || (found != sample.number.end() && found->second == static_cast<double>(*rank));
-    if (sample.what == what && right_rank && (run.empty() || sample.run == run)) {
-      return sample.seconds;
+    const bool right_rank = !rank || sample.rank() == rank;
+    if (vitsim::what(sample) == what && right_rank && (run.empty() || sample.run == run)) {
+      return {sample.figures().begin(), sample.figures().end()};
     }
   }
   return {};
+}
+
+/// Multiplies every figure.
+inline void scale(Sample& sample, double factor) {
+  PlainSample form = plain(sample);
+  for (double& figure : form.figures) {
+    figure *= factor;
+  }
+  sample.series = typed(std::move(form)).series;
 }
 
 }  // namespace vitsim

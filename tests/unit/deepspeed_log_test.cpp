@@ -2,6 +2,7 @@
 
 #include <sstream>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,7 +16,10 @@
 namespace vitsim {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::DoubleEq;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pointwise;
@@ -23,7 +27,7 @@ using ::testing::SizeIs;
 
 Piece read(const std::string& text) {
   std::istringstream stream(text);
-  return read_deepspeed_log(stream, "a.log", "a");
+  return read_deepspeed_log(stream, "a.log", "a").front();
 }
 
 Piece read_sample_log(const std::string& name) {
@@ -33,7 +37,7 @@ Piece read_sample_log(const std::string& name) {
 Piece read_reference(const std::string& name) {
   FileBuffer buffer(reference_runs() / name);
   std::istream stream(&buffer);
-  return read_deepspeed_log(stream, name, name);
+  return read_deepspeed_log(stream, name, name).front();
 }
 
 std::string micro_step(const std::string& forward) {
@@ -119,7 +123,7 @@ TEST(DeepspeedLog, ReadsTheTimersOfOlderVersions) {
       "backward_allreduce: 1.00 | step: 0.50\n");
   EXPECT_THAT(figures(piece.samples, "forward", 0),
               Pointwise(DoubleEq(), std::vector<double>{0.0045}));
-  EXPECT_THAT(piece.warnings, IsEmpty());
+  EXPECT_THAT(piece.warnings, ElementsAre(HasSubstr("1 lines of other timers")));
 }
 
 TEST(DeepspeedLog, WarnsOfACutLineWithItsNumber) {
@@ -155,16 +159,6 @@ TEST(DeepspeedLog, LeavesOutStepsThatLostAMicroStep) {
               Pointwise(DoubleEq(), std::vector<double>{0.001, 0.001, 0.002, 0.002, 0.003, 0.003}));
   ASSERT_THAT(piece.warnings, SizeIs(1));
   EXPECT_THAT(piece.warnings.front(), HasSubstr("1 steps have other than 2 micro-steps"));
-}
-
-TEST(DeepspeedLog, TakesTheLongestOfSeveralStarts) {
-  const std::string start = "[INFO] [config.py:999:print] DeepSpeedEngine configuration:\n";
-  const Piece piece =
-      read(start + whole_step("1.00") + start + whole_step("2.00") + whole_step("3.00") + start);
-  EXPECT_THAT(figures(piece.samples, "forward", 0),
-              Pointwise(DoubleEq(), std::vector<double>{0.002, 0.003}));
-  ASSERT_THAT(piece.warnings, SizeIs(1));
-  EXPECT_THAT(piece.warnings.front(), HasSubstr("from line 4"));
 }
 
 TEST(DeepspeedLog, BelievesWhatWasPrintedOverTheConfiguration) {
@@ -263,6 +257,90 @@ TEST(DeepspeedLog, ReadsTodaysLogsThroughEveryLauncher) {
     EXPECT_EQ(piece.facts.parameters, 2738596);
     EXPECT_THAT(piece.warnings, IsEmpty());
   }
+}
+
+std::string configuration(int micro_batch, int stage) {
+  return fmt::format(
+      "[Rank 0] DeepSpeed info: version=0.9.2, git-hash=unknown\n"
+      "[Rank 0] DeepSpeed Final Optimizer = AdamW\n"
+      "DeepSpeedEngine configuration:\n"
+      "[config.py:964:print]   train_micro_batch_size_per_gpu  {}\n"
+      "[config.py:964:print]   zero_optimization_stage ...... {}\n",
+      micro_batch,
+      stage);
+}
+
+std::vector<Piece> read_all(const std::string& text) {
+  std::istringstream stream(text);
+  return read_deepspeed_log(stream, "a.log", "a");
+}
+
+TEST(DeepspeedLog, EveryStartIsARunWithItsOwnFacts) {
+  const std::vector<Piece> pieces =
+      read_all(configuration(16, 0) + whole_step("1.00") + whole_step("1.00") +
+               configuration(32, 0) + whole_step("2.00"));
+  ASSERT_THAT(pieces, SizeIs(2));
+  EXPECT_EQ(pieces[0].run, "a");
+  EXPECT_EQ(pieces[1].run, "a (2)");
+  EXPECT_EQ(pieces[1].start_of, "a");
+  EXPECT_EQ(pieces[0].facts.micro_batch, std::vector<std::int64_t>{16});
+  EXPECT_EQ(pieces[1].facts.micro_batch, std::vector<std::int64_t>{32});
+  EXPECT_EQ(pieces[1].facts.optimizer, OptimizerKind::kAdamW);
+  EXPECT_THAT(figures(pieces[0].samples, "forward", 0), SizeIs(2));
+  EXPECT_THAT(figures(pieces[1].samples, "forward", 0),
+              Pointwise(DoubleEq(), std::vector<double>{0.002}));
+}
+
+// A start that failed before its first step leaves nothing behind but its count.
+TEST(DeepspeedLog, AStartWithoutStepsGivesNoFacts) {
+  const std::string half = "[config.py:964:print]   fp16_enabled ................. True\n";
+  const std::vector<Piece> pieces =
+      read_all(configuration(16, 0) + half + configuration(64, 0) + whole_step("1.00"));
+  ASSERT_THAT(pieces, SizeIs(1));
+  EXPECT_EQ(pieces[0].facts.micro_batch, std::vector<std::int64_t>{64});
+  EXPECT_FALSE(pieces[0].facts.precision);
+  const std::vector<Piece> ended =
+      read_all(configuration(16, 0) + whole_step("1.00") + configuration(64, 0));
+  ASSERT_THAT(ended, SizeIs(1));
+  EXPECT_EQ(ended[0].facts.micro_batch, std::vector<std::int64_t>{16});
+  EXPECT_THAT(ended[0].warnings, Contains(HasSubstr("1 of 2 starts printed no step")));
+}
+
+// Without a printed configuration the ranks that introduce themselves again tell a restart; the
+// ranks of one start introduce themselves once each.
+TEST(DeepspeedLog, RanksThatIntroduceThemselvesAgainAreANewStart) {
+  const auto banner = [](int rank, int batch) {
+    return fmt::format("rank {}/2 parameters 100 micro_batch {}\n", rank, batch);
+  };
+  const std::string first = "DeepSpeed\n" + banner(0, 8) + whole_step("1.00") + banner(1, 8);
+  ASSERT_THAT(read_all(first), SizeIs(1));
+  const std::vector<Piece> pieces = read_all(first + banner(0, 4) + whole_step("3.00"));
+  ASSERT_THAT(pieces, SizeIs(2));
+  EXPECT_EQ(pieces[0].facts.micro_batch, std::vector<std::int64_t>{8});
+  EXPECT_EQ(pieces[1].facts.micro_batch, std::vector<std::int64_t>{4});
+}
+
+// A stage that nothing simulates is no other stage: its steps are left out by name.
+TEST(DeepspeedLog, AStageThatIsNotSimulatedIsLeftOut) {
+  const std::vector<Piece> pieces = read_all(configuration(16, 9) + whole_step("1.00") +
+                                             configuration(16, 0) + whole_step("2.00"));
+  ASSERT_THAT(pieces, SizeIs(1));
+  EXPECT_EQ(pieces[0].facts.gradient_sync, GradientSync::kDeepspeedZero0);
+  EXPECT_THAT(figures(pieces[0].samples, "forward", 0), SizeIs(1));
+  EXPECT_THAT(pieces[0].warnings,
+              Contains(AllOf(HasSubstr("ZeRO stage \"9\""), HasSubstr("1 steps"))));
+  EXPECT_THAT(read_all(configuration(16, 9) + whole_step("1.00")).front().samples, IsEmpty());
+}
+
+TEST(DeepspeedLog, CountsTimersOfOthers) {
+  const std::string pipeline =
+      "[Rank 0] rank=0 time (ms) | train_batch: 0.00 | forward: 516.28 | backward_microstep: "
+      "1816.61 | backward: 1809.28 | step: 18.44 | _step_step: 17.40\n";
+  const std::string optimizer = "[Rank 0] time (ms) | optimizer_allgather: 1.50\n";
+  const Piece piece = read(pipeline + pipeline + optimizer + whole_step("1.00"));
+  ASSERT_THAT(piece.warnings, SizeIs(1));
+  EXPECT_THAT(piece.warnings.front(), HasSubstr("3 lines of other timers"));
+  EXPECT_THAT(figures(piece.samples, "forward", 0), SizeIs(1));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "calibrate/fit/step_fit.h"
 #include "models/error.h"
 #include "sim/sample/random.h"
+#include "tests/support/import_samples.h"
 
 namespace vitsim {
 namespace {
@@ -54,30 +55,30 @@ class Laboratory {
     const double load = kLoadPerSample * kBatch;
     const double step = load + slowest + kOptimizer + ring(gpus.size());
     measurement.samples.push_back(
-        {.what = "epoch",
-         .run = name,
-         .seconds = std::vector<double>(kEpochs, static_cast<double>(kSteps) * step)});
+        {.series = EpochSeries{.seconds = std::vector<double>(kEpochs,
+                                                              static_cast<double>(kSteps) * step)},
+         .run = name});
     if (!logged) {
       return;
     }
     const double forward = own * kFastForward / (kFastForward + kFastBackward);
-    add(name, "forward", forward);
-    add(name, "backward_compute", own - forward);
-    add(name, "gradient_all_reduce", reduce);
-    add(name, "optimizer", kOptimizer);
+    add(name, StepPart::kForward, forward);
+    add(name, StepPart::kBackwardCompute, own - forward);
+    add(name, StepPart::kGradientAllReduce, reduce);
+    add(name, StepPart::kOptimizer, kOptimizer);
   }
 
   Measurement measurement;
 
  private:
-  void add(const std::string& run, const std::string& what, double seconds) {
-    Sample sample{.what = what, .run = run, .number = {{"rank", 0}}};
+  void add(const std::string& run, StepPart part, double seconds) {
+    PhaseSeries series{.part = part};
     for (std::int64_t i = 0; i < kSteps * kEpochs; ++i) {
       // One per cent of noise, the same for every build.
-      const double noise = uniform_at(1, {static_cast<std::uint64_t>(i), what.size()}) - 0.5;
-      sample.seconds.push_back(seconds * (1 + 0.02 * noise));
+      const double noise = uniform_at(1, {static_cast<std::uint64_t>(i), name(part).size()}) - 0.5;
+      series.seconds.push_back(seconds * (1 + 0.02 * noise));
     }
-    measurement.samples.push_back(std::move(sample));
+    measurement.samples.push_back({.series = std::move(series), .run = run});
   }
 };
 
@@ -121,14 +122,12 @@ TEST(Fit, LeavesOutRunsWithoutAWholeEpoch) {
   lab.run("three", {"fast", "fast", "fast"}, true);
   lab.run("two again", {"fast", "fast"}, true);
   std::erase_if(lab.measurement.samples,
-                [](const Sample& sample) { return sample.what == "epoch"; });
+                [](const Sample& sample) { return sample.as<EpochSeries>() != nullptr; });
   for (const RecordedRun& run : lab.measurement.runs) {
     const double step =
         kLoadPerSample * kBatch + kFastForward + kFastBackward + kOptimizer + ring(run.gpus.size());
-    lab.measurement.samples.push_back({.what = "step",
-                                       .run = run.name,
-                                       .number = {{"rank", 0}},
-                                       .seconds = std::vector<double>(kSteps, step)});
+    lab.measurement.samples.push_back(
+        {.series = StepSeries{.seconds = std::vector<double>(kSteps, step)}, .run = run.name});
   }
   const std::vector<RunSummary> summaries = summarise(lab.measurement);
   const std::vector<LeftOutRun> errors = leave_each_out(summaries, lab.measurement, {});
@@ -171,9 +170,7 @@ TEST(Fit, OneStrangeRunDoesNotDragItsNeighbours) {
   }
   for (Sample& sample : lab.measurement.samples) {
     if (sample.run == "one-0") {
-      for (double& seconds : sample.seconds) {
-        seconds *= 1.3;
-      }
+      scale(sample, 1.3);
     }
   }
   const Calibration calibration = fit(lab.measurement, {.leave_out = {}, .with_spread = false});
@@ -203,9 +200,7 @@ TEST(Fit, SpreadBetweenRunsIsNotTheScatterOfSteps) {
   }
   for (Sample& sample : lab.measurement.samples) {
     const double factor = (sample.run.back() % 2) == 0 ? 1.02 : 0.98;
-    for (double& seconds : sample.seconds) {
-      seconds *= factor;
-    }
+    scale(sample, factor);
   }
   const Calibration calibration = fit(lab.measurement, {.leave_out = {}});
   const Spread& spread = calibration.gpus.at("fast").spread;

@@ -95,7 +95,8 @@ TEST_F(Import, ReadsTheConfigurationBesideALog) {
   EXPECT_EQ(run.micro_batch, std::vector<std::int64_t>{8});
   EXPECT_EQ(run.accumulation, 2);
   EXPECT_THAT(run.gpus, ElementsAre("unknown", "unknown"));
-  EXPECT_THAT(measurement.warnings, Contains(HasSubstr("no file tells its GPUs, model")));
+  EXPECT_THAT(measurement.warnings,
+              Contains(HasSubstr("no file tells its GPUs (--gpus), model (--model, --like)")));
 }
 
 TEST_F(Import, NamesAModelByItsParameters) {
@@ -127,14 +128,15 @@ TEST_F(Import, PrefersARanksOwnClockAndAddsUpItsMicroSteps) {
   EXPECT_THAT(figures(measurement.samples, "step", 0, "host"),
               Pointwise(DoubleEq(), std::vector<double>{0.3535, 0.3558}));
   EXPECT_THAT(figures(measurement.samples, "forward", 0, "host"), SizeIs(4));
-  const Sample* reduce = nullptr;
+  const CollectiveSeries* reduce = nullptr;
   for (const Sample& sample : measurement.samples) {
-    if (sample.what == "all_reduce" && sample.number.at("bytes") == 1048576) {
-      reduce = &sample;
+    const auto* series = sample.collective(MeasuredCollective::kAllReduce);
+    if (series != nullptr && series->bytes == 1048576) {
+      reduce = series;
     }
   }
   ASSERT_NE(reduce, nullptr);
-  EXPECT_EQ(reduce->number.at("ranks"), 3);  // ar_3x1g
+  EXPECT_EQ(reduce->ranks, 3);  // ar_3x1g
   EXPECT_THAT(reduce->seconds, Pointwise(DoubleEq(), std::vector<double>{0.0205, 0.02025}));
 }
 
@@ -165,14 +167,14 @@ TEST_F(Import, ReadsARunDirectory) {
               Pointwise(DoubleEq(), std::vector<double>{0, 0.0005, 0, 0.0006}));
   EXPECT_THAT(figures(measurement.samples, "step", 0),
               Pointwise(DoubleEq(), std::vector<double>{0.0085, 0.0086}));
-  std::map<double, std::vector<double>> reductions;
+  std::map<std::int64_t, std::vector<double>> reductions;
   for (const Sample& sample : measurement.samples) {
-    if (sample.what == "forward") {
+    if (sample.phase(StepPart::kForward) != nullptr) {
       EXPECT_EQ(sample.warm_up, 2);  // the first step's two micro-steps
     }
-    if (sample.what == "all_reduce") {
-      EXPECT_EQ(sample.number.at("ranks"), 2);
-      reductions[sample.number.at("bytes")] = sample.seconds;
+    if (const auto* reduce = sample.collective(MeasuredCollective::kAllReduce)) {
+      EXPECT_EQ(reduce->ranks, 2);
+      reductions[reduce->bytes] = reduce->seconds;
     }
   }
   EXPECT_THAT(reductions[4096], Pointwise(DoubleEq(), std::vector<double>{0.0005, 0.0005}));
@@ -234,22 +236,22 @@ TEST_F(Import, AllReducesKnowWhetherTheyStayInsideANode) {
   const auto link_of = [&](const std::string& name, const ImportHints& hints) {
     const Measurement measurement = import_all({import_sample(name)}, hints);
     for (const Sample& sample : measurement.samples) {
-      if (sample.what == "all_reduce") {
-        const auto inside = sample.number.find("one_node");
-        return std::pair(sample.text.at("link"),
-                         inside == sample.number.end() ? -1 : inside->second);
+      if (const auto* reduce = sample.collective(MeasuredCollective::kAllReduce)) {
+        return std::pair(reduce->link, reduce->one_node);
       }
     }
-    return std::pair(std::string("none"), -1.0);
+    return std::pair(std::string("none"), std::optional<bool>());
   };
   const ImportHints network{.cluster = "lab"};
   const ImportHints node{.cluster = "lab", .one_node = true};
   // A table does not say where its ranks are: the user does.
   EXPECT_EQ(link_of("clock/ar_3x1g.rank0.csv", network),
-            std::pair(std::string("lab-ethernet"), -1.0));
-  EXPECT_EQ(link_of("clock/ar_3x1g.rank0.csv", node), std::pair(std::string("lab-node"), 1.0));
+            std::pair(std::string("lab-ethernet"), std::optional<bool>()));
+  EXPECT_EQ(link_of("clock/ar_3x1g.rank0.csv", node),
+            std::pair(std::string("lab-node"), std::optional(true)));
   // nccl-tests lists two hosts, which no flag makes one.
-  EXPECT_EQ(link_of("ring/four_gpus.txt", node), std::pair(std::string("lab-ethernet"), 0.0));
+  EXPECT_EQ(link_of("ring/four_gpus.txt", node),
+            std::pair(std::string("lab-ethernet"), std::optional(false)));
 }
 
 TEST_F(Import, TakesEveryRanksMemoryFromARunsReport) {
@@ -276,9 +278,9 @@ TEST_F(Import, ReadsAMeasurementAndRefusesTheSameRunTwice) {
 TEST_F(Import, TellsRunsOfADeviceThatIsMeasuredTwiceApart) {
   Measurement measurement;
   measurement.runs.push_back({.name = "visit 1", .gpus = {"gpu"}});
-  measurement.samples.push_back({.what = "step", .run = "visit 1", .seconds = {1.0}});
+  measurement.samples.push_back({.series = StepSeries{.seconds = {1.0}}, .run = "visit 1"});
   Measurement again = measurement;
-  again.samples.front().seconds = {2.0};
+  again.samples.front().as<StepSeries>()->seconds = {2.0};
   append(measurement, again);
   ASSERT_NE(measurement.find_run("visit 1 (2)"), nullptr);
   EXPECT_EQ(measurement.samples.back().run, "visit 1 (2)");
@@ -362,15 +364,18 @@ TEST_F(Import, DescribesWhatItFound) {
   EXPECT_THAT(text, HasSubstr("rtx-3070, tesla-p4"));
   EXPECT_THAT(text, HasSubstr("4 x a40"));
   EXPECT_THAT(text, HasSubstr("3 x 12.20 s"));  // the median of 12.5, 12.1, 12.2
-  EXPECT_THAT(text, HasSubstr("14 measurements of all_reduce"));
-  EXPECT_THAT(text, HasSubstr("warning: "));
+  EXPECT_THAT(text, HasSubstr("four_gpus: all_reduce, 4 ranks on 2 nodes, a40, 4 sizes"));
 }
 
 TEST_F(Import, ReadsTheReleasedRunsAtOnce) {
   if (reference_runs().empty()) {
     GTEST_SKIP() << "no reference runs beside the checkout";
   }
-  const Measurement measurement = import_all({reference_runs()});
+  std::vector<fs::path> study;
+  for (const char* part : {"raw", "steps", "deepspeed-0.19", "runs.csv", "throughput.csv"}) {
+    study.push_back(reference_runs() / part);
+  }
+  const Measurement measurement = import_all(study);
   EXPECT_THAT(measurement.runs, SizeIs(36));  // 27 of the table, 9 of DeepSpeed 0.19
   // Of the 4-GPU run the table of epochs, steps/ and raw/ agree; each subject is there once.
   EXPECT_THAT(figures(measurement.samples, "forward", 0, "tesla-4gpu-p0.4_b16_e10"), SizeIs(3130));
@@ -382,13 +387,51 @@ TEST_F(Import, ReadsTheReleasedRunsAtOnce) {
   EXPECT_NEAR(median(figures(measurement.samples, "step", 0, "em_A_2x50_1g")), 0.569608, 1e-9);
   std::vector<double> reduced;
   for (const Sample& sample : measurement.samples) {
-    if (sample.what == "all_reduce" && sample.number.at("bytes") == 10954384 &&
-        sample.number.at("ranks") == 3) {
-      reduced = sample.seconds;
+    const auto* series = sample.collective(MeasuredCollective::kAllReduce);
+    if (series != nullptr && series->bytes == 10954384 && series->ranks == 3) {
+      reduced = series->seconds;
     }
   }
   ASSERT_THAT(reduced, SizeIs(10));
   EXPECT_NEAR(median(reduced), 0.11735, 1e-9);  // awk over ar_3x1g.rank0.csv
+}
+
+// A log of a small model is not what the user calls it.
+TEST_F(Import, ComparesAGivenModelWithTheLogsParameters) {
+  const auto log = file("a.log",
+                        "DeepSpeed\nrank 0/1 parameters 2700000 micro_batch 16\n"
+                        "[Rank 0] time (ms) | fwd: 1.00 | bwd: 3.00 | bwd_inner: 2.00 | "
+                        "bwd_allreduce: 1.00 | step: 0.50\n");
+  const Measurement measurement = import_all({log}, {.model = vit_variant("vit-b-16")});
+  ASSERT_THAT(measurement.runs, SizeIs(1));
+  EXPECT_EQ(measurement.runs.front().model.name, "unknown");
+  EXPECT_THAT(measurement.warnings, Contains(HasSubstr("the log says 2700000: not taken")));
+  // With another number of classes it is the same model.
+  const std::string near = std::to_string(parameter_count(*vit_variant("vit-b-16")) - 760'000);
+  const auto other = file("b.log",
+                          "DeepSpeed\nrank 0/1 parameters " + near +
+                              " micro_batch 16\n[Rank 0] time (ms) | fwd: 1.00 | bwd: 3.00 | "
+                              "bwd_inner: 2.00 | bwd_allreduce: 1.00 | step: 0.50\n");
+  EXPECT_EQ(import_all({other}, {.model = vit_variant("vit-b-16")}).runs.front().model.name,
+            "vit-b-16");
+}
+
+// The configuration beside a log with two starts is that of both.
+TEST_F(Import, AConfigurationIsThatOfEveryStart) {
+  const std::string start =
+      "[Rank 0] DeepSpeed info: version=0.9.2, git-hash=unknown\n"
+      "[Rank 0] time (ms) | fwd: 1.00 | bwd: 3.00 | bwd_inner: 2.00 | bwd_allreduce: 1.00 | step: "
+      "0.50\n";
+  const auto log = file("job.log", start + start);
+  const auto config = file("job.ds_config.json",
+                           "{\"train_micro_batch_size_per_gpu\": 24, // each\n"
+                           "\"fp16\": {\"enabled\": true}}");
+  const Measurement measurement = import_all({log, config});
+  ASSERT_THAT(measurement.runs, SizeIs(2));
+  for (const RecordedRun& run : measurement.runs) {
+    EXPECT_EQ(run.micro_batch, std::vector<std::int64_t>{24});
+    EXPECT_EQ(run.precision, Precision::kFp16);
+  }
 }
 
 }  // namespace

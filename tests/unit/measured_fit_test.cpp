@@ -1,12 +1,15 @@
 #include <cmath>
 #include <map>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "calibrate/fit/fit.h"
 #include "calibrate/fit/rate_fit.h"
 #include "models/error.h"
+#include "sim/assess/calibration_check.h"
 #include "sim/job/scenario.h"
+#include "tests/support/broken_input.h"
 
 namespace vitsim {
 namespace {
@@ -29,31 +32,31 @@ void add_steps(Measurement& measurement,
                   .gradient_sync = GradientSync::kDeepspeedZero0,
                   .micro_batch = {micro_batch},
                   .epochs = 1};
-  const auto add = [&](const char* what, double seconds) {
-    measurement.samples.push_back({.what = what,
-                                   .run = name,
-                                   .text = {{"unit", unit}},
-                                   .number = {{"rank", 0}},
-                                   .seconds = std::vector<double>(10, seconds),
-                                   .warm_up = 2,
-                                   .disturbed = disturbed});
+  const auto put = [&](Series series) {
+    measurement.samples.push_back(
+        {.series = std::move(series), .run = name, .warm_up = 2, .disturbed = disturbed});
+  };
+  const auto add = [&](StepPart part, double seconds) {
+    put(PhaseSeries{.part = part, .unit = unit, .seconds = std::vector<double>(10, seconds)});
   };
   const double batch = static_cast<double>(micro_batch);
-  add("data_load", 0.001 * batch);
-  add("forward", forward_s * batch);
-  add("backward", 2 * forward_s * batch);
-  add("gradient_all_reduce", 0.004);
-  add("optimizer", optimizer_s);
-  add("step", 0.001 * batch + 3 * forward_s * batch + 0.004 + optimizer_s);
+  add(StepPart::kDataLoad, 0.001 * batch);
+  add(StepPart::kForward, forward_s * batch);
+  add(StepPart::kBackward, 2 * forward_s * batch);
+  add(StepPart::kGradientAllReduce, 0.004);
+  add(StepPart::kOptimizer, optimizer_s);
+  const double step_s = 0.001 * batch + 3 * forward_s * batch + 0.004 + optimizer_s;
+  put(StepSeries{.unit = unit, .seconds = std::vector<double>(10, step_s)});
   measurement.runs.push_back(run);
 }
 
 void add_all_reduce(Measurement& measurement, double bytes, double seconds, bool one_node) {
   measurement.samples.push_back({
-      .what = "all_reduce",
-      .text = { {"link", "net"}                   },
-      .number = { {"bytes", bytes}, {"ranks", 2}, {"one_node", one_node ? 1.0 : 0.0}},
-      .seconds = std::vector<double>(8, seconds)
+      .series = CollectiveSeries{.bytes = static_cast<std::int64_t>(bytes),
+                                 .ranks = 2,
+                                 .one_node = one_node,
+                                 .link = "net",
+                                 .seconds = std::vector<double>(8, seconds)}
   });
 }
 
@@ -64,10 +67,13 @@ void add_pair(Measurement& measurement,
               double bytes_per_s) {
   for (const double bytes : {64.0, 16.0 * 1024 * 1024}) {
     measurement.samples.push_back({
-        .what = "point_to_point",
-        .text = { {"link", "net"},  {"from", from}, {"to", to}},
-        .number = {{"bytes", bytes}, {"one_node", 0}           },
-        .seconds = std::vector<double>(8, latency_s + (bytes - 64) / bytes_per_s)
+        .series = PointToPointSeries{
+                                     .bytes = static_cast<std::int64_t>(bytes),
+                                     .link = "net",
+                                     .from = from,
+                                     .to = to,
+                                     .one_node = false,
+                                     .seconds = std::vector<double>(8, latency_s + (bytes - 64) / bytes_per_s)}
     });
   }
 }
@@ -154,32 +160,75 @@ TEST(MeasuredFit, OneArchitectureOfTwoNamesIsOneCurve) {
 // Two models that differ in their MLPs alone: each is predicted by the other.
 TEST(MeasuredFit, LeavesOutOneMlpAndKeepsTheOther) {
   Measurement measurement;
-  for (const double mlp : {512.0, 1024.0}) {
+  for (const std::int64_t mlp : {512, 1024}) {
     measurement.samples.push_back({
-        .what = "forward_pass",
-        .text = {{"gpu", "card"},{"precision", "fp32"}},
-        .number = {  {"layers", 4},
-                 {"width", 256},
-                 {"heads", 4},
-                 {"mlp", mlp},
-                 {"patch", 16},
-                 {"image_size", 224},
-                 {"batch", 8}},
-        .seconds = {0.1 + mlp / 1e4                      },
+        .series = PassSeries{.kind = PassSeries::Kind::kForward,
+                             .gpu = "card",
+                             .model = {.layers = 4, .width = 256, .heads = 4, .mlp = mlp},
+                             .batch = 8,
+                             .seconds = {0.1 + static_cast<double>(mlp) / 1e4}}
     });
   }
   EXPECT_EQ(leave_models_out(measurement, {}).size(), 2U);
 }
 
-// A model that no file tells stands with the default's figures, and is no vit-b-16 for that.
+// A model that no file tells stands with the default's figures: nothing of it is fitted, lest it
+// were served as what it is not.
 TEST(MeasuredFit, AnUnknownModelIsNoOtherModel) {
   VitSpec unknown;
   unknown.name = kUnknown;
   ASSERT_TRUE(same_architecture(unknown, *vit_variant("vit-b-16")));
   Measurement measurement{.device = "cpu-a"};
   add_steps(measurement, "nobody knows", 2, 0.1, "a:0", false, unknown);
+  EXPECT_THAT(test::refusal([&] { fit(measurement, {}); }),
+              ::testing::HasSubstr("\"nobody knows\": its model is not known: give --model"));
   add_steps(measurement, "base", 2, 0.5, "a:0", false, *vit_variant("vit-b-16"));
-  EXPECT_EQ(fit(measurement, {}).gpus.at("cpu-a").steps.size(), 2U);
+  const GpuProfile profile = fit(measurement, {}).gpus.at("cpu-a");
+  ASSERT_EQ(profile.steps.size(), 1U);
+  EXPECT_NEAR(profile.steps[0].points.at(0).forward.value(), 1.0, 1e-6);
+}
+
+TEST(MeasuredFit, RunsWithoutAMicroBatchAreNamed) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "two", 2, 0.1);
+  measurement.runs.front().micro_batch.clear();
+  EXPECT_THAT(test::refusal([&] { fit(measurement, {}); }),
+              ::testing::HasSubstr("give --micro-batch"));
+  EXPECT_THAT(test::refusal([&] { check_calibration(measurement, {}); }),
+              ::testing::HasSubstr("give --micro-batch"));
+  measurement.runs.front().micro_batch = {1, 2, 3};
+  EXPECT_THAT(test::refusal([&] { fit(measurement, {}); }),
+              ::testing::HasSubstr("3 micro-batches for 1 GPUs"));
+}
+
+// Figures of ranks that the run does not have are of no GPU.
+TEST(MeasuredFit, RanksBeyondTheRunsAreLeftOut) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "two", 2, 0.1);
+  measurement.samples.push_back({
+      .series = PhaseSeries{.rank = 7, .seconds = {1, 1}},
+        .run = "two"
+  });
+  measurement.samples.push_back({
+      .series = MemoryReading{.rank = 7, .bytes = {1e9}},
+        .run = "two"
+  });
+  EXPECT_NO_THROW(fit(measurement, {}));
+  EXPECT_NO_THROW(check_calibration(measurement, {}));
+}
+
+// Epochs without the number of samples say nothing of steps.
+TEST(MeasuredFit, EpochsOfUnknownSamplesAreNotPredictable) {
+  Measurement measurement{.device = "cpu-a"};
+  for (const char* name : {"a", "b"}) {
+    add_steps(measurement, name, 2, 0.1);
+    measurement.samples.push_back({.series = EpochSeries{.seconds = {10, 10}}, .run = name});
+  }
+  std::erase_if(measurement.samples,
+                [](const Sample& sample) { return sample.as<StepSeries>() != nullptr; });
+  const CalibrationCheck check = check_calibration(measurement, {});
+  ASSERT_EQ(check.runs.size(), 2U);
+  EXPECT_THAT(check.runs[0].unpredictable, ::testing::HasSubstr("give --samples"));
 }
 
 // 12 layers of launches at 5 us alone take longer than these passes: no arithmetic is slow enough
@@ -267,12 +316,15 @@ TEST(MeasuredFit, DisturbedStepsCountOnlyWhereThereAreNoOthers) {
 TEST(MeasuredFit, BackwardBesideCommunicationBackwardAlone) {
   Measurement measurement{.device = "cpu-a"};
   add_steps(measurement, "two", 2, 0.1);
-  for (const auto& [state, seconds] : {std::pair("alone", 0.2), std::pair("beside", 0.25)}) {
+  using State = OverlapSeries::State;
+  for (const auto& [state, seconds] : {
+           std::pair(State::kAlone, 0.2), {State::kBeside, 0.25}
+  }) {
     measurement.samples.push_back({
-        .what = "overlap",
-        .text = {{"gpu", "cpu-a"}, {"state", state}},
-        .number = { {"rank", 0},     {"ranks", 2}               },
-        .seconds = { seconds,          seconds,                         seconds}
+        .series = OverlapSeries{.gpu = "cpu-a",
+                                .state = state,
+                                .ranks = 2,
+                                .seconds = std::vector<double>(3, seconds)}
     });
   }
   EXPECT_NEAR(fit(measurement, {}).gpus.at("cpu-a").overlap_slowdown, 1.25, 1e-12);
@@ -305,7 +357,7 @@ TEST(MeasuredFit, ANodesPathGoesWithItsGpus) {
   add_steps(measurement, "two", 2, 0.1);
   for (double bytes = 4096; bytes < 1e8; bytes *= 4) {
     add_all_reduce(measurement, bytes, 2 * (1e-3 + bytes / 2 / 100e6), /*one_node=*/true);
-    measurement.samples.back().text["gpu"] = "cpu-a";
+    measurement.samples.back().as<CollectiveSeries>()->gpu = "cpu-a";
   }
   const Calibration calibration = fit(measurement, {});
   EXPECT_EQ(calibration.gpus.at("cpu-a").intra_node, "net");

@@ -33,16 +33,14 @@ Measurement example() {
   run.wall_clock_breakdown = false;
   measurement.runs.push_back(run);
   Sample step{
-      .what = "step", .run = "two", .seconds = {0.1, 1.0 / 3.0, 1e-9}
+      .series = StepSeries{.rank = 1, .seconds = {0.1, 1.0 / 3.0, 1e-9}},
+        .run = "two"
   };
-  step.number["rank"] = 1;
-  step.text["clock"] = "own";
+  step.other_text["clock"] = "own";
   step.warm_up = 1;
   step.disturbed = true;
   measurement.samples.push_back(step);
-  Sample memory{.what = "memory", .run = "two", .seconds = {4165992448.0}};
-  memory.number["rank"] = 0;
-  measurement.samples.push_back(memory);
+  measurement.samples.push_back({.series = MemoryReading{.bytes = {4165992448.0}}, .run = "two"});
   return measurement;
 }
 
@@ -78,14 +76,16 @@ TEST(Measurement, ReadsWhatItWrote) {
   EXPECT_FALSE(run.wall_clock_breakdown);
   ASSERT_EQ(back.samples.size(), 2U);
   const Sample& step = back.samples.front();
-  EXPECT_EQ(step.what, "step");
+  ASSERT_NE(step.as<StepSeries>(), nullptr);
   EXPECT_EQ(step.run, "two");
-  EXPECT_EQ(step.text.at("clock"), "own");
-  EXPECT_EQ(step.number.at("rank"), 1);
-  EXPECT_EQ(step.seconds, (std::vector<double>{0.1, 1.0 / 3.0, 1e-9}));  // bit by bit
+  EXPECT_EQ(step.other_text.at("clock"), "own");
+  EXPECT_EQ(step.as<StepSeries>()->rank, 1);
+  EXPECT_EQ(step.as<StepSeries>()->seconds,
+            (std::vector<double>{0.1, 1.0 / 3.0, 1e-9}));  // bit by bit
   EXPECT_EQ(step.warm_up, 1);
   EXPECT_TRUE(step.disturbed);
-  EXPECT_EQ(back.samples.back().seconds, std::vector<double>{4165992448.0});
+  ASSERT_NE(back.samples.back().as<MemoryReading>(), nullptr);
+  EXPECT_EQ(back.samples.back().as<MemoryReading>()->bytes, std::vector<double>{4165992448.0});
 }
 
 TEST(Measurement, NamesTheUnitOfItsFigures) {

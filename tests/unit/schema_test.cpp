@@ -191,8 +191,8 @@ TEST(Schema, MeasurementKeysAreTheReaders) {
        .micro_batch = {16}}
   };
   measurement.samples = {
-      { .what = "epoch", .run = "run",        .seconds = {1.5}},
-      { .what = "memory", .run = "run", .number = {{"rank", 0}},.seconds = {8e9}}
+      {.series = EpochSeries{.seconds = {1.5}}, .run = "run"},
+      {.series = MemoryReading{.bytes = {8e9}}, .run = "run"}
   };
   expect_same_keys("measurement",
                    {Json::parse(to_text(measurement))},

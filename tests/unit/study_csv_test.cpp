@@ -150,13 +150,16 @@ TEST(ThroughputTable, KeepsModelAndBatch) {
   std::istringstream stream(test::file_text(import_sample("tables/throughput.csv")));
   const Piece piece = read_throughput_table(stream, "throughput.csv");
   ASSERT_THAT(piece.samples, SizeIs(2));
-  EXPECT_EQ(piece.samples[0].what, "forward_pass");
-  EXPECT_EQ(piece.samples[1].what, "train_step");
-  EXPECT_EQ(piece.samples[1].text.at("gpu"), "rtx-3090");
-  EXPECT_EQ(piece.samples[1].text.at("optimizer"), "sgd");
-  EXPECT_EQ(piece.samples[1].number.at("width"), 384);
-  EXPECT_EQ(piece.samples[1].number.at("batch"), 128);
-  EXPECT_THAT(piece.samples[1].seconds, Pointwise(DoubleEq(), std::vector<double>{0.16}));
+  ASSERT_NE(piece.samples[0].as<PassSeries>(), nullptr);
+  EXPECT_EQ(piece.samples[0].as<PassSeries>()->kind, PassSeries::Kind::kForward);
+  ASSERT_NE(piece.samples[1].as<PassSeries>(), nullptr);
+  const PassSeries& pass = *piece.samples[1].as<PassSeries>();
+  EXPECT_EQ(pass.kind, PassSeries::Kind::kTrainStep);
+  EXPECT_EQ(pass.gpu, "rtx-3090");
+  EXPECT_EQ(pass.optimizer, "sgd");
+  EXPECT_EQ(pass.model.width, 384);
+  EXPECT_EQ(pass.batch, 128);
+  EXPECT_THAT(pass.seconds, Pointwise(DoubleEq(), std::vector<double>{0.16}));
 }
 
 TEST(StudyTables, CutAnywhereNeverGivesMore) {

@@ -142,17 +142,18 @@ TEST(MeasuredReport, SplitsWaitingFromReducing) {
        .micro_batch = {8},
        .samples = 0}
   };
-  const auto add = [&](const char* what, double rank, double seconds) {
-    measurement.samples.push_back({.what = what,
-                                   .run = "pair",
-                                   .number = {{"rank", rank}},
-                                   .seconds = std::vector<double>(10, seconds)});
+  const auto add = [&](StepPart part, std::int64_t rank, double seconds) {
+    measurement.samples.push_back({
+        .series =
+            PhaseSeries{.part = part, .rank = rank, .seconds = std::vector<double>(10, seconds)},
+        .run = "pair"
+    });
   };
-  for (const double rank : {0.0, 1.0}) {
-    add("forward", rank, rank == 0 ? 0.1 : 0.2);
-    add("backward", rank, rank == 0 ? 0.2 : 0.4);
-    add("gradient_all_reduce", rank, rank == 0 ? 0.35 : 0.05);
-    add("optimizer", rank, 0.01);
+  for (const std::int64_t rank : {0, 1}) {
+    add(StepPart::kForward, rank, rank == 0 ? 0.1 : 0.2);
+    add(StepPart::kBackward, rank, rank == 0 ? 0.2 : 0.4);
+    add(StepPart::kGradientAllReduce, rank, rank == 0 ? 0.35 : 0.05);
+    add(StepPart::kOptimizer, rank, 0.01);
   }
   const auto summaries = summarise(measurement);
   const Report report = measured_report(summaries.front(), measurement);

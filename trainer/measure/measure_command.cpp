@@ -309,7 +309,7 @@ void say_what_was_found(const Bench& bench, const std::string& out) {
   std::size_t values = 0;
   for (const Sample& sample : bench.measured.samples) {
     disturbed += sample.disturbed ? 1 : 0;
-    values += sample.seconds.size();
+    values += sample.figures().size();
   }
   fmt::print(stderr, "{}", output_is_terminal() ? "\r\033[K" : "");
   for (const std::string& warning : bench.measured.warnings) {

@@ -109,17 +109,16 @@ void measure_all_reduce(Bench& bench, const std::string& link, double until_s) {
         bench, repeat(bench, share_s, [&] { return all_reduce_once(bench, buffer, others); }));
     last_s = median(seconds);
     if (session.rank() == 0) {
-      Sample& sample = bench.measured.samples.emplace_back();
-      sample.what = "all_reduce";
-      sample.text["link"] = link;
-      if (std::ranges::count(bench.names(), bench.name()) == session.size()) {
-        sample.text["gpu"] = bench.name();
-      }
-      sample.number["bytes"] = static_cast<double>(bytes);
-      sample.number["ranks"] = static_cast<double>(session.size());
-      sample.number["one_node"] = bench.one_node() ? 1 : 0;
-      sample.seconds = std::move(seconds);
-      sample.warm_up = kWarmUp;
+      const bool equal = std::ranges::count(bench.names(), bench.name()) == session.size();
+      bench.measured.samples.push_back({
+          .series = CollectiveSeries{.bytes = bytes,
+                                     .ranks = session.size(),
+                                     .one_node = bench.one_node(),
+                                     .link = link,
+                                     .gpu = equal ? bench.name() : std::string(),
+                                     .seconds = std::move(seconds)},
+          .warm_up = kWarmUp
+      });
     }
     bench.end_timing(first_sample);
   }
@@ -176,17 +175,16 @@ void measure_point_to_point(Bench& bench, const std::string& link, double until_
           const auto from = static_cast<std::size_t>(a);
           const auto to = static_cast<std::size_t>(b);
           bench.measured.samples.push_back({
-              .what = "point_to_point",
-              .text = {                       {"link", link},
-                       {"from", bench.names()[from]},
-                       {"to", bench.names()[to]},
-                       {"from_host", hosts[from]},
-                       {"to_host", hosts[to]}},
-              .number = {{"bytes", static_cast<double>(bytes)},
-                       {"from_rank", static_cast<double>(a)},
-                       {"to_rank", static_cast<double>(b)},
-                       {"one_node", bench.one_node() ? 1.0 : 0.0} },
-              .seconds = std::move(seconds),
+              .series = PointToPointSeries{.bytes = bytes,
+                                           .link = link,
+                                           .from = bench.names()[from],
+                                           .to = bench.names()[to],
+                                           .from_host = hosts[from],
+                                           .to_host = hosts[to],
+                                           .from_rank = a,
+                                           .to_rank = b,
+                                           .one_node = bench.one_node(),
+                                           .seconds = std::move(seconds)},
               .warm_up = kWarmUp
           });
         }
@@ -255,16 +253,18 @@ void measure_overlap(Bench& bench, const TrainingSpec& training, double until_s)
     bench.device().synchronize();
     again = bench.agree(bench.budget().elapsed_s() < until_s && alone.size() < kRounds);
   }
-  for (const auto& [state, seconds] : {std::pair("alone", alone), std::pair("beside", beside)}) {
+  using State = OverlapSeries::State;
+  for (const auto& [state, seconds] :
+       {std::pair(State::kAlone, alone), std::pair(State::kBeside, beside)}) {
     bench.measured.samples.push_back({
-        .what = "overlap",
-        .text = {                                {"gpu", bench.name()},
-                 {"state", state},
-                 {"precision", std::string(name(training.precision))}                                          },
-        .number = { {"rank", static_cast<double>(bench.session().rank())},
-                 {"batch", static_cast<double>(micro_batch)},
-                 {"ranks", static_cast<double>(bench.session().size())},{"bytes", static_cast<double>(kBucket)}},
-        .seconds = seconds
+        .series = OverlapSeries{.gpu = bench.name(),
+                                .state = state,
+                                .rank = bench.session().rank(),
+                                .ranks = bench.session().size(),
+                                .batch = micro_batch,
+                                .bytes = kBucket,
+                                .precision = training.precision,
+                                .seconds = seconds}
     });
   }
   bench.end_timing(first_sample);

@@ -218,19 +218,17 @@ void measure_operators(Bench& bench, const std::vector<Precision>& precisions, d
           bench,
           kernel,
           bench.budget().elapsed_s() + left_s / static_cast<double>(makers.size() - done));
-      Sample sample{
-          .what = "operator",
-          .text = {{"gpu", bench.name()},
-                   {"kind", kernel.kind},
-                   {"precision", std::string(name(precision))}},
-          .number = kernel.number,
-          .seconds = std::move(seconds),
+      bench.measured.samples.push_back({
+          .series = OperatorSeries{.gpu = bench.name(),
+                                   .kind = kernel.kind,
+                                   .precision = precision,
+                                   .flops = kernel.flops,
+                                   .bytes = kernel.bytes,
+                                   .rank = bench.session().rank(),
+                                   .shape = kernel.number,
+                                   .seconds = std::move(seconds)},
           .warm_up = kWarmUp
-      };
-      sample.number["flops"] = kernel.flops;
-      sample.number["bytes"] = kernel.bytes;
-      sample.number["rank"] = static_cast<double>(bench.session().rank());
-      bench.measured.samples.push_back(std::move(sample));
+      });
       ++done;
     }
     bench.end_timing(first_sample);

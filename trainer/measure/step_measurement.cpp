@@ -125,14 +125,10 @@ void StepMeasurement::record(const StepCase& one,
                   .micro_batch = {one.micro_batch},
                   .epochs = 1};
   run.model.name = model_name(one.model);
-  const auto add = [&](std::string what, std::vector<double> seconds) {
+  const std::string unit = fmt::format("{}:{}", bench_.session().host(), bench_.session().rank());
+  const auto add = [&](Series series, std::int64_t warm_up) {
     bench_.measured.samples.push_back(
-        {.what = std::move(what),
-         .run = run.name,
-         .text = {{"unit", fmt::format("{}:{}", bench_.session().host(), bench_.session().rank())}},
-         .number = {{"rank", 0}},
-         .seconds = std::move(seconds),
-         .warm_up = kWarmUp});
+        {.series = std::move(series), .run = run.name, .warm_up = warm_up});
   };
   for (const Phase phase : {Phase::kDataLoad,
                             Phase::kForward,
@@ -144,19 +140,19 @@ void StepMeasurement::record(const StepCase& one,
       const auto found = step.phase_s.find(phase);
       seconds.push_back(found == step.phase_s.end() ? 0 : found->second);
     }
-    add(std::string(name(phase)), seconds);
+    add(PhaseSeries{.part = step_part(phase).value(), .unit = unit, .seconds = seconds}, kWarmUp);
   }
   std::vector<double> whole;
   for (const TrainingBench::Step& step : steps) {
     whole.push_back(step.step_s);
   }
-  add("step", whole);
-  add("memory", {static_cast<double>(bench_.device().peak_memory_bytes())});
-  Sample& memory = bench_.measured.samples.back();
-  memory.warm_up = 0;
+  add(StepSeries{.unit = unit, .seconds = whole}, kWarmUp);
+  MemoryReading memory{.unit = unit,
+                       .bytes = {static_cast<double>(bench_.device().peak_memory_bytes())}};
   if (const auto capacity = bench_.device().memory_bytes()) {
-    memory.number["capacity_bytes"] = static_cast<double>(*capacity);
+    memory.capacity_bytes = static_cast<double>(*capacity);
   }
+  add(std::move(memory), 0);
   bench_.measured.runs.push_back(std::move(run));
 }
 
