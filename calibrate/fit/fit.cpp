@@ -254,7 +254,8 @@ BytesPerSecond pinned_copy_rate(const GpuSheet& sheet) {
 void replace_pageable_loading(const Measurement& measurement,
                               const FitOptions& options,
                               Calibration& calibration) {
-  if (!measurement.environment.contains("torch") || measurement.environment.contains("loader")) {
+  if (options.keep_measured_loading || !measurement.environment.contains("torch") ||
+      measurement.environment.contains("loader")) {
     return;
   }
   for (auto& [gpu, profile] : calibration.gpus) {

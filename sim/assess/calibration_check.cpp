@@ -236,6 +236,7 @@ CalibrationCheck check_calibration(const Measurement& all, const FitOptions& opt
     FitOptions without = options;
     without.leave_out.push_back(summary.run->name);
     without.with_model_errors = false;
+    without.keep_measured_loading = true;  // since it is in the step that was measured
     without.with_spread = !spread_of_all;
     Calibration calibration = fit(measurement, without);
     if (spread_of_all) {
