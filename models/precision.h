@@ -39,6 +39,11 @@ constexpr bool has_master_weights(Precision precision) {
   return precision == Precision::kFp16 || precision == Precision::kBf16;
 }
 
+/// True where torch autocast casts the inputs of matrix products.
+constexpr bool is_autocast(Precision precision) {
+  return precision == Precision::kAmpFp16 || precision == Precision::kAmpBf16;
+}
+
 /// Bytes of one element in matrix products and activations.
 constexpr Bytes arithmetic_bytes(Precision precision) {
   return precision == Precision::kFp32 || precision == Precision::kTf32 ? Bytes(4) : Bytes(2);

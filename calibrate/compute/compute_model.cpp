@@ -1,9 +1,12 @@
-// Three ways to know how long a GPU computes, from the surest to the least: measured steps
-// (measured_model.cpp), throughput curves of this GPU (curve_model.cpp), data sheets
-// (sheet_model.cpp).
+// Ways to know how long a GPU computes, from the surest to the least: measured steps
+// (measured_model.cpp), rates of its operators (operator_model.cpp), whole-pass curves of a profile
+// that was fitted before there were rates (curve_model.cpp), rates of other GPUs scaled by data
+// sheets (scaled_rates.cpp), their curves scaled likewise (sheet_model.cpp).
 #include "calibrate/compute/compute_model.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -39,6 +42,29 @@ MemoryModel memory_of(const std::string& gpu, const ProfileSet& profiles) {
 
 }  // namespace
 
+namespace {
+
+// A precision without a unit is computed as fp32 is, with conversions on top.
+class EmulatedModel final : public ComputeModel {
+ public:
+  EmulatedModel(std::unique_ptr<ComputeModel> own, std::unique_ptr<ComputeModel> plain)
+      : ComputeModel(*own), own_(std::move(own)), plain_(std::move(plain)) {}
+
+  [[nodiscard]] MicroBatchTimes at(std::int64_t samples) const override {
+    MicroBatchTimes times = own_->at(samples);
+    const MicroBatchTimes plain = plain_->at(samples);
+    times.forward = std::max(times.forward, plain.forward);
+    times.backward = std::max(times.backward, plain.backward);
+    return times;
+  }
+
+ private:
+  std::unique_ptr<ComputeModel> own_;
+  std::unique_ptr<ComputeModel> plain_;
+};
+
+}  // namespace
+
 void widen(Spread& spread, double error) {
   const double run = spread.run_sigma.value_or(0);
   spread.run_sigma = std::sqrt(run * run + error * error);
@@ -52,7 +78,10 @@ std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
   const auto sheet = profiles.sheets.find(gpu);
   std::unique_ptr<ComputeModel> model;
   if (profile != profiles.gpus.end()) {
-    model = measured_model(profile->second, training, micro_batch);
+    model = measured_model(profile->second, training, micro_batch, profiles);
+    if (!model) {
+      model = operator_model(profile->second, training, profiles);
+    }
     if (!model) {
       model = curve_model(profile->second, training, profiles);
     }
@@ -66,7 +95,14 @@ std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
                             gpu,
                             name(training.precision)));
     }
-    if (profile != profiles.gpus.end()) {
+    model = scaled_model(gpu, sheet->second, training, profiles);
+    if (model && is_emulated(sheet->second, training.precision)) {
+      TrainingSpec plain = training;
+      plain.precision = Precision::kFp32;
+      model = std::make_unique<EmulatedModel>(
+          std::move(model), make_compute_model(gpu, plain, micro_batch, profiles));
+    }
+    if (!model && profile != profiles.gpus.end()) {
       model = other_precision_model(profile->second, sheet->second, training, profiles);
     }
     if (!model) {

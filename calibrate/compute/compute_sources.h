@@ -3,11 +3,15 @@
 // Internal: the ways to know a GPU's compute times, of which compute_model.cpp takes the best.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "calibrate/compute/compute_model.h"
 #include "calibrate/compute/operator_curve.h"
+#include "calibrate/compute/operator_rates.h"
 
 namespace vitsim {
 
@@ -30,6 +34,65 @@ std::optional<OperatorCurve> optimizer_curve(const GpuProfile& profile,
                                              Precision precision,
                                              const ProfileSet& profiles);
 
+const OperatorRates* find_rates(const GpuProfile& profile, Precision precision);
+
+/// One pass over a batch, for any model of one precision.
+using PassFunction = std::function<PassTime(const VitSpec& model, Pass pass, std::int64_t batch)>;
+
+/// By the rates of this GPU in this precision, else by its curves; nothing where it has neither.
+std::optional<PassFunction> pass_function(const GpuProfile& profile,
+                                          Precision precision,
+                                          const ProfileSet& profiles);
+
+/// What the hosts of calibrated GPUs take to launch a kernel, those of near generations weighing
+/// more: the host is bought with the GPU. The profile's own where it shows one.
+HostLaunch host_launch(const std::string& gpu, const ProfileSet& profiles);
+
+/// How much a calibrated GPU tells of another: less with every generation between them, and with
+/// another kind of memory. Figures of the data sheets play no part, so that a faster sheet never
+/// changes who is asked.
+double kinship(const GpuSheet& a, const GpuSheet& b);
+
+/// Rates of a GPU in a precision in which nobody measured it.
+struct ScaledRates {
+  OperatorRates rates;
+  double error = 0;  // standard deviation of the logarithm of a pass
+  std::vector<std::string> donors;
+  bool own = false;  // from this GPU's rates in another precision
+};
+
+/// From calibrated GPUs, kind by kind: arithmetic with arithmetic of the same unit, the others with
+/// the memory. Nothing where no calibrated GPU is at hand.
+std::optional<ScaledRates> scaled_rates(const std::string& gpu,
+                                        const GpuSheet& sheet,
+                                        Precision precision,
+                                        const ProfileSet& profiles);
+
+/// The same on another unit than the precision's own.
+std::optional<ScaledRates> scaled_rates(const std::string& gpu,
+                                        const GpuSheet& sheet,
+                                        Precision precision,
+                                        ArithmeticUnit unit,
+                                        const ProfileSet& profiles);
+
+/// Rates of this GPU in this precision, corrected by its measured steps; nullptr where the profile
+/// holds none.
+std::unique_ptr<ComputeModel> operator_model(const GpuProfile& profile,
+                                             const TrainingSpec& training,
+                                             const ProfileSet& profiles);
+
+/// Rates by data sheets; nullptr where no GPU with rates is at hand.
+std::unique_ptr<ComputeModel> scaled_model(const std::string& gpu,
+                                           const GpuSheet& sheet,
+                                           const TrainingSpec& training,
+                                           const ProfileSet& profiles);
+
+/// Copies of gradients into one flat piece and back, where the training makes them.
+Seconds gradient_copies(const TrainingSpec& training, BytesPerSecond bandwidth);
+
+/// The same as the measured model nearest in size showed; 0 where none did.
+Seconds measured_copies(const GpuProfile& profile, const TrainingSpec& training);
+
 /// What measured steps take by what curves give for them, by micro-batch.
 struct Anchor {
   std::map<std::int64_t, double> log_ratios;
@@ -42,8 +105,9 @@ struct Anchor {
 Anchor anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision precision);
 
 /// What loading a sample takes: by this GPU's own steps where there are some, else what calibrated
-/// machines show. It takes the CPU, not the GPU.
-Seconds load_per_sample(const std::string& gpu, const ProfileSet& profiles);
+/// machines show. It takes the CPU, not the GPU, and goes with the values of an image: channels
+/// times pixels.
+Seconds load_per_sample(const std::string& gpu, const VitSpec& model, const ProfileSet& profiles);
 
 /// Adds a model's error to the spread between runs.
 void widen(Spread& spread, double error);
@@ -60,7 +124,8 @@ std::unique_ptr<ComputeModel> model_of_curves(const TrainingSpec& training,
 /// Measured steps of this model and precision; nullptr where the profile holds none.
 std::unique_ptr<ComputeModel> measured_model(const GpuProfile& profile,
                                              const TrainingSpec& training,
-                                             std::int64_t micro_batch);
+                                             std::int64_t micro_batch,
+                                             const ProfileSet& profiles);
 
 /// Throughput curves of this GPU in this precision; nullptr where the profile holds none.
 std::unique_ptr<ComputeModel> curve_model(const GpuProfile& profile,

@@ -54,28 +54,17 @@ class CurveModel final : public ComputeModel {
   Seconds load_per_sample_;
 };
 
-// Copies of gradients into buckets or one flat piece and back, as the measured model nearest in
-// size showed; 0 where none did. Caches make small models' copies cheaper.
-Seconds measured_copies(const GpuProfile& profile, const TrainingSpec& training) {
-  const auto parameters = static_cast<double>(parameter_count(training.model));
-  Seconds copies(0);
-  double nearest = std::numeric_limits<double>::infinity();
-  for (const StepCurve& curve : profile.steps) {
-    const auto ratio = parameters / static_cast<double>(parameter_count(curve.model));
-    if (curve.precision == training.precision && !curve.points.empty() &&
-        std::abs(std::log(ratio)) < nearest) {
-      nearest = std::abs(std::log(ratio));
-      copies = curve.points.back().other * ratio;
-    }
-  }
-  return copies;
+double values_of(const VitSpec& model) {
+  return static_cast<double>(model.channels) * static_cast<double>(model.image_size) *
+         static_cast<double>(model.image_size);
 }
 
-// Adds what each measured point loaded, per sample.
-void add_loads(const GpuProfile& profile, std::vector<double>& per_sample) {
+// Adds what each measured point loaded, per value of an image.
+void add_loads(const GpuProfile& profile, std::vector<double>& per_value) {
   for (const StepCurve& curve : profile.steps) {
     for (const StepPoint& point : curve.points) {
-      per_sample.push_back(point.data_load.value() / static_cast<double>(point.micro_batch));
+      per_value.push_back(point.data_load.value() / static_cast<double>(point.micro_batch) /
+                          values_of(curve.model));
     }
   }
 }
@@ -93,6 +82,32 @@ const OperatorCurve* find_updates(const GpuProfile& profile, Precision precision
 }
 
 }  // namespace
+
+// Caches make small models' copies cheaper.
+Seconds measured_copies(const GpuProfile& profile, const TrainingSpec& training) {
+  const auto parameters = static_cast<double>(parameter_count(training.model));
+  Seconds copies(0);
+  double nearest = std::numeric_limits<double>::infinity();
+  for (const StepCurve& curve : profile.steps) {
+    const auto ratio = parameters / static_cast<double>(parameter_count(curve.model));
+    if (curve.precision == training.precision && !curve.points.empty() &&
+        std::abs(std::log(ratio)) < nearest) {
+      nearest = std::abs(std::log(ratio));
+      copies = curve.points.back().other * ratio;
+    }
+  }
+  return copies;
+}
+
+Seconds gradient_copies(const TrainingSpec& training, BytesPerSecond bandwidth) {
+  if (training.gradient_sync == GradientSync::kDdp || bandwidth.value() <= 0) {
+    return Seconds(0);
+  }
+  // Flattening reads and writes every gradient once, and once more on the way back.
+  const Bytes gradients = static_cast<double>(parameter_count(training.model)) *
+                          gradient_bytes_per_parameter(training.precision);
+  return 4 * gradients / (bandwidth * 0.8);
+}
 
 std::optional<PassCurves> pass_curves(const GpuProfile& profile, Precision precision) {
   const OperatorCurve* forward = find_curve(profile, "forward", precision);
@@ -163,7 +178,7 @@ Anchor anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision 
   return anchor;
 }
 
-Seconds load_per_sample(const std::string& gpu, const ProfileSet& profiles) {
+Seconds load_per_sample(const std::string& gpu, const VitSpec& model, const ProfileSet& profiles) {
   std::vector<double> loads;
   if (const auto own = profiles.gpus.find(gpu); own != profiles.gpus.end()) {
     add_loads(own->second, loads);
@@ -175,7 +190,7 @@ Seconds load_per_sample(const std::string& gpu, const ProfileSet& profiles) {
     // A GPU whose loading hid behind its steps says nothing of another machine's.
     std::erase(loads, 0.0);
   }
-  return Seconds(loads.empty() ? 0 : median(loads));
+  return Seconds(loads.empty() ? 0 : median(loads) * values_of(model));
 }
 
 std::unique_ptr<ComputeModel> model_of_curves(const TrainingSpec& training,
@@ -186,16 +201,11 @@ std::unique_ptr<ComputeModel> model_of_curves(const TrainingSpec& training,
                                               Seconds load_per_sample) {
   auto model =
       std::make_unique<CurveModel>(training.model, passes, std::move(anchor), load_per_sample);
-  const double bytes = static_cast<double>(parameter_count(training.model)) *
-                       gradient_bytes_per_parameter(training.precision).value();
   if (optimizer) {
     model->optimizer =
         Seconds(optimizer_seconds(*optimizer, training.model, training.optimizer.kind));
   }
-  if (training.gradient_sync != GradientSync::kDdp && bandwidth.value() > 0) {
-    // Flattening reads and writes every gradient once, and once more on the way back.
-    model->other = Bytes(4 * bytes) / (bandwidth * 0.8);
-  }
+  model->other = gradient_copies(training, bandwidth);
   return model;
 }
 
@@ -213,7 +223,7 @@ std::unique_ptr<ComputeModel> curve_model(const GpuProfile& profile,
       anchor_of(profile, *passes, training.precision),
       optimizer_curve(profile, training.precision, profiles),
       sheet == profiles.sheets.end() ? BytesPerSecond(0) : sheet->second.memory_bandwidth,
-      load_per_sample(profile.name, profiles));
+      load_per_sample(profile.name, training.model, profiles));
   if (const Seconds copies = measured_copies(profile, training); copies > Seconds(0)) {
     model->other = copies;
   }

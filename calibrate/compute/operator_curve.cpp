@@ -24,6 +24,10 @@ PassWork pass_work(const VitSpec& model,
        forward_operators(model,
                          precision,
                          fused_attention ? AttentionKernel::kFused : AttentionKernel::kUnfused)) {
+    // Whole-pass curves were fitted without these.
+    if (op.kind == OperatorKind::kCopy || op.kind == OperatorKind::kCast) {
+      continue;
+    }
     const auto count = static_cast<double>(op.count);
     work.flops += count * images * op.flops.value();
     work.bytes += count * (images * op.activation_bytes.value() + op.parameter_bytes.value());

@@ -6,8 +6,9 @@
 
 namespace vitsim {
 
-/// What launching one operator takes on the host, where no pass was short enough to show it.
-inline constexpr Seconds kTypicalLaunch = microseconds(5);
+/// What launching one operator takes on the host, where no pass was short enough to show it: a
+/// third of what a slow host takes, half more than a fast one.
+inline constexpr Seconds kTypicalLaunch = microseconds(25);
 
 /// What one forward pass over a batch asks of a device, summed over the cost graph.
 struct PassWork {

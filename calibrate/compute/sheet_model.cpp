@@ -200,7 +200,7 @@ std::unique_ptr<ComputeModel> other_precision_model(const GpuProfile& profile,
                                  std::move(anchor),
                                  optimizer_curve(profile, training.precision, profiles),
                                  sheet.memory_bandwidth,
-                                 load_per_sample(profile.name, profiles));
+                                 load_per_sample(profile.name, training.model, profiles));
     const double error = same_arithmetic ? kPrecisionError / 2 : kPrecisionError;
     model->spread = profile.spread;
     widen(model->spread, error);
@@ -246,8 +246,12 @@ std::unique_ptr<ComputeModel> sheet_model(const std::string& gpu,
         .kind = "optimizer",
         .bytes_per_s =
             sheet.memory_bandwidth * weighted_log_mean(all, &Efficiency::optimizer_bytes)};
-    auto model = model_of_curves(
-        training, passes, {}, optimizer, sheet.memory_bandwidth, load_per_sample(gpu, profiles));
+    auto model = model_of_curves(training,
+                                 passes,
+                                 {},
+                                 optimizer,
+                                 sheet.memory_bandwidth,
+                                 load_per_sample(gpu, training.model, profiles));
     double error = weighted_log_sigma(all);
     if (precision != training.precision) {
       error = std::hypot(error, kPrecisionError);

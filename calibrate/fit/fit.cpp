@@ -10,9 +10,9 @@
 #include "calibrate/fit/memory_fit.h"
 #include "calibrate/fit/overlap_fit.h"
 #include "calibrate/fit/point_to_point_fit.h"
+#include "calibrate/fit/rate_fit.h"
 #include "calibrate/fit/spread.h"
 #include "calibrate/fit/step_fit.h"
-#include "calibrate/fit/throughput_fit.h"
 #include "models/distribution.h"
 #include "models/document/words.h"
 #include "models/error.h"
@@ -28,6 +28,16 @@ bool used(const FitOptions& options, const RunSummary& summary) {
 // Forward's share of forward + backward, and short last steps relative to full ones, as logged.
 struct Shapes {
   std::map<CurveKey, std::vector<double>> forward_shares;
+
+  // What one micro-batch's runs logged; of devices that were measured alone, in several visits.
+  struct Logged {
+    std::vector<double> forward_shares;
+    std::vector<double> log_computes;  // visits alone
+    std::vector<double> optimizers;
+    std::vector<double> copies;
+  };
+
+  std::map<CurveKey, std::map<std::int64_t, Logged>> by_batch;
   std::vector<double> all_forward_shares;
 
   struct Short {
@@ -52,6 +62,13 @@ Shapes shapes_of(const std::vector<RunSummary>& summaries, const FitOptions& opt
       const CurveKey key = curve_key(*summary.run, index);
       const double share = rank.full.forward_s / rank.full.compute_s();
       shapes.forward_shares[key].push_back(share);
+      Shapes::Logged& logged = shapes.by_batch[key][summary.micro_batch(index)];
+      logged.forward_shares.push_back(share);
+      if (summary.run->gpus.size() == 1 && !rank.unit.empty()) {
+        logged.log_computes.push_back(std::log(rank.full.compute_s()));
+        logged.optimizers.push_back(rank.full.optimizer_s);
+        logged.copies.push_back(rank.full.all_reduce_s);
+      }
       shapes.all_forward_shares.push_back(share);
       shapes.counts[key][summary.micro_batch(index)] += rank.steps;
       if (rank.last && rank.last->compute_s() > 0 &&
@@ -108,6 +125,14 @@ void add_unlogged_short_steps(const std::vector<RunSummary>& summaries,
   }
 }
 
+double mean_of(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) {
+    sum += value;
+  }
+  return sum / static_cast<double>(values.size());
+}
+
 // Of several names for one architecture, that of a variant is known everywhere.
 bool tells_more(const std::string& name, const std::string& than) {
   return (vit_variant(name) && !vit_variant(than)) ||
@@ -135,8 +160,23 @@ StepCurve build_curve(const CurveKey& key,
         .optimizer = Seconds(constants.optimizer_s),
         .other = Seconds(constants.copy_s)};
   };
+  const auto by_batch = shapes.by_batch.find(key);
   for (const auto& [batch, compute] : fit.compute_s.at(key)) {
-    add(batch, share * compute, (1 - share) * compute);
+    if (by_batch == shapes.by_batch.end() || !by_batch->second.contains(batch)) {
+      add(batch, share * compute, (1 - share) * compute);
+      continue;
+    }
+    // Launches count for more in small batches, and not for as much in backward: each batch has its
+    // own share. Where visits disagree none is right: their mean, which a robust fit does not take.
+    const Shapes::Logged& logged = by_batch->second.at(batch);
+    const double own = median(logged.forward_shares);
+    const double total =
+        logged.log_computes.empty() ? compute : std::exp(mean_of(logged.log_computes));
+    add(batch, own * total, (1 - own) * total);
+    if (!logged.optimizers.empty()) {
+      points[batch].optimizer = Seconds(median(logged.optimizers));
+      points[batch].other = Seconds(median(logged.copies));
+    }
   }
   if (const auto shorts = shapes.shorts.find(key); shorts != shapes.shorts.end()) {
     for (const auto& [batch, seen] : shorts->second) {
@@ -200,6 +240,49 @@ FitQuality quality_of(const std::vector<double>& errors) {
     quality.worst = std::max(quality.worst, magnitude);
   }
   return quality;
+}
+
+// What a pinned copy from the host brings: four fifths of the slot's raw rate.
+BytesPerSecond pinned_copy_rate(const GpuSheet& sheet) {
+  const PcieSlot slot = sheet.pcie.value_or(PcieSlot{.generation = 3, .lanes = 16});
+  // Third generation: 0.985 GB/s a lane; each further one twice that.
+  return BytesPerSecond(0.8 * 0.985e9 * std::ldexp(1.0, static_cast<int>(slot.generation) - 3) *
+                        static_cast<double>(slot.lanes));
+}
+
+// Measurements on GPUs used to load through pageable memory and two workers, which a training does
+// not: their loading tells nothing but that it was no faster than a pinned copy of fp32 images.
+void replace_pageable_loading(const Measurement& measurement,
+                              const FitOptions& options,
+                              Calibration& calibration) {
+  if (options.keep_measured_loading || !measurement.environment.contains("torch") ||
+      measurement.environment.contains("loader")) {
+    return;
+  }
+  for (auto& [gpu, profile] : calibration.gpus) {
+    const auto sheet = options.sheets.find(gpu);
+    if (sheet == options.sheets.end()) {
+      continue;
+    }
+    bool replaced = false;
+    for (StepCurve& curve : profile.steps) {
+      const auto side = static_cast<double>(curve.model.image_size);
+      const Bytes image(4 * static_cast<double>(curve.model.channels) * side * side);
+      for (StepPoint& point : curve.points) {
+        const Seconds copy =
+            static_cast<double>(point.micro_batch) * image / pinned_copy_rate(sheet->second);
+        if (point.data_load > 2 * copy) {
+          point.data_load = copy;
+          replaced = true;
+        }
+      }
+    }
+    if (replaced) {
+      profile.notes.emplace_back(
+          "loading was measured through pageable memory: a pinned copy of the images stands for "
+          "it, and decoding is not in it");
+    }
+  }
 }
 
 // A data sheet's bandwidth would pull the fit of another device towards it.
@@ -278,15 +361,25 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
     for (const auto& [name, unknowns] : steps.links) {
       calibration.links[name] = build_link(name, unknowns, one_node[name]);
     }
+    replace_pageable_loading(measurement, options, calibration);
+    fit_rates(measurement, options, calibration);
     if (options.with_spread) {
-      const auto errors = leave_each_out(summaries, measurement, options);
+      auto errors = leave_each_out(summaries, measurement, options);
+      // What the host's launches wander by is the host's, and no spread of the GPU.
+      const std::set<std::string> by_host = runs_ruled_by_host(summaries, calibration);
+      std::erase_if(errors, [&](const LeftOutRun& error) { return by_host.contains(error.run); });
       std::vector<RunSummary> seen;
       std::ranges::copy_if(summaries, std::back_inserter(seen), [&](const RunSummary& summary) {
         return used(options, summary);
       });
       const Spreads spreads = estimate_spreads(errors, seen);
       for (auto& [name, profile] : calibration.gpus) {
-        profile.spread = spreads.gpus.at(name);
+        // Throughput samples alone show no spread between runs.
+        const auto spread = spreads.gpus.find(name);
+        if (spread == spreads.gpus.end()) {
+          continue;
+        }
+        profile.spread = spread->second;
         std::vector<double> own;
         for (const LeftOutRun& error : errors) {
           if (error.gpu == name) {
@@ -317,7 +410,9 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
     fit_memory(measurement, summaries, options, calibration);
   }
   fit_overlap(measurement, calibration);
-  fit_throughput(measurement, options, calibration);
+  if (!has_steps) {
+    fit_rates(measurement, options, calibration);
+  }
   fit_point_to_point(measurement, options, calibration);
   fit_collective_tables(measurement, options, calibration);
   if (calibration.gpus.empty() && calibration.links.empty()) {

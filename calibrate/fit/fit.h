@@ -20,7 +20,9 @@ struct FitOptions {
   std::vector<std::string> leave_out;      // runs that the fit must not see
   std::map<std::string, GpuSheet> sheets;  // by GPU name: memory bandwidth, capacity
   std::string created;                     // for the provenance
-  bool with_spread = true;  // refit without each run to learn how far a new run falls
+  bool with_spread = true;             // refit without each run to learn how far a new run falls
+  bool keep_measured_loading = false;  // though it went through pageable memory
+  bool with_model_errors = true;       // refit without each model to learn how far another falls
 };
 
 /// Profiles by robust maximum likelihood on the logarithms of times. The unknowns are the compute

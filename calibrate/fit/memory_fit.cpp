@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "models/distribution.h"
 #include "models/vit/cost_graph.h"
@@ -13,6 +14,8 @@ namespace vitsim {
 
 namespace {
 
+constexpr double kTypicalFactor = 1.04;  // of computed activations, with the allocator's rounding
+constexpr double kLeastFactor = 0.5;
 constexpr double kEnoughBytes = 64 << 20;
 
 struct Reading {
@@ -67,13 +70,46 @@ double computed(const Reading& reading, double factor) {
       .total();
 }
 
+// Measurements of one device used to record what the allocator had reserved at most since the
+// process began: readings that never fall, though models and batches do. Later ones hold the blocks
+// of earlier cases too, so that only the first is a case's own.
+bool keep_first(const std::string& gpu, std::vector<Reading>& readings) {
+  std::vector<const Reading*> own;
+  for (const Reading& reading : readings) {
+    if (reading.gpu == gpu && reading.world_size == 1) {
+      own.push_back(&reading);
+    }
+  }
+  bool smaller_follows = false;
+  bool falls = false;
+  for (std::size_t i = 1; i < own.size(); ++i) {
+    smaller_follows |= computed(*own[i], 1) < 0.7 * computed(*own[i - 1], 1);
+    falls |= own[i]->bytes < own[i - 1]->bytes;
+  }
+  if (own.size() < 4 || falls || !smaller_follows) {
+    return false;
+  }
+  bool first = true;
+  std::erase_if(readings, [&](const Reading& reading) {
+    return reading.gpu == gpu && reading.world_size == 1 && !std::exchange(first, false);
+  });
+  return true;
+}
+
 }  // namespace
 
 void fit_memory(const Measurement& measurement,
                 const std::vector<RunSummary>& summaries,
                 const FitOptions& options,
                 Calibration& calibration) {
-  const std::vector<Reading> readings = clean_readings(measurement, summaries, options);
+  std::vector<Reading> readings = clean_readings(measurement, summaries, options);
+  for (auto& [gpu, profile] : calibration.gpus) {
+    if (keep_first(gpu, readings)) {
+      profile.notes.emplace_back(
+          "memory was recorded as the peak since the process began: only the first reading is "
+          "used");
+    }
+  }
   std::map<std::string, std::vector<const Reading*>> by_gpu;
   for (const Reading& reading : readings) {
     by_gpu[reading.gpu].push_back(&reading);
@@ -106,13 +142,19 @@ void fit_memory(const Measurement& measurement,
       factors.push_back(own_factor[gpu]);
     }
   }
-  const double typical_factor = factors.empty() ? 1 : median(factors);
+  const double typical_factor = factors.empty() ? kTypicalFactor : median(factors);
   for (const auto& [gpu, list] : by_gpu) {
     const auto profile = calibration.gpus.find(gpu);
     if (profile == calibration.gpus.end()) {
       continue;
     }
-    const double factor = own_factor.contains(gpu) ? own_factor[gpu] : typical_factor;
+    // Less than half of what autograd keeps cannot be: the readings hold something else.
+    const double seen = own_factor.contains(gpu) ? own_factor[gpu] : typical_factor;
+    const double factor = seen > kLeastFactor ? seen : kTypicalFactor;
+    if (seen <= kLeastFactor) {
+      profile->second.notes.emplace_back(
+          "memory readings do not grow with the batch: activations are as computed");
+    }
     std::vector<double> together;
     std::vector<double> alone;
     for (const Reading* reading : list) {

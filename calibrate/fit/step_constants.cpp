@@ -55,21 +55,16 @@ LoaderLine loader_line(const std::vector<std::pair<double, double>>& rests) {
 }  // namespace
 
 CurveKey curve_key(const RecordedRun& run, std::size_t rank) {
-  const VitSpec& vit = run.model;
-  return {
-      .gpu = run.gpus[rank],
-      .model = {.known = vit.name != kUnknown,
-                .layers = vit.layers,
-                .width = vit.width,
-                .heads = vit.heads,
-                .mlp = vit.mlp,
-                .patch = vit.patch,
-                .channels = vit.channels,
-                .image_size = vit.image_size,
-                .classes = vit.classes},
-      .precision = run.precision,
-      .optimizer = run.optimizer
-  };
+  return {.gpu = run.gpus[rank],
+          .known = run.model.name != kUnknown,
+          .model = architecture(run.model),
+          .precision = run.precision,
+          .optimizer = run.optimizer};
+}
+
+bool same_model(const RecordedRun& a, const RecordedRun& b) {
+  return (a.model.name == kUnknown) == (b.model.name == kUnknown) &&
+         same_architecture(a.model, b.model);
 }
 
 std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSummary*>& used,

@@ -10,26 +10,10 @@
 
 namespace vitsim {
 
-/// What a model computes, whatever it is called: deit_* and vit_* of one size are the same work,
-/// and every model that is written out is called "custom".
-struct Architecture {
-  bool known = true;  // false: no file tells the model, and the figures mean nothing
-  std::int64_t layers = 0;
-  std::int64_t width = 0;
-  std::int64_t heads = 0;
-  std::int64_t mlp = 0;
-  std::int64_t patch = 0;
-  std::int64_t channels = 0;
-  std::int64_t image_size = 0;
-  std::int64_t classes = 0;
-
-  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes what the compiler writes for a 0.
-  auto operator<=>(const Architecture&) const = default;
-};
-
 /// What shares one curve of compute against micro-batch.
 struct CurveKey {
   std::string gpu;
+  bool known = true;  // false: no file tells the model, and its figures mean nothing
   Architecture model;
   Precision precision = Precision::kFp32;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
@@ -39,6 +23,9 @@ struct CurveKey {
 };
 
 CurveKey curve_key(const RecordedRun& run, std::size_t rank);
+
+/// True where both runs compute the same model.
+bool same_model(const RecordedRun& a, const RecordedRun& b);
 
 /// Everything per step that is not forward, backward or the wire.
 struct StepConstants {

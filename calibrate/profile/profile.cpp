@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -65,6 +67,29 @@ std::string usual_path(const GpuSheet& sheet) {
     return sheet.intra_node;
   }
   return sheet.pcie ? fmt::format("pcie{}-x{}", sheet.pcie->generation, sheet.pcie->lanes) : "";
+}
+
+bool GpuSheet::has_stacked_memory() const {
+  static constexpr std::array<std::string_view, 14> kStacked = {"P100",
+                                                                "V100",
+                                                                "A100",
+                                                                "A800",
+                                                                "A30",
+                                                                "H100",
+                                                                "H200",
+                                                                "H800",
+                                                                "H20",
+                                                                "GH200",
+                                                                "B200",
+                                                                "B300",
+                                                                "GB200",
+                                                                "Instinct"};
+  std::string words = device_name;
+  std::ranges::replace(words, '-', ' ');
+  std::istringstream stream(words);
+  return std::any_of(std::istream_iterator<std::string>(stream), {}, [](const std::string& word) {
+    return std::ranges::count(kStacked, word) > 0;
+  });
 }
 
 }  // namespace vitsim

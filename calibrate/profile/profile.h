@@ -38,9 +38,9 @@ struct StepCurve {
   std::vector<StepPoint> points;
 };
 
-/// Throughput for other model sizes, of a whole pass or of one kind of operator, over the cost
-/// graph: time = max(launches * overhead, flops / flops_per_s + bytes / bytes_per_s). A rate of 0
-/// means that the term is absent.
+/// Throughput of updates ("optimizer"), and, in profiles that were fitted before there were
+/// OperatorRates, of whole passes over the cost graph: time = max(launches * overhead, flops /
+/// flops_per_s + bytes / bytes_per_s). A rate of 0 means that the term is absent.
 struct OperatorCurve {
   std::string kind;  // "forward", "backward", "optimizer" (bytes alone), or an OperatorKind's name
   Precision precision = Precision::kFp32;
@@ -49,6 +49,31 @@ struct OperatorCurve {
   Seconds overhead;  // per launch
   bool fused_attention = true;
   std::optional<double> error;  // mean, leaving models out
+};
+
+/// What one kind of GPU delivers in one precision, kind of kernel by kind: the figures that
+/// calibrate/compute/operator_rates.h turns into times. None is above the data sheet's peak.
+struct OperatorRates {
+  Precision precision = Precision::kFp32;
+  FlopsPerSecond gemm_forward;
+  FlopsPerSecond gemm_backward;
+  double gemm_inner = 0;    // inner width at which a product reaches half of its rate
+  double gemm_outputs = 0;  // outputs that the last, half-empty wave of tiles costs
+  FlopsPerSecond attention;
+  FlopsPerSecond convolution;
+  BytesPerSecond memory;      // kernels that stream through the memory reach shares of it
+  double elements = 0;        // that norms and copies handle per second, by their share of it
+  Seconds kernel_start;       // what a kernel takes on the device before its work
+  double forward_factor = 1;  // of whole passes by the sum of their kernels
+  double backward_factor = 1;
+  std::optional<double> error;  // mean, leaving models out
+};
+
+/// What a host needs to launch one kernel: its processor and software stack, whatever the GPU.
+struct HostLaunch {
+  Seconds forward;
+  Seconds backward;
+  std::optional<double> sigma;  // of the logarithm, between visits and runs
 };
 
 /// Standard deviations of the logarithm of times.
@@ -79,7 +104,10 @@ struct GpuProfile {
   Provenance provenance;
   std::vector<StepCurve> steps;
   std::vector<OperatorCurve> operators;
-  double overlap_slowdown = 1;  // backward's factor while communication runs
+  std::vector<OperatorRates> rates;  // by precision
+  std::optional<HostLaunch> host;
+  std::vector<std::string> notes;  // what the measurement left open
+  double overlap_slowdown = 1;     // backward's factor while communication runs
   Spread spread;
   std::optional<Bytes> memory_constant;
   Bytes memory_alone;  // what a job of one rank holds on top
@@ -162,6 +190,10 @@ struct GpuSheet {
   std::optional<PcieSlot> pcie;
   std::string intra_node;  // link sheet of the usual path between two in a node; may be empty
   std::string source;
+
+  /// True for memory stacked beside the chip (HBM), as data centre GPUs have it: by the name, since
+  /// the figures of other kinds come close.
+  [[nodiscard]] bool has_stacked_memory() const;
 };
 
 /// The data sheet of the link that joins such GPUs where nobody names a path inside their node:

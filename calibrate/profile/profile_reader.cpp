@@ -201,6 +201,64 @@ OperatorCurve read_operator(const Field& field) {
   return curve;
 }
 
+OperatorRates read_rates(const Field& field) {
+  OperatorRates rates;
+  ObjectReader object(field);
+  object.read("precision", rates.precision, kPrecisionNames);
+  require_quantity(object, "gemm_forward_flops_per_s", rates.gemm_forward, kSpeed);
+  require_quantity(object, "gemm_backward_flops_per_s", rates.gemm_backward, kSpeed);
+  object.read("gemm_inner_width", rates.gemm_inner, kShare);
+  object.read("gemm_tile_outputs", rates.gemm_outputs, {.least = 0, .most = 1e12});
+  require_quantity(object, "attention_flops_per_s", rates.attention, kSpeed);
+  require_quantity(object, "convolution_flops_per_s", rates.convolution, kSpeed);
+  require_quantity(object, "memory_bytes_per_s", rates.memory, kSpeed);
+  if (const auto elements = object.require("elements_per_s")) {
+    rates.elements = elements->number(kSpeed).value_or(1);
+  }
+  read_quantity(object, "kernel_start_s", rates.kernel_start, kDuration);
+  object.read("forward_factor", rates.forward_factor, kFactor);
+  object.read("backward_factor", rates.backward_factor, kFactor);
+  if (const auto error = object.find("error")) {
+    rates.error = error->number(kShare);
+  }
+  object.finish();
+  return rates;
+}
+
+std::optional<HostLaunch> read_host(ObjectReader& parent) {
+  const auto field = parent.find("host");
+  if (!field) {
+    return std::nullopt;
+  }
+  HostLaunch host;
+  ObjectReader object(*field);
+  require_quantity(object, "forward_launch_s", host.forward, kDuration);
+  require_quantity(object, "backward_launch_s", host.backward, kDuration);
+  if (const auto sigma = object.find("sigma")) {
+    host.sigma = sigma->number(kSigma);
+  }
+  object.finish();
+  return host;
+}
+
+void read_all_rates(ObjectReader& object, GpuProfile& profile) {
+  if (const auto rates = object.find("rates")) {
+    for (const Field& element : rates->elements()) {
+      profile.rates.push_back(read_rates(element));
+      const Precision precision = profile.rates.back().precision;
+      if (std::ranges::count(profile.rates, precision, &OperatorRates::precision) > 1) {
+        element.problem(fmt::format("rates in {} are given twice", name(precision)));
+      }
+    }
+  }
+  profile.host = read_host(object);
+  if (const auto notes = object.find("notes")) {
+    for (const Field& note : notes->elements()) {
+      profile.notes.push_back(note.text().value_or(""));
+    }
+  }
+}
+
 GpuProfile read_gpu(ObjectReader& object) {
   GpuProfile profile;
   profile.name = require_text(object, "name");
@@ -221,6 +279,7 @@ GpuProfile read_gpu(ObjectReader& object) {
       profile.operators.push_back(read_operator(element));
     }
   }
+  read_all_rates(object, profile);
   object.read("overlap_slowdown", profile.overlap_slowdown, {.least = 1, .most = 1e6});
   read_quantity(object, "epoch_start_s", profile.epoch_start, kDuration);
   object.read_any("intra_node", profile.intra_node);

@@ -96,6 +96,38 @@ Json json_of(const OperatorCurve& curve) {
   return json;
 }
 
+Json json_of(const OperatorRates& rates) {
+  Json json = {
+      {                "precision",       name(rates.precision)},
+      { "gemm_forward_flops_per_s",  rates.gemm_forward.value()},
+      {"gemm_backward_flops_per_s", rates.gemm_backward.value()},
+      {         "gemm_inner_width",            rates.gemm_inner},
+      {        "gemm_tile_outputs",          rates.gemm_outputs},
+      {    "attention_flops_per_s",     rates.attention.value()},
+      {  "convolution_flops_per_s",   rates.convolution.value()},
+      {       "memory_bytes_per_s",        rates.memory.value()},
+      {           "elements_per_s",              rates.elements},
+      {           "kernel_start_s",  rates.kernel_start.value()},
+      {           "forward_factor",        rates.forward_factor},
+      {          "backward_factor",       rates.backward_factor}
+  };
+  if (rates.error) {
+    json["error"] = *rates.error;
+  }
+  return json;
+}
+
+Json json_of(const HostLaunch& host) {
+  Json json = {
+      { "forward_launch_s",  host.forward.value()},
+      {"backward_launch_s", host.backward.value()}
+  };
+  if (host.sigma) {
+    json["sigma"] = *host.sigma;
+  }
+  return json;
+}
+
 }  // namespace
 
 std::string profile_text(const GpuProfile& profile) {
@@ -118,6 +150,18 @@ std::string profile_text(const GpuProfile& profile) {
   json["operators"] = Json::array();
   for (const OperatorCurve& curve : profile.operators) {
     json["operators"].push_back(json_of(curve));
+  }
+  if (!profile.rates.empty()) {
+    json["rates"] = Json::array();
+    for (const OperatorRates& rates : profile.rates) {
+      json["rates"].push_back(json_of(rates));
+    }
+  }
+  if (profile.host) {
+    json["host"] = json_of(*profile.host);
+  }
+  if (!profile.notes.empty()) {
+    json["notes"] = profile.notes;
   }
   json["overlap_slowdown"] = profile.overlap_slowdown;
   json["spread"] = json_of(profile.spread);

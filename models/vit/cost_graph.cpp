@@ -1,122 +1,343 @@
 // The cost graph of a Vision Transformer, per image.
 //
 // With S tokens of width D, H heads, MLP width M, patch p and C channels, an encoder layer is
-//   ln_1, qkv (S x D x 3D), attention (2 S^2 D), out_proj (S x D x D), add,
-//   ln_2, fc1 (S x D x M), gelu (S x M), fc2 (S x M x D), add
+//   ln_1, qkv (S x D x 3D), attention (2 S^2 D), out_proj (S x D x D), add_1,
+//   ln_2, fc1 (S x D x M), gelu (S x M), fc2 (S x M x D), add_2
 // where A x B x C is a matrix product of A*B*C multiply-accumulates. Bytes are those that must
 // cross the memory once: inputs, outputs and weights; caches are neglected. What is saved for
 // backward is what PyTorch's autograd keeps: the inputs of products, norms and GELU, and the
 // attention's inputs, output and log-sum-exp (fused) or its S x S probabilities (unfused).
+//
+// Autocast casts weights and the inputs of products before each product, and gradients back after
+// it. Which kernels PyTorch launches in each pass was read from its profiler on an H100: 918 in a
+// step of vit-b-16 in bf16, of which the casts to and from master weights belong to the update.
 #include "models/vit/cost_graph.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 
 namespace vitsim {
 
+namespace {
+
+// Tensor cores work on tiles of so many rows and columns: what does not fill one costs the whole.
+constexpr std::int64_t kTile = 128;
+
+double padded(double width) {
+  return std::ceil(width / static_cast<double>(kTile)) * static_cast<double>(kTile);
+}
+
+// Sizes that the operators of one model and precision have in common. `element` is what products
+// and activations take, `wide` what norms and residuals do: autocast keeps those in fp32.
+struct Sizes {
+  double element, wide;
+  bool autocast;
+  double tokens, width, mlp, heads, classes, patch_inputs;
+
+  Sizes(const VitSpec& vit, Precision precision)
+      : element(arithmetic_bytes(precision).value()),
+        wide(is_autocast(precision) ? 4.0 : element),
+        autocast(is_autocast(precision)),
+        tokens(static_cast<double>(vit.tokens())),
+        width(static_cast<double>(vit.width)),
+        mlp(static_cast<double>(vit.mlp)),
+        heads(static_cast<double>(vit.heads)),
+        classes(static_cast<double>(vit.classes)),
+        patch_inputs(static_cast<double>(vit.channels * vit.patch * vit.patch)) {}
+
+  [[nodiscard]] double hidden() const { return tokens * width; }
+
+  [[nodiscard]] double probabilities() const { return heads * tokens * tokens; }
+};
+
+Operator forward_product(const Sizes& sizes,
+                         std::string_view label,
+                         std::int64_t count,
+                         double rows,
+                         double inner,
+                         double outer,
+                         double saved_elements) {
+  return {.name = label,
+          .kind = OperatorKind::kGemm,
+          .count = count,
+          .flops = Flops(2 * rows * inner * outer),
+          .activation_bytes = Bytes(sizes.element * rows * (inner + outer)),
+          .parameter_bytes = Bytes(sizes.element * (inner * outer + outer)),
+          .saved_bytes = Bytes(sizes.element * saved_elements),
+          .inner_width = static_cast<std::int64_t>(std::min(inner, outer)),
+          .padding = padded(outer) / outer};
+}
+
+// `elements` of a kind that moves `bytes_each` of them; `handled` times they pass through its
+// arithmetic, 0 where that never shows.
+Operator streaming(std::string_view label,
+                   OperatorKind kind,
+                   std::int64_t count,
+                   double elements,
+                   double bytes_each,
+                   double handled = 0) {
+  return {.name = label,
+          .kind = kind,
+          .count = count,
+          .flops = Flops(0),
+          .activation_bytes = Bytes(bytes_each * elements),
+          .parameter_bytes = Bytes(0),
+          .saved_bytes = Bytes(0),
+          .inner_width = 0,
+          .elements = handled * elements};
+}
+
+Operator layer_norm(const Sizes& sizes, std::string_view label, std::int64_t count) {
+  Operator norm =
+      streaming(label, OperatorKind::kLayerNorm, count, sizes.hidden(), 2 * sizes.wide, 1);
+  norm.flops = Flops(8 * sizes.hidden());
+  norm.parameter_bytes = Bytes(2 * sizes.wide * sizes.width);
+  norm.saved_bytes = Bytes(sizes.wide * sizes.hidden());
+  return norm;
+}
+
+// Weights and biases of one product cast to the short type, or their gradients back: 4 bytes on one
+// side, 2 on the other.
+Operator parameter_casts(std::string_view label, std::int64_t count, double inner, double outer) {
+  Operator cast = streaming(label, OperatorKind::kCast, count, 0, 0);
+  cast.parameter_bytes = Bytes(6 * (inner * outer + outer));
+  cast.launches = 2;
+  return cast;
+}
+
+Operator convolution(const Sizes& sizes, std::string_view label) {
+  Operator one =
+      forward_product(sizes, label, 1, sizes.tokens - 1, sizes.patch_inputs, sizes.width, 0);
+  one.kind = OperatorKind::kConvolution;
+  one.saved_bytes = Bytes(sizes.element * (sizes.tokens - 1) * sizes.patch_inputs);
+  one.launches = 3;
+  one.padding = 1;
+  return one;
+}
+
+// Flash attention works on whole tiles of queries and keys.
+Operator fused_attention(const Sizes& sizes, const VitSpec& vit, double products) {
+  const double tiles = padded(sizes.tokens) / sizes.tokens;
+  return {.name = "attention",
+          .kind = OperatorKind::kAttention,
+          .count = vit.layers,
+          .flops = Flops(2 * products * sizes.tokens * sizes.hidden()),
+          .activation_bytes = Bytes(0),
+          .parameter_bytes = Bytes(0),
+          .saved_bytes = Bytes(0),
+          .inner_width = vit.head_width(),
+          .padding = tiles * tiles};
+}
+
+// A product of every head's S x S matrix with a S x (width of a head) one.
+Operator unfused_product(const Sizes& sizes, const VitSpec& vit, std::string_view label) {
+  return {.name = label,
+          .kind = OperatorKind::kGemm,
+          .count = vit.layers,
+          .flops = Flops(2 * sizes.tokens * sizes.hidden()),
+          .activation_bytes = Bytes(sizes.element * (2 * sizes.hidden() + sizes.probabilities())),
+          .parameter_bytes = Bytes(0),
+          .saved_bytes = Bytes(0),
+          .inner_width = vit.width};
+}
+
+struct Product {
+  std::string_view name;
+  double rows, inner, outer;
+};
+
+}  // namespace
+
 std::string_view name(OperatorKind kind) {
-  switch (kind) {
-    case OperatorKind::kGemm:
-      return "gemm";
-    case OperatorKind::kAttention:
-      return "attention";
-    case OperatorKind::kLayerNorm:
-      return "layer_norm";
-    case OperatorKind::kGelu:
-      return "gelu";
-    case OperatorKind::kElementwise:
-      return "elementwise";
-  }
-  return "";
+  static constexpr std::array<std::string_view, 14> kNames = {"gemm",
+                                                              "convolution",
+                                                              "attention",
+                                                              "softmax",
+                                                              "layer_norm",
+                                                              "layer_norm_backward",
+                                                              "layer_norm_parameters",
+                                                              "gelu",
+                                                              "gelu_backward",
+                                                              "add",
+                                                              "copy",
+                                                              "cast",
+                                                              "fill",
+                                                              "reduce"};
+  return kNames[static_cast<std::size_t>(kind)];
 }
 
 std::vector<Operator> forward_operators(const VitSpec& vit,
                                         Precision precision,
                                         AttentionKernel attention) {
-  const double element = arithmetic_bytes(precision).value();
-  // Autocast keeps norms, residuals and the loss in fp32.
-  const bool autocast = precision == Precision::kAmpFp16 || precision == Precision::kAmpBf16;
-  const double wide = autocast ? 4.0 : element;
+  const Sizes sizes(vit, precision);
+  const double s = sizes.tokens;
+  const double d = sizes.width;
+  const double m = sizes.mlp;
+  const double hidden = sizes.hidden();
+  const std::int64_t layers = vit.layers;
 
-  const auto s = static_cast<double>(vit.tokens());
-  const auto d = static_cast<double>(vit.width);
-  const auto m = static_cast<double>(vit.mlp);
-  const auto h = static_cast<double>(vit.heads);
-  const auto classes = static_cast<double>(vit.classes);
-  const double patch_inputs =
-      static_cast<double>(vit.channels) * static_cast<double>(vit.patch * vit.patch);
-
+  std::vector<Operator> operators;
   const auto product = [&](std::string_view label,
                            std::int64_t count,
                            double rows,
                            double inner,
                            double outer,
                            double saved_elements) {
-    return Operator{.name = label,
-                    .kind = OperatorKind::kGemm,
-                    .count = count,
-                    .flops = Flops(2 * rows * inner * outer),
-                    .activation_bytes = Bytes(element * rows * (inner + outer)),
-                    .parameter_bytes = Bytes(element * (inner * outer + outer)),
-                    .saved_bytes = Bytes(element * saved_elements),
-                    .inner_width = static_cast<std::int64_t>(std::min(inner, outer))};
+    if (sizes.autocast) {
+      operators.push_back(parameter_casts("weight_cast", count, inner, outer));
+    }
+    operators.push_back(forward_product(sizes, label, count, rows, inner, outer, saved_elements));
   };
-  const auto pointwise = [&](std::string_view label,
-                             OperatorKind kind,
-                             std::int64_t count,
-                             double elements,
-                             double flops_each,
-                             double bytes_each,
-                             double saved_each,
-                             double parameters) {
-    return Operator{.name = label,
-                    .kind = kind,
-                    .count = count,
-                    .flops = Flops(flops_each * elements),
-                    .activation_bytes = Bytes(bytes_each * elements),
-                    .parameter_bytes = Bytes(wide * parameters),
-                    .saved_bytes = Bytes(saved_each * elements),
-                    .inner_width = 0};
+  const auto cast_input = [&] {
+    if (sizes.autocast) {
+      operators.push_back(
+          streaming("input_cast", OperatorKind::kCast, layers, hidden, 4 + sizes.element));
+    }
+  };
+  const auto residual = [&](std::string_view label) {
+    operators.push_back(
+        streaming(label, OperatorKind::kAdd, layers, hidden, sizes.element + 2 * sizes.wide));
   };
 
-  const bool fused = attention == AttentionKernel::kFused;
-  const double probabilities = h * s * s;
+  if (sizes.autocast) {
+    operators.push_back(parameter_casts("weight_cast", 1, sizes.patch_inputs, d));
+  }
+  operators.push_back(convolution(sizes, "patch_embedding"));
+  operators.push_back(
+      streaming("class_token", OperatorKind::kCopy, 1, hidden, 2 * sizes.element, 1));
+  operators.push_back(streaming("positions", OperatorKind::kAdd, 1, hidden, 3 * sizes.wide));
+  operators.back().parameter_bytes = Bytes(sizes.wide * hidden);
+
+  operators.push_back(layer_norm(sizes, "ln_1", layers));
+  cast_input();
+  product("qkv", layers, s, d, 3 * d, hidden);
+  if (attention == AttentionKernel::kFused) {
+    Operator one = fused_attention(sizes, vit, 2);
+    one.activation_bytes = Bytes(sizes.element * 4 * hidden);
+    one.saved_bytes = Bytes(sizes.element * 4 * hidden + 4 * sizes.heads * s);
+    operators.push_back(one);
+  } else {
+    operators.push_back(
+        streaming("head_copies", OperatorKind::kCopy, layers, 4 * hidden, 2 * sizes.element, 1));
+    operators.back().launches = 2;
+    operators.push_back(unfused_product(sizes, vit, "scores"));
+    operators.back().saved_bytes = Bytes(sizes.element * 2 * hidden);
+    // Scaled, cast to fp32, normalised, cast back.
+    operators.push_back(streaming("softmax",
+                                  OperatorKind::kSoftmax,
+                                  layers,
+                                  sizes.probabilities(),
+                                  sizes.autocast ? 18 : 4 * sizes.element));
+    operators.back().saved_bytes = Bytes(sizes.element * sizes.probabilities());
+    operators.back().launches = 3;
+    operators.push_back(unfused_product(sizes, vit, "values"));
+    operators.back().saved_bytes = Bytes(sizes.element * 2 * hidden);
+  }
+  product("out_proj", layers, s, d, d, 0);
+  residual("add_1");
+  operators.push_back(layer_norm(sizes, "ln_2", layers));
+  cast_input();
+  product("fc1", layers, s, d, m, hidden);
+  operators.push_back(streaming("gelu", OperatorKind::kGelu, layers, s * m, 2 * sizes.element));
+  operators.back().flops = Flops(10 * s * m);
+  operators.back().saved_bytes = Bytes(sizes.element * s * m);
+  product("fc2", layers, s, m, d, s * m);
+  residual("add_2");
+  operators.push_back(layer_norm(sizes, "ln", 1));
+  product("head", 1, 1, d, sizes.classes, d);
+  return operators;
+}
+
+std::vector<Operator> backward_operators(const VitSpec& vit,
+                                         Precision precision,
+                                         AttentionKernel attention,
+                                         QkvSplit split) {
+  const Sizes sizes(vit, precision);
+  const double s = sizes.tokens;
+  const double d = sizes.width;
+  const double m = sizes.mlp;
+  const double hidden = sizes.hidden();
+  const std::int64_t layers = vit.layers;
+
   std::vector<Operator> operators;
+  // The gradients of a product's input, of its weights and of its biases.
+  const auto product = [&](const Product& p, std::int64_t count) {
+    Operator one = forward_product(sizes, p.name, count, p.rows, p.inner, p.outer, 0);
+    one.parameter_bytes = Bytes(sizes.element * p.inner * p.outer);
+    one.padding = padded(p.inner) / p.inner;
+    operators.push_back(one);  // of the input
+    one.padding *= padded(p.outer) / p.outer;
+    operators.push_back(one);  // of the weights
+    operators.push_back(
+        streaming("bias_gradient", OperatorKind::kReduce, count, p.rows * p.outer, sizes.element));
+    if (sizes.autocast) {
+      operators.push_back(parameter_casts("gradient_cast", count, p.inner, p.outer));
+    }
+  };
+  const auto norm = [&](std::int64_t count) {
+    operators.push_back(streaming(
+        "norm_input", OperatorKind::kLayerNormBackward, count, hidden, 3 * sizes.wide, 1));
+    operators.push_back(streaming(
+        "norm_parameters", OperatorKind::kLayerNormParameters, count, hidden, 2 * sizes.wide, 1));
+    operators.push_back(streaming("add", OperatorKind::kAdd, count, hidden, 3 * sizes.wide));
+    if (sizes.autocast) {
+      // The product's gradient on its way in, and the residual's on its way out.
+      operators.push_back(
+          streaming("cast", OperatorKind::kCast, 2 * count, hidden, 4 + sizes.element));
+    }
+  };
+
+  product({"head", 1, d, sizes.classes}, 1);
+  product({"fc2", s, m, d}, layers);
   operators.push_back(
-      product("patch_embedding", 1, s - 1, patch_inputs, d, (s - 1) * patch_inputs));
+      streaming("gelu", OperatorKind::kGeluBackward, layers, s * m, 3 * sizes.element));
+  product({"fc1", s, d, m}, layers);
+  norm(layers);
+  product({"out_proj", s, d, d}, layers);
+  if (attention == AttentionKernel::kFused) {
+    // Reads q, k, v, the output and its gradient, writes three gradients; that of q is summed up in
+    // fp32 first.
+    Operator one = fused_attention(sizes, vit, 5);
+    one.activation_bytes = Bytes((8 * sizes.element + 8) * hidden);
+    one.launches = 3;
+    operators.push_back(one);
+  } else {
+    for (const std::string_view label : {"values", "probabilities", "queries", "keys"}) {
+      operators.push_back(unfused_product(sizes, vit, label));
+    }
+    operators.push_back(streaming("softmax",
+                                  OperatorKind::kSoftmax,
+                                  layers,
+                                  sizes.probabilities(),
+                                  sizes.autocast ? 24 : 5 * sizes.element));
+    operators.back().launches = 3;
+    operators.push_back(
+        streaming("head_copies", OperatorKind::kCopy, layers, 4 * hidden, 2 * sizes.element, 1));
+    operators.back().launches = 2;
+  }
+  if (split == QkvSplit::kSelect) {
+    operators.push_back(
+        streaming("select_zeros", OperatorKind::kFill, 3 * layers, 3 * hidden, sizes.element));
+    operators.push_back(
+        streaming("select", OperatorKind::kCopy, 3 * layers, hidden, 2 * sizes.element, 1));
+    operators.push_back(
+        streaming("select_add", OperatorKind::kAdd, 2 * layers, 3 * hidden, 3 * sizes.element));
+  }
   operators.push_back(
-      pointwise("positions", OperatorKind::kElementwise, 1, s * d, 1, 3 * wide, 0, s * d));
-  operators.push_back(
-      pointwise("ln_1", OperatorKind::kLayerNorm, vit.layers, s * d, 8, 2 * wide, wide, 2 * d));
-  operators.push_back(product("qkv", vit.layers, s, d, 3 * d, s * d));
-  operators.push_back(
-      {.name = "attention",
-       .kind = OperatorKind::kAttention,
-       .count = vit.layers,
-       .flops = Flops(4 * s * s * d),
-       .activation_bytes = Bytes(element * (4 * s * d + (fused ? 0 : 6 * probabilities))),
-       .parameter_bytes = Bytes(0),
-       .saved_bytes =
-           Bytes(element * (4 * s * d + (fused ? 0 : probabilities)) + (fused ? 4 * h * s : 0)),
-       .inner_width = vit.head_width()});
-  operators.push_back(product("out_proj", vit.layers, s, d, d, 0));
-  operators.push_back(
-      pointwise("add", OperatorKind::kElementwise, 2 * vit.layers, s * d, 1, 3 * wide, 0, 0));
-  operators.push_back(
-      pointwise("ln_2", OperatorKind::kLayerNorm, vit.layers, s * d, 8, 2 * wide, wide, 2 * d));
-  operators.push_back(product("fc1", vit.layers, s, d, m, s * d));
-  operators.push_back(
-      pointwise("gelu", OperatorKind::kGelu, vit.layers, s * m, 10, 2 * element, element, 0));
-  operators.push_back(product("fc2", vit.layers, s, m, d, s * m));
-  operators.push_back(
-      pointwise("ln", OperatorKind::kLayerNorm, 1, s * d, 8, 2 * wide, wide, 2 * d));
-  operators.push_back(product("head", 1, 1, d, classes, d));
+      streaming("stack", OperatorKind::kCopy, layers, 3 * hidden, 2 * sizes.element, 1));
+  product({"qkv", s, d, 3 * d}, layers);
+  norm(layers);
+  operators.push_back(streaming("positions", OperatorKind::kReduce, 1, hidden, sizes.wide));
+  operators.push_back(convolution(sizes, "patch_embedding"));
   return operators;
 }
 
 Flops forward_flops(const VitSpec& vit) {
   Flops total;
   for (const Operator& op : forward_operators(vit, Precision::kFp32)) {
-    if (op.kind == OperatorKind::kGemm || op.kind == OperatorKind::kAttention) {
+    if (op.kind == OperatorKind::kGemm || op.kind == OperatorKind::kConvolution ||
+        op.kind == OperatorKind::kAttention) {
       total += static_cast<double>(op.count) * op.flops;
     }
   }

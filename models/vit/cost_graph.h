@@ -11,8 +11,23 @@
 
 namespace vitsim {
 
-/// Operators that share a throughput curve.
-enum class OperatorKind { kGemm, kAttention, kLayerNorm, kGelu, kElementwise };
+/// Kinds of kernels: those of one kind share their rates.
+enum class OperatorKind {
+  kGemm,
+  kConvolution,
+  kAttention,
+  kSoftmax,
+  kLayerNorm,
+  kLayerNormBackward,
+  kLayerNormParameters,
+  kGelu,
+  kGeluBackward,
+  kAdd,
+  kCopy,
+  kCast,
+  kFill,
+  kReduce,
+};
 
 std::string_view name(OperatorKind kind);
 
@@ -20,16 +35,24 @@ std::string_view name(OperatorKind kind);
 /// 2).
 enum class AttentionKernel { kFused, kUnfused };
 
+/// How the joined query, key and value are taken apart. `select` costs in backward a zero fill and
+/// a copy for each of the three, and two adds, all of tensors three times as wide as the layer;
+/// `unbind` costs one stack.
+enum class QkvSplit { kSelect, kUnbind };
+
 /// One kind of kernel of a pass over one image; `count` of them run one after another.
 struct Operator {
   std::string_view name;
   OperatorKind kind;
-  std::int64_t count;        // launches per pass, whatever the batch
-  Flops flops;               // per launch and image; a multiply-accumulate is two
-  Bytes activation_bytes;    // moved per launch and image: activations read and written
-  Bytes parameter_bytes;     // moved per launch, once for the whole batch
-  Bytes saved_bytes;         // kept for backward, per launch and image
-  std::int64_t inner_width;  // the product's smaller weight dimension, 0 where it has none
+  std::int64_t count;         // operators per pass, whatever the batch
+  Flops flops;                // per operator and image; a multiply-accumulate is two
+  Bytes activation_bytes;     // moved per operator and image: activations read and written
+  Bytes parameter_bytes;      // moved per operator, once for the whole batch
+  Bytes saved_bytes;          // kept for backward, per operator and image
+  std::int64_t inner_width;   // the product's smaller weight dimension, 0 where it has none
+  std::int64_t launches = 1;  // kernels per operator
+  double elements = 0;        // read per operator and image, by kinds that handle them one by one
+  double padding = 1;         // flops with the tiles' padding, by flops
 };
 
 /// The forward pass in execution order. Flops follow the usual count: (S-1)*C*p^2*D for the
@@ -37,6 +60,13 @@ struct Operator {
 std::vector<Operator> forward_operators(const VitSpec& vit,
                                         Precision precision,
                                         AttentionKernel attention = AttentionKernel::kFused);
+
+/// The backward pass, from the head to the patches: each product twice, fused attention two and a
+/// half times forward's work since it computes its probabilities again.
+std::vector<Operator> backward_operators(const VitSpec& vit,
+                                         Precision precision,
+                                         AttentionKernel attention = AttentionKernel::kFused,
+                                         QkvSplit split = QkvSplit::kSelect);
 
 /// Matrix products of one forward pass and image, e.g. 2 x 17.56 G for vit-b-16.
 Flops forward_flops(const VitSpec& vit);

@@ -10,11 +10,13 @@ namespace vitsim {
 namespace {
 
 // Bytes per parameter that exist only between backward and the end of the update: the flat copy
-// that DeepSpeed reduces, and in 16-bit training the fp32 gradients and the update's temporary.
+// that DeepSpeed reduces, and in 16-bit training the fp32 gradients and, there, the temporary of
+// the update.
 double transient_bytes_per_parameter(const TrainingSpec& training, std::int64_t world_size) {
   const bool flat = training.gradient_sync != GradientSync::kDdp && world_size > 1;
   const double copy = flat ? gradient_bytes_per_parameter(training.precision).value() : 0;
-  const double update = has_master_weights(training.precision) ? 8 : 4;
+  const bool deepspeed = training.gradient_sync != GradientSync::kDdp;
+  const double update = has_master_weights(training.precision) && deepspeed ? 8 : 4;
   return std::max(copy, update);
 }
 

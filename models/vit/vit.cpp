@@ -24,11 +24,14 @@ VitSpec variant(std::string name,
 
 }  // namespace
 
-bool same_architecture(const VitSpec& a, const VitSpec& b) {
-  VitSpec renamed = a;
-  renamed.name = b.name;
-  renamed.classes = b.classes;
-  return renamed == b;
+Architecture architecture(const VitSpec& vit) {
+  return {.layers = vit.layers,
+          .width = vit.width,
+          .heads = vit.heads,
+          .mlp = vit.mlp,
+          .patch = vit.patch,
+          .channels = vit.channels,
+          .image_size = vit.image_size};
 }
 
 std::span<const VitSpec> vit_variants() {
@@ -97,11 +100,14 @@ std::vector<ParameterTensor> parameters(const VitSpec& vit) {
 }
 
 std::int64_t parameter_count(const VitSpec& vit) {
-  std::int64_t count = 0;
-  for (const ParameterTensor& tensor : parameters(vit)) {
-    count += tensor.elements();
-  }
-  return count;
+  const std::int64_t d = vit.width;
+  const std::int64_t m = vit.mlp;
+  const std::int64_t patches = vit.channels * vit.patch * vit.patch * d + d;
+  const std::int64_t norm = 2 * d;
+  const std::int64_t attention = 3 * d * d + 3 * d + d * d + d;
+  const std::int64_t mlp = d * m + m + m * d + d;
+  return d + patches + vit.tokens() * d + vit.layers * (2 * norm + attention + mlp) + norm +
+         d * vit.classes + vit.classes;
 }
 
 }  // namespace vitsim

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -34,8 +35,27 @@ struct VitSpec {
   [[nodiscard]] std::int64_t head_width() const { return width / heads; }
 };
 
-/// True where both compute the same per image but for the name and the head's width.
-bool same_architecture(const VitSpec& a, const VitSpec& b);
+/// What makes two models the same computation: all sizes but the number of classes, whose head is a
+/// thousandth of the work. Names do not count: deit_* and vit_* of one size are one model, and
+/// every model that is written out is called "custom".
+struct Architecture {
+  std::int64_t layers = 0;
+  std::int64_t width = 0;
+  std::int64_t heads = 0;
+  std::int64_t mlp = 0;
+  std::int64_t patch = 0;
+  std::int64_t channels = 0;
+  std::int64_t image_size = 0;
+
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes what the compiler writes for a 0.
+  auto operator<=>(const Architecture&) const = default;
+};
+
+Architecture architecture(const VitSpec& vit);
+
+inline bool same_architecture(const VitSpec& a, const VitSpec& b) {
+  return architecture(a) == architecture(b);
+}
 
 /// The named variants: vit-ti-16, vit-s-16, vit-b-16, vit-b-32, vit-l-16, vit-h-14.
 std::span<const VitSpec> vit_variants();

@@ -42,8 +42,7 @@ std::string missing_part(const RunSummary& summary, const std::vector<RunSummary
         return false;
       }
       for (std::size_t i = 0; i < other.run->gpus.size(); ++i) {
-        if (other.run->gpus[i] == run.gpus[rank] &&
-            curve_key(*other.run, i).model == curve_key(run, rank).model &&
+        if (other.run->gpus[i] == run.gpus[rank] && same_model(*other.run, run) &&
             other.run->precision == run.precision &&
             other.micro_batch(i) == summary.micro_batch(rank)) {
           return true;
@@ -175,6 +174,10 @@ Measurement without_unknown_gpus(const Measurement& measurement) {
   return known;
 }
 
+// Of so many runs each has next to no part in the spread of all, which then need not be found again
+// without it: that would take as many fits as there are pairs of runs.
+constexpr std::size_t kManyRuns = 40;
+
 }  // namespace
 
 double RunCheck::half_width() const {
@@ -228,6 +231,10 @@ CalibrationCheck check_calibration(const Measurement& all, const FitOptions& opt
   const std::vector<RunSummary> summaries = summarise(measurement);
   std::vector<RunCheck> runs(summaries.size());
   std::vector<std::vector<ComponentCheck>> components(summaries.size());
+  std::optional<Calibration> spread_of_all;
+  if (summaries.size() > kManyRuns) {
+    spread_of_all = fit(measurement, options);
+  }
   oneapi::tbb::parallel_for(std::size_t{0}, summaries.size(), [&](std::size_t index) {
     const RunSummary& summary = summaries[index];
     RunCheck& check = runs[index];
@@ -239,7 +246,18 @@ CalibrationCheck check_calibration(const Measurement& all, const FitOptions& opt
     }
     FitOptions without = options;
     without.leave_out.push_back(summary.run->name);
-    const Calibration calibration = fit(measurement, without);
+    without.with_model_errors = false;
+    without.keep_measured_loading = true;  // since it is in the step that was measured
+    without.with_spread = !spread_of_all;
+    Calibration calibration = fit(measurement, without);
+    if (spread_of_all) {
+      for (auto& [gpu, profile] : calibration.gpus) {
+        profile.spread = spread_of_all->gpus.at(gpu).spread;
+      }
+      for (auto& [link, profile] : calibration.links) {
+        profile.spread = spread_of_all->links.at(link).spread;
+      }
+    }
     const ProfileSet profiles{
         .gpus = calibration.gpus, .links = calibration.links, .sheets = options.sheets};
     const ResolvedExperiment resolved = resolve(experiment_of(*summary.run), profiles);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "calibrate/fit/fit.h"
-#include "calibrate/fit/throughput_fit.h"
+#include "calibrate/fit/rate_fit.h"
 #include "calibrate/measurement/measurement.h"
 #include "models/experiment/experiment.h"
 

@@ -381,19 +381,35 @@ std::string check_text(const CalibrationCheck& check) {
   }
   if (!check.models.empty()) {
     MeanError models;
-    text += fmt::format(
-        "\n{:<14}{:<14}{:<28}{:>7}{:>10}\n", "GPU", "what", "model, left out", "batch", "error");
+    text += fmt::format("\n{:<14}{:<20}{:<28}{:<10}{:>7}{:>10}\n",
+                        "GPU",
+                        "what",
+                        "model, left out",
+                        "precision",
+                        "batch",
+                        "error");
+    MeanError by_device;
     for (const LeftOutModel& model : check.models) {
       const double error = std::expm1(model.log_error);
+      const bool by_host = model.host_share > 0.5;
       models.add(error);
-      text += fmt::format("{:<14}{:<14}{:<28}{:>7}{:>+8.1f} %\n",
+      if (!by_host) {
+        by_device.add(error);
+      }
+      text += fmt::format("{:<14}{:<20}{:<28}{:<10}{:>7}{:>+8.1f} %{}\n",
                           model.gpu,
                           model.what,
                           model.model,
+                          name(model.precision),
                           model.batch,
-                          100 * error);
+                          100 * error,
+                          by_host ? "  bound by the host" : "");
     }
     text += fmt::format("mean absolute error {:.2f} %\n", 100 * models.mean());
+    if (by_device.count > 0 && by_device.count < models.count) {
+      text += fmt::format("mean absolute error {:.2f} % where the host's launches do not rule\n",
+                          100 * by_device.mean());
+    }
   }
   return text;
 }
@@ -435,11 +451,13 @@ nlohmann::json check_json(const CalibrationCheck& check) {
   }
   for (const LeftOutModel& model : check.models) {
     json["models"].push_back({
-        {  "gpu",                   model.gpu},
-        { "what",                  model.what},
-        {"model",                 model.model},
-        {"batch",                 model.batch},
-        {"error", std::expm1(model.log_error)}
+        {       "gpu",                   model.gpu},
+        {      "what",                  model.what},
+        {     "model",                 model.model},
+        { "precision",       name(model.precision)},
+        {     "batch",                 model.batch},
+        {     "error", std::expm1(model.log_error)},
+        {"host_share",            model.host_share}
     });
   }
   return json;

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "calibrate/fit/fit.h"
-#include "calibrate/fit/throughput_fit.h"
+#include "calibrate/fit/rate_fit.h"
 #include "models/error.h"
 #include "sim/assess/calibration_check.h"
 #include "sim/job/link_figures.h"

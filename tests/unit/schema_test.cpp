@@ -140,7 +140,11 @@ TEST(Schema, ProfileKeysAreTheReaders) {
     "device": {}, "provenance": {}, "spread": {}, "fit": {}, "memory": {},
     "steps": [{"model": {"layers": 2, "width": 8, "heads": 2, "mlp": 16, "patch": 16},
                "points": [{"micro_batch": 1, "forward_s": 1, "backward_s": 1}]}],
-    "operators": [{"kind": "gemm"}]})");
+    "operators": [{"kind": "gemm"}],
+    "rates": [{"gemm_forward_flops_per_s": 1, "gemm_backward_flops_per_s": 1,
+               "attention_flops_per_s": 1, "convolution_flops_per_s": 1, "memory_bytes_per_s": 1,
+               "elements_per_s": 1}],
+    "host": {"forward_launch_s": 1, "backward_launch_s": 1}, "notes": ["x"]})");
   const Json link = Json::parse(R"({"schema": "vitsim-profile/1", "kind": "link", "name": "l",
     "latency_s": 0, "bandwidth_bytes_per_s": 1,
     "curve": [{"message_bytes": 1, "latency_s": 0, "bandwidth_bytes_per_s": 1}],
