@@ -321,7 +321,16 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   fit_point_to_point(measurement, options, calibration);
   fit_collective_tables(measurement, options, calibration);
   if (calibration.gpus.empty() && calibration.links.empty()) {
-    throw UserError("the measurement holds nothing to fit");
+    std::vector<std::string> problems;
+    for (const RecordedRun& run : measurement.runs) {
+      if (const std::string missing = missing_facts(run); !missing.empty()) {
+        problems.push_back(fmt::format("run {}: {}", in_quotes(run.name), missing));
+      }
+    }
+    if (problems.empty()) {
+      problems.emplace_back("the measurement holds nothing to fit");
+    }
+    throw UserError(problems);
   }
 
   for (auto& [name, profile] : calibration.gpus) {

@@ -35,7 +35,8 @@ std::vector<Reading> clean_readings(const Measurement& measurement,
     std::map<std::pair<std::string, std::int64_t>, double> smallest;
     for (const Sample& sample : measurement.samples) {
       const auto* reading = sample.as<MemoryReading>();
-      if (reading == nullptr || sample.run != run.name || reading->bytes.empty()) {
+      if (reading == nullptr || sample.run != run.name || reading->bytes.empty() ||
+          reading->rank < 0 || reading->rank >= std::ssize(run.gpus)) {
         continue;
       }
       const auto rank = static_cast<std::size_t>(reading->rank);

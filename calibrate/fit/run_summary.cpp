@@ -6,6 +6,9 @@
 #include <span>
 #include <string>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "models/distribution.h"
 
 namespace vitsim {
@@ -306,10 +309,28 @@ bool RunSummary::phases_add_up() const {
   return run->wall_clock_breakdown || run->gpus.size() == 1;
 }
 
+std::string missing_facts(const RecordedRun& run) {
+  std::vector<std::string> missing;
+  if (run.model.name == kUnknown) {
+    missing.emplace_back("its model is not known: give --model or --like");
+  }
+  if (run.micro_batch.empty()) {
+    missing.emplace_back("its micro-batch is not known: give --micro-batch");
+  } else if (run.micro_batch.size() > 1 && run.micro_batch.size() != run.gpus.size()) {
+    missing.push_back(fmt::format("it has {} micro-batches for {} GPUs: give --micro-batch",
+                                  run.micro_batch.size(),
+                                  run.gpus.size()));
+  }
+  if (run.gpus.empty()) {
+    missing.emplace_back("its GPUs are not known: give --gpus");
+  }
+  return fmt::format("{}", fmt::join(missing, "; "));
+}
+
 std::vector<RunSummary> summarise(const Measurement& measurement) {
   std::vector<RunSummary> summaries;
   for (const RecordedRun& run : measurement.runs) {
-    if (superseded(measurement, run)) {
+    if (superseded(measurement, run) || !missing_facts(run).empty()) {
       continue;
     }
     RunSummary summary{.run = &run};
@@ -328,6 +349,9 @@ std::vector<RunSummary> summarise(const Measurement& measurement) {
       }
     }
     for (const std::int64_t rank : logged_ranks(measurement, run.name)) {
+      if (rank < 0 || rank >= std::ssize(run.gpus)) {
+        continue;  // nobody says what it ran on
+      }
       if (auto phases = summarise_rank(measurement, summary, rank)) {
         summary.ranks.push_back(*phases);
       }

@@ -62,7 +62,12 @@ struct RunSummary {
   [[nodiscard]] bool phases_add_up() const;
 };
 
-/// Summaries of all runs of a measurement, in its order. The measurement must outlive them.
+/// What a run lacks that any fit of it needs, with the option that tells it; empty where nothing. A
+/// run of an unknown model shows no known model's times.
+std::string missing_facts(const RecordedRun& run);
+
+/// Summaries of all runs of a measurement that lack nothing, in its order. The measurement must
+/// outlive them.
 std::vector<RunSummary> summarise(const Measurement& measurement);
 
 }  // namespace vitsim

@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "models/distribution.h"
+#include "models/document/quantity_text.h"
 
 namespace vitsim {
 
@@ -29,17 +32,14 @@ std::string gpu_list(const std::vector<std::string>& gpus) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-/// Steps that the best recorded rank shows.
-std::size_t recorded_steps(const Measurement& measurement, const RecordedRun& run) {
-  std::size_t most = 0;
+/// Steps after the warm-up that the best recorded rank shows.
+std::int64_t settled_steps(const Measurement& measurement, const RecordedRun& run) {
+  std::int64_t most = 0;
   for (const Sample& sample : measurement.samples) {
-    if (sample.run != run.name) {
-      continue;
-    }
-    if (const auto* forward = sample.phase(StepPart::kForward)) {
-      most = std::max(most, forward->seconds.size() / static_cast<std::size_t>(run.accumulation));
-    } else if (const auto* step = sample.as<StepSeries>()) {
-      most = std::max(most, step->seconds.size());
+    const bool phase = sample.phase(StepPart::kForward) != nullptr;
+    if (sample.run == run.name && (phase || sample.as<StepSeries>() != nullptr)) {
+      const std::int64_t steps = std::ssize(sample.figures()) - sample.warm_up;
+      most = std::max(most, phase ? steps / run.accumulation : steps);
     }
   }
   return most;
@@ -63,7 +63,7 @@ std::string batch_text(const RecordedRun& run) {
   return run.accumulation > 1 ? fmt::format("{} x {}", text, run.accumulation) : text;
 }
 
-using Row = std::array<std::string, 7>;
+using Row = std::array<std::string, 8>;
 
 std::string table(const std::vector<Row>& rows) {
   std::array<std::size_t, std::tuple_size_v<Row>> widths{};
@@ -83,6 +83,47 @@ std::string table(const std::vector<Row>& rows) {
   return text;
 }
 
+std::string sizes_text(std::int64_t least, std::int64_t most) {
+  const auto text = [](std::int64_t bytes) { return human(Bytes(static_cast<double>(bytes))); };
+  return least == most ? text(least) : fmt::format("{} to {}", text(least), text(most));
+}
+
+/// One line for each table of collectives.
+std::string collectives_text(const Measurement& measurement) {
+  struct Table {
+    const CollectiveSeries* first = nullptr;
+    std::int64_t least = 0;
+    std::int64_t most = 0;
+    std::set<std::int64_t> sizes;
+  };
+
+  std::map<std::tuple<std::string, MeasuredCollective, std::optional<std::int64_t>>, Table> tables;
+  for (const Sample& sample : measurement.samples) {
+    const auto* series = sample.as<CollectiveSeries>();
+    if (series == nullptr || !sample.run.empty()) {
+      continue;
+    }
+    Table& table = tables[{series->series, series->kind, series->ranks}];
+    table.least = table.first == nullptr ? series->bytes : std::min(table.least, series->bytes);
+    table.most = std::max(table.most, series->bytes);
+    table.first = series;
+    table.sizes.insert(series->bytes);
+  }
+  std::string text;
+  for (const auto& [key, table] : tables) {
+    const CollectiveSeries& series = *table.first;
+    text += fmt::format("{}: {}, {}{}{}, {} sizes ({})\n",
+                        series.series.empty() ? "measured" : series.series,
+                        name(series.kind),
+                        series.ranks ? fmt::format("{} ranks", *series.ranks) : "unknown ranks",
+                        series.nodes ? fmt::format(" on {} nodes", *series.nodes) : "",
+                        series.gpu.empty() ? "" : ", " + series.gpu,
+                        table.sizes.size(),
+                        sizes_text(table.least, table.most));
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string describe(const Measurement& measurement) {
@@ -90,11 +131,12 @@ std::string describe(const Measurement& measurement) {
   if (!measurement.runs.empty()) {
     text += fmt::format("{} runs:\n", measurement.runs.size());
     std::vector<Row> rows = {
-        {"run", "GPUs", "model", "precision", "batch", "steps", "epochs"}
+        {"run", "ranks", "GPUs", "model", "precision", "batch", "steps", "epochs"}
     };
     for (const RecordedRun& run : measurement.runs) {
-      const std::size_t steps = recorded_steps(measurement, run);
+      const std::int64_t steps = settled_steps(measurement, run);
       rows.push_back({run.name,
+                      fmt::format("{}", run.gpus.size()),
                       gpu_list(run.gpus),
                       run.model.name,
                       fmt::format("{}{}", name(run.precision), run.precision_inferred ? "?" : ""),
@@ -104,17 +146,20 @@ std::string describe(const Measurement& measurement) {
     }
     text += table(rows);
   }
+  text += collectives_text(measurement);
+  for (const auto& [key, value] : measurement.environment) {
+    if (key.starts_with("links of ")) {
+      text += fmt::format("{}: {}\n", key, value);
+    }
+  }
   std::map<std::string, std::size_t> others;
   for (const Sample& sample : measurement.samples) {
-    if (sample.run.empty()) {
+    if (sample.run.empty() && sample.as<CollectiveSeries>() == nullptr) {
       others[what(sample)] += sample.figures().size();
     }
   }
   for (const auto& [what, count] : others) {
     text += fmt::format("{} measurements of {}\n", count, what);
-  }
-  for (const std::string& warning : measurement.warnings) {
-    text += fmt::format("warning: {}\n", warning);
   }
   return text;
 }

@@ -21,6 +21,8 @@
 #include "calibrate/import/run_directory.h"
 #include "calibrate/import/study_csv.h"
 #include "calibrate/import/text_source.h"
+#include "calibrate/import/topology.h"
+#include "calibrate/import/training_log.h"
 #include "models/error.h"
 
 namespace vitsim {
@@ -213,6 +215,12 @@ void Importer::read(FileKind kind, const fs::path& file) {
       for (Piece& piece : read_deepspeed_log(stream, origin, name.run)) {
         take(std::move(piece));
       }
+      break;
+    case FileKind::kTrainingLog:
+      take(read_training_log(stream, origin, name.run));
+      break;
+    case FileKind::kTopology:
+      take(read_topology(stream, origin, name.run));
       break;
     case FileKind::kDeepspeedConfig:
       take({.origin = origin,

@@ -1,6 +1,7 @@
 #include "calibrate/import/join.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -230,7 +231,7 @@ class RunJoiner {
     }
     if (run_.gpus.size() != ranks) {
       if (run_.gpus.empty()) {
-        missing_.emplace_back("GPUs");
+        missing_.emplace_back("GPUs (--gpus)");
       } else {
         warn(fmt::format("{} GPUs are named for {} ranks: not taken", run_.gpus.size(), ranks));
       }
@@ -249,16 +250,33 @@ class RunJoiner {
     }
     if (!model) {
       run_.model.name = kUnknown;
-      missing_.emplace_back("model");
+      missing_.emplace_back("model (--model, --like)");
       return;
     }
     run_.model = *model;
-    if (facts_.parameters && parameter_count(run_.model) != *facts_.parameters) {
+    if (!facts_.model && is_another_model(run_.model)) {
+      warn(fmt::format("{} was given and has {} parameters, the log says {}: not taken",
+                       run_.model.name,
+                       parameter_count(run_.model),
+                       *facts_.parameters));
+      run_.model = {.name = std::string(kUnknown)};
+    } else if (facts_.parameters && parameter_count(run_.model) != *facts_.parameters) {
       warn(fmt::format("{} has {} parameters, the log says {}",
                        run_.model.name,
                        parameter_count(run_.model),
                        *facts_.parameters));
     }
+  }
+
+  /// Whether the log counts other parameters than the model has, beyond what the number of classes
+  /// changes.
+  [[nodiscard]] bool is_another_model(const VitSpec& model) const {
+    constexpr double kClasses = 0.03;
+    if (!facts_.parameters) {
+      return false;
+    }
+    const auto own = static_cast<double>(parameter_count(model));
+    return std::abs(own / static_cast<double>(*facts_.parameters) - 1) > kClasses;
   }
 
   void set_batch() {
@@ -267,12 +285,12 @@ class RunJoiner {
       run_.micro_batch = hints_.micro_batch;
     }
     if (run_.micro_batch.empty()) {
-      missing_.emplace_back("micro-batch");
+      missing_.emplace_back("micro-batch (--micro-batch)");
     }
     run_.precision = facts_.precision.value_or(hints_.precision.value_or(Precision::kFp32));
     run_.precision_inferred = facts_.precision ? facts_.precision_inferred : !hints_.precision;
     if (!facts_.precision && !hints_.precision) {
-      missing_.emplace_back("precision (fp32 is assumed)");
+      missing_.emplace_back("precision (--precision; fp32 is assumed)");
     }
   }
 

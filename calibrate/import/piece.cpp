@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <set>
+
+#include "calibrate/profile/library.h"
+#include "models/error.h"
 
 namespace vitsim {
 
@@ -19,6 +23,51 @@ void fill(std::vector<T>& mine, const std::vector<T>& other) {
   if (mine.empty()) {
     mine = other;
   }
+}
+
+/// The driver's name in the letters that names of files have: "rtx-3070", "a100-sxm4-80gb".
+std::string slug_of(std::string_view device) {
+  std::string words;
+  for (const char c : device) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0 || c == '.') {
+      words.push_back(static_cast<char>(std::tolower(byte)));
+    } else if (!words.empty() && words.back() != '-') {
+      words.push_back('-');
+    }
+  }
+  while (words.ends_with('-')) {
+    words.pop_back();
+  }
+  for (const std::string_view maker : {"nvidia-", "geforce-", "amd-", "instinct-"}) {
+    if (words.starts_with(maker)) {
+      words.erase(0, maker.size());
+    }
+  }
+  return words;
+}
+
+/// Data sheets by what the driver calls their devices; those that share a device are left out.
+std::map<std::string, std::string> sheets_by_device() {
+  std::map<std::string, std::string> sheets;
+  std::set<std::string> shared;
+  try {
+    const ProfileLibrary library;
+    for (const std::string& name : library.gpu_names()) {
+      const auto sheet = library.sheet(name);
+      if (!sheet || sheet->device_name.empty()) {
+        continue;
+      }
+      const std::string device = slug_of(sheet->device_name);
+      if (!sheets.try_emplace(device, name).second) {
+        shared.insert(device);
+      }
+    }
+  } catch (const UserError&) {
+    return {};  // a broken sheet is told by those who use it
+  }
+  std::erase_if(sheets, [&](const auto& entry) { return shared.contains(entry.first); });
+  return sheets;
 }
 
 }  // namespace
@@ -46,24 +95,10 @@ void RunFacts::complete_with(const RunFacts& other) {
 }
 
 std::string gpu_slug(std::string_view device) {
-  std::string words;
-  for (const char c : device) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0 || c == '.') {
-      words.push_back(static_cast<char>(std::tolower(byte)));
-    } else if (!words.empty() && words.back() != '-') {
-      words.push_back('-');
-    }
-  }
-  while (words.ends_with('-')) {
-    words.pop_back();
-  }
-  for (const std::string_view maker : {"nvidia-", "geforce-"}) {
-    if (words.starts_with(maker)) {
-      words.erase(0, maker.size());
-    }
-  }
-  return words;
+  static const std::map<std::string, std::string> kSheets = sheets_by_device();
+  std::string slug = slug_of(device);
+  const auto known = kSheets.find(slug);
+  return known == kSheets.end() ? slug : known->second;
 }
 
 Sample phase_sample(StepPart part,

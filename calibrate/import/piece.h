@@ -51,8 +51,9 @@ struct Piece {
   std::vector<std::string> warnings;
 };
 
-/// The name under which this project's files know a GPU that the driver calls `device`, e.g.
-/// "rtx-3070" for "NVIDIA GeForce RTX 3070", "a40" for "NVIDIA A40", "tesla-p4" for "Tesla P4".
+/// The name under which this project's files know a GPU that the driver calls `device`: that of the
+/// data sheet of this device, e.g. "h100" for "NVIDIA H100 80GB HBM3"; else the driver's own words,
+/// e.g. "rtx-3070" for "NVIDIA GeForce RTX 3070", "tesla-p4" for "Tesla P4".
 std::string gpu_slug(std::string_view device);
 
 /// Steps at the start of a run that are called warm-up: allocators and autotuners settle.

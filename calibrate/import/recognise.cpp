@@ -12,6 +12,8 @@
 
 #include "calibrate/import/csv_table.h"
 #include "calibrate/import/text_source.h"
+#include "calibrate/import/topology.h"
+#include "calibrate/import/training_log.h"
 #include "models/document/relaxed_json.h"
 #include "models/error.h"
 
@@ -215,6 +217,7 @@ std::variant<FileKind, std::string> recognise_text(std::istream& stream) {
   LineReader reader(stream);
   std::string line;
   bool deepspeed = false;
+  bool training = false;
   while (reader.next(line)) {
     if (has_timers(line)) {
       return FileKind::kDeepspeedLog;
@@ -223,12 +226,19 @@ std::variant<FileKind, std::string> recognise_text(std::istream& stream) {
         (line.find("algbw") != std::string::npos && line.find("busbw") != std::string::npos)) {
       return FileKind::kNcclTests;
     }
+    if (marks_topology(line)) {
+      return FileKind::kTopology;
+    }
     deepspeed = deepspeed || is_of_deepspeed(line);
+    training = training || marks_training_log(line);
+  }
+  if (training) {
+    return FileKind::kTrainingLog;
   }
   if (deepspeed) {
     return FileKind::kDeepspeedLog;
   }
-  return "text with neither a line of DeepSpeed's timers nor a table of known columns";
+  return "text with neither step times of a training nor a table of known columns";
 }
 
 /// Text has no NUL and few control characters; terminals' escape sequences are allowed.
@@ -283,11 +293,13 @@ std::variant<FileKind, std::string> recognise(const std::filesystem::path& file)
 }
 
 std::string accepted_kinds() {
-  return "a DeepSpeed log (wall_clock_breakdown: true) or configuration; the study's runs.csv, "
+  return "a DeepSpeed log (wall_clock_breakdown: true) or configuration; a log with step times of "
+         "Hugging Face's Trainer, Accelerate, torchvision, timm or Megatron; the study's runs.csv, "
          "steps/*.csv, metrics.csv or throughput.csv; a rank's clock (microstep,...,total_ms) or "
          "an "
          "AllReduce table (bytes,rep,allreduce_ms); the output of nccl-tests or rccl-tests "
-         "(text, -J JSON, -Z json or csv) and of vitsim collective; a PyTorch profiler "
+         "(text, -J JSON, -Z json or csv) and of vitsim collective; nvidia-smi topo -m; a PyTorch "
+         "profiler "
          "trace (.json, .json.gz); a run directory or measurement.json of vitsim";
 }
 

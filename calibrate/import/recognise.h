@@ -17,6 +17,8 @@ enum class FileKind {
   kAllReduceTable,
   kDeepspeedLog,
   kDeepspeedConfig,
+  kTrainingLog,
+  kTopology,
   kNcclTests,
   kNcclJson,
   kNcclCsv,

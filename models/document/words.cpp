@@ -107,6 +107,20 @@ std::string in_quotes(std::string_view word) {
   return result + (word.size() > kLongestWord ? "..." : "") + "\"";
 }
 
+std::string printable(std::string_view text) {
+  std::string result;
+  result.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f) {
+      result += fmt::format("\\x{:02x}", byte);
+    } else {
+      result += c;
+    }
+  }
+  return result;
+}
+
 std::string rank_list(std::span<const std::int64_t> ranks) {
   constexpr std::size_t kMostListed = 8;
   if (ranks.size() == 1) {

@@ -18,6 +18,9 @@ std::string did_you_mean(std::string_view word, std::span<const std::string> kno
 /// A word in quotes, shortened and with unprintable bytes escaped: fit for a message.
 std::string in_quotes(std::string_view word);
 
+/// The text with its control characters escaped, line ends and tabs apart: fit for a terminal.
+std::string printable(std::string_view text);
+
 /// "rank 3", "ranks 0-2", "ranks 1, 4" or, where they are many and scattered, "12 ranks". They
 /// rise.
 std::string rank_list(std::span<const std::int64_t> ranks);

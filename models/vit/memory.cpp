@@ -64,9 +64,14 @@ std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
   if (!fits(1)) {
     return std::nullopt;
   }
+  // Of a model whose activations take next to nothing any batch fits.
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
   std::int64_t low = 1;
   std::int64_t high = 2;
   while (fits(high)) {
+    if (high >= kMost) {
+      return high;
+    }
     low = high;
     high *= 2;
   }

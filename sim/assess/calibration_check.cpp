@@ -9,6 +9,7 @@
 
 #include "calibrate/fit/step_fit.h"
 #include "models/distribution.h"
+#include "models/document/words.h"
 #include "models/error.h"
 #include "models/vit/memory.h"
 #include "sim/job/resolve.h"
@@ -25,7 +26,11 @@ std::string group_of(const RecordedRun& run) {
 // Why a left-out run cannot be predicted, if it cannot.
 std::string missing_part(const RunSummary& summary, const std::vector<RunSummary>& others) {
   const RecordedRun& run = *summary.run;
-  if (!summary.epoch_s && (summary.ranks.empty() || !summary.ranks.front().wall_step_s)) {
+  const bool by_step = !summary.ranks.empty() && summary.ranks.front().wall_step_s;
+  if (summary.epoch_s && !summary.plan && !by_step) {
+    return "its samples per epoch are not known: give --samples";
+  }
+  if (!summary.epoch_s && !by_step) {
     return "neither epochs nor whole steps were recorded";
   }
   if (!summary.phases_add_up()) {
@@ -128,7 +133,9 @@ void check_memory(const Measurement& measurement,
   std::map<std::string, std::pair<double, double>> smallest;  // by GPU: measured, predicted
   for (const Sample& sample : measurement.samples) {
     const auto* reading = sample.as<MemoryReading>();
-    if (reading == nullptr || sample.run != run.name || reading->bytes.empty()) {
+    if (reading == nullptr || sample.run != run.name || reading->bytes.empty() ||
+        reading->rank < 0 || reading->rank >= std::ssize(run.gpus) ||
+        reading->rank >= std::ssize(report.ranks)) {
       continue;
     }
     const auto rank = static_cast<std::size_t>(reading->rank);
@@ -196,6 +203,15 @@ Experiment experiment_of(const RecordedRun& run) {
 }
 
 CalibrationCheck check_calibration(const Measurement& all, const FitOptions& options) {
+  std::vector<std::string> missing;
+  for (const RecordedRun& run : all.runs) {
+    if (const std::string facts = missing_facts(run); !facts.empty()) {
+      missing.push_back(fmt::format("run {}: {}", in_quotes(run.name), facts));
+    }
+  }
+  if (!missing.empty() && missing.size() == all.runs.size()) {
+    throw UserError(missing);
+  }
   const Measurement measurement = without_unknown_gpus(all);
   const std::vector<RunSummary> summaries = summarise(measurement);
   std::vector<RunCheck> runs(summaries.size());
@@ -228,9 +244,10 @@ CalibrationCheck check_calibration(const Measurement& all, const FitOptions& opt
   CalibrationCheck result{
       .runs = std::move(runs), .components = {}, .models = leave_models_out(measurement, options)};
   for (const RecordedRun& run : all.runs) {
-    if (!gpus_known(run)) {
-      result.runs.push_back(
-          {.run = run.name, .group = group_of(run), .unpredictable = "no file tells its GPUs"});
+    const std::string facts =
+        gpus_known(run) ? missing_facts(run) : "no file tells its GPUs: give --gpus";
+    if (!facts.empty()) {
+      result.runs.push_back({.run = run.name, .group = group_of(run), .unpredictable = facts});
     }
   }
   for (const auto& some : components) {

@@ -1,13 +1,20 @@
 #include "sim/cli/application.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include "models/document/words.h"
 #include "models/error.h"
@@ -17,10 +24,54 @@ namespace vitsim {
 
 namespace {
 
+/// Where standard error is closed too, nobody can be told.
 int fail(int code, const std::string& message) {
   std::fflush(stdout);
-  fmt::print(stderr, "vitsim: error: {}\n", message);
+  std::fputs(fmt::format("vitsim: error: {}\n", printable(message)).c_str(), stderr);
   return code;
+}
+
+/// A file that is opened while standard output is closed would take its place. What is written to a
+/// stream that only reads is an error, as it is to a closed one.
+void keep_closed_streams_closed() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(stream, F_GETFD) == -1) {
+      (void)open("/dev/null", O_RDONLY);  // takes the lowest free number
+    }
+  }
+}
+
+/// Files that a command writes must not be those it reads.
+void refuse_overwriting(const CLI::App& app) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+  }
+  static constexpr std::array<std::string_view, 6> kWritten = {
+      "json", "html", "csv", "out", "trace", "perfetto"};
+  std::vector<std::string> read;
+  std::vector<std::pair<std::string, std::string>> written;  // option and file
+  for (const CLI::Option* option : command->get_options()) {
+    const auto& names = option->get_lnames();
+    const std::string name = names.empty() ? "" : names.front();
+    for (const std::string& value : option->results()) {
+      if (std::ranges::find(kWritten, name) != kWritten.end()) {
+        written.emplace_back("--" + name, value);
+      } else if (names.empty() || name == "like" || name == "profiles" || name == "measured") {
+        read.push_back(value);
+      }
+    }
+  }
+  for (const auto& [option, file] : written) {
+    for (const std::string& input : read) {
+      std::error_code error;
+      if (std::filesystem::is_regular_file(input, error) &&
+          std::filesystem::equivalent(file, input, error)) {
+        throw UserError(fmt::format(
+            "{} {} is also read: it would be lost; name another file", option, in_quotes(file)));
+      }
+    }
+  }
 }
 
 // What the command line got wrong, in the words that it could have used.
@@ -67,6 +118,7 @@ std::string command_line_problem(const CLI::App& app, const CLI::ParseError& err
 }  // namespace
 
 int run_application(int argc, const char* const* argv) {
+  keep_closed_streams_closed();
   CLI::App app(
       "vitsim predicts how long a Vision Transformer trains on a cluster of unequal GPUs, how sure "
       "that is, and which GPU holds the others up.",
@@ -86,6 +138,7 @@ int run_application(int argc, const char* const* argv) {
   add_validate_command(app, action);
   try {
     app.parse(argc, argv);
+    refuse_overwriting(app);
     const int code = action ? action() : 0;
     if (std::fflush(stdout) != 0) {
       return fail(3, fmt::format("standard output: {}", std::strerror(errno)));

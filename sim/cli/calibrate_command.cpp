@@ -11,6 +11,7 @@
 
 #include "calibrate/fit/collective_tables.h"
 #include "calibrate/fit/fit.h"
+#include "calibrate/import/describe.h"
 #include "calibrate/import/import.h"
 #include "calibrate/profile/library.h"
 #include "models/document/quantity_text.h"
@@ -39,7 +40,25 @@ struct ImportArguments {
   std::filesystem::path like;  // cluster file that the runs followed
 };
 
+/// A profile's name becomes that of its file: it must stay in its folder.
+void check_part_name(const std::string& part, const std::string& what) {
+  const bool printed = printable(part) == part && part.find_first_of("\n\t") == std::string::npos;
+  if (part.empty() || part.front() == '.' || !printed ||
+      part.find_first_of("/\\") != std::string::npos) {
+    throw UserError(
+        fmt::format("{} {} cannot be the name of a profile: use letters, digits, '-', '_' and '.'",
+                    what,
+                    in_quotes(part)));
+  }
+}
+
 ImportHints hints_of(const ImportArguments& arguments) {
+  for (const std::string& gpu : arguments.gpus) {
+    check_part_name(gpu, "--gpus:");
+  }
+  if (!arguments.cluster.empty()) {
+    check_part_name(arguments.cluster, "--cluster:");
+  }
   ImportHints hints{.gpus = arguments.gpus, .micro_batch = arguments.micro_batch};
   if (!arguments.like.empty()) {
     const Experiment experiment = read_experiment(arguments.like,
@@ -119,7 +138,7 @@ void add_import_arguments(CLI::App& command, ImportArguments& arguments) {
 Measurement read(const ImportArguments& arguments) {
   Measurement measurement = import_files(arguments.files, hints_of(arguments));
   for (const std::string& warning : measurement.warnings) {
-    fmt::print(stderr, "vitsim: warning: {}\n", warning);
+    fmt::print(stderr, "vitsim: warning: {}\n", printable(warning));
   }
   return measurement;
 }
@@ -154,6 +173,7 @@ int run_import(const ImportArguments& arguments, const std::string& out) {
   for (const Sample& sample : measurement.samples) {
     values += sample.figures().size();
   }
+  fmt::print("{}\n", printable(describe(measurement)));
   fmt::print("{}: {} runs, {} series, {} values\n",
              out,
              measurement.runs.size(),
@@ -176,6 +196,15 @@ std::string recorded_device(const std::filesystem::path& file) {
     return read_gpu_profile(file).device_name;
   } catch (const UserError&) {
     return {};  // broken, or no GPU's: to be replaced
+  }
+}
+
+void check_part_names(const Calibration& calibration) {
+  for (const auto& [gpu, profile] : calibration.gpus) {
+    check_part_name(gpu, "GPU");
+  }
+  for (const auto& [link, profile] : calibration.links) {
+    check_part_name(link, "network");
   }
 }
 
@@ -215,6 +244,7 @@ std::string what_it_holds(const LinkProfile& profile) {
 
 void fit_and_write(const Measurement& measurement, const std::filesystem::path& out) {
   const Calibration calibration = fit(measurement, fit_options(measurement));
+  check_part_names(calibration);
   keep_other_devices(calibration, out);
   std::filesystem::create_directories(out);
   fmt::print("{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",

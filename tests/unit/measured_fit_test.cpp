@@ -1,14 +1,17 @@
 #include <cmath>
 #include <map>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "calibrate/fit/fit.h"
 #include "calibrate/fit/throughput_fit.h"
 #include "models/error.h"
+#include "sim/assess/calibration_check.h"
 #include "sim/job/link_figures.h"
 #include "sim/job/network_figures.h"
 #include "sim/job/resolve.h"
+#include "tests/support/broken_input.h"
 
 namespace vitsim {
 namespace {
@@ -171,15 +174,63 @@ TEST(MeasuredFit, LeavesOutOneMlpAndKeepsTheOther) {
   EXPECT_EQ(leave_models_out(measurement, {}).size(), 2U);
 }
 
-// A model that no file tells stands with the default's figures, and is no vit-b-16 for that.
+// A model that no file tells stands with the default's figures: nothing of it is fitted, lest it
+// were served as what it is not.
 TEST(MeasuredFit, AnUnknownModelIsNoOtherModel) {
   VitSpec unknown;
   unknown.name = kUnknown;
   ASSERT_TRUE(same_architecture(unknown, *vit_variant("vit-b-16")));
   Measurement measurement{.device = "cpu-a"};
   add_steps(measurement, "nobody knows", 2, 0.1, "a:0", false, unknown);
+  EXPECT_THAT(test::refusal([&] { fit(measurement, {}); }),
+              ::testing::HasSubstr("\"nobody knows\": its model is not known: give --model"));
   add_steps(measurement, "base", 2, 0.5, "a:0", false, *vit_variant("vit-b-16"));
-  EXPECT_EQ(fit(measurement, {}).gpus.at("cpu-a").steps.size(), 2U);
+  const GpuProfile profile = fit(measurement, {}).gpus.at("cpu-a");
+  ASSERT_EQ(profile.steps.size(), 1U);
+  EXPECT_NEAR(profile.steps[0].points.at(0).forward.value(), 1.0, 1e-6);
+}
+
+TEST(MeasuredFit, RunsWithoutAMicroBatchAreNamed) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "two", 2, 0.1);
+  measurement.runs.front().micro_batch.clear();
+  EXPECT_THAT(test::refusal([&] { fit(measurement, {}); }),
+              ::testing::HasSubstr("give --micro-batch"));
+  EXPECT_THAT(test::refusal([&] { check_calibration(measurement, {}); }),
+              ::testing::HasSubstr("give --micro-batch"));
+  measurement.runs.front().micro_batch = {1, 2, 3};
+  EXPECT_THAT(test::refusal([&] { fit(measurement, {}); }),
+              ::testing::HasSubstr("3 micro-batches for 1 GPUs"));
+}
+
+// Figures of ranks that the run does not have are of no GPU.
+TEST(MeasuredFit, RanksBeyondTheRunsAreLeftOut) {
+  Measurement measurement{.device = "cpu-a"};
+  add_steps(measurement, "two", 2, 0.1);
+  measurement.samples.push_back({
+      .series = PhaseSeries{.rank = 7, .seconds = {1, 1}},
+        .run = "two"
+  });
+  measurement.samples.push_back({
+      .series = MemoryReading{.rank = 7, .bytes = {1e9}},
+        .run = "two"
+  });
+  EXPECT_NO_THROW(fit(measurement, {}));
+  EXPECT_NO_THROW(check_calibration(measurement, {}));
+}
+
+// Epochs without the number of samples say nothing of steps.
+TEST(MeasuredFit, EpochsOfUnknownSamplesAreNotPredictable) {
+  Measurement measurement{.device = "cpu-a"};
+  for (const char* name : {"a", "b"}) {
+    add_steps(measurement, name, 2, 0.1);
+    measurement.samples.push_back({.series = EpochSeries{.seconds = {10, 10}}, .run = name});
+  }
+  std::erase_if(measurement.samples,
+                [](const Sample& sample) { return sample.as<StepSeries>() != nullptr; });
+  const CalibrationCheck check = check_calibration(measurement, {});
+  ASSERT_EQ(check.runs.size(), 2U);
+  EXPECT_THAT(check.runs[0].unpredictable, ::testing::HasSubstr("give --samples"));
 }
 
 // 12 layers of launches at 5 us alone take longer than these passes: no arithmetic is slow enough
