@@ -1,6 +1,7 @@
 #include "calibrate/profile/library.h"
 
 #include <cstdlib>
+#include <set>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -170,6 +171,18 @@ TEST(Library, DataSheetsHoldWhatTheHardwareHas) {
   // GP104 computes fp16 at a 64th of its fp32 rate: no figure, rather than one that misleads.
   EXPECT_FALSE(library.sheet("gtx-1080")->fp16.has_value());
   EXPECT_FALSE(library.sheet("tesla-p4")->fp16.has_value());
+}
+
+// What the driver calls a device leads to one sheet: a second name of the same has none.
+TEST(Library, DevicesAreNotShared) {
+  const ProfileLibrary library;
+  std::set<std::string> devices;
+  for (const std::string& name : library.gpu_names()) {
+    const auto sheet = library.sheet(name);
+    if (sheet && !sheet->device_name.empty()) {
+      EXPECT_TRUE(devices.insert(sheet->device_name).second) << name;
+    }
+  }
 }
 
 // What the driver reports, in MiB: error correction and the driver take their share.
