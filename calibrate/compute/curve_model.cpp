@@ -9,6 +9,7 @@
 
 #include "calibrate/compute/compute_sources.h"
 #include "models/distribution.h"
+#include "models/vit/gradient_copies.h"
 
 namespace vitsim {
 
@@ -100,7 +101,7 @@ Seconds measured_copies(const GpuProfile& profile, const TrainingSpec& training)
 }
 
 Seconds gradient_copies(const TrainingSpec& training, BytesPerSecond bandwidth) {
-  if (training.gradient_sync == GradientSync::kDdp || bandwidth.value() <= 0) {
+  if (!flattens_gradients(training) || bandwidth.value() <= 0) {
     return Seconds(0);
   }
   // Flattening reads and writes every gradient once, and once more on the way back.

@@ -101,14 +101,14 @@ class Correction {
 class OperatorModel final : public ComputeModel {
  public:
   OperatorModel(const VitSpec& model,
-                OperatorRates rates,
-                HostLaunch host,
+                const OperatorRates& rates,
+                const HostLaunch& host,
                 std::optional<Correction> correction,
                 const std::optional<GpuSheet>& sheet,
                 Seconds load_per_sample)
       : model_(model),
-        rates_(std::move(rates)),
-        host_(std::move(host)),
+        rates_(rates),
+        host_(host),
         correction_(std::move(correction)),
         load_per_sample_(load_per_sample),
         forward_(pass_operators(model, rates_.precision, Pass::kForward)),

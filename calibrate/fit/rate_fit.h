@@ -29,7 +29,7 @@ struct FittedRates {
     double host_share = 0;
   };
 
-  [[nodiscard]] Predicted predict(const PassObservation& observation) const;
+  [[nodiscard]] Predicted predict(const PassObservation& seen) const;
 };
 
 /// Rates of one GPU by robust least squares on logarithms, with priors relative to its data sheet;

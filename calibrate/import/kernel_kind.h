@@ -15,8 +15,9 @@ enum class DeviceWork {
 
 DeviceWork device_work(std::string_view name);
 
-/// The kind of a compute kernel, by the names that cuBLAS, CUTLASS, cuDNN, rocBLAS (Tensile),
-/// MIOpen, FlashAttention, PyTorch and Triton give theirs. What none of them names is memory-bound.
-KernelKind kernel_kind(std::string_view name);
+/// The kind of a compute kernel called `original`, by the names that cuBLAS, CUTLASS, cuDNN,
+/// rocBLAS (Tensile), MIOpen, FlashAttention, PyTorch and Triton give theirs. What none of them
+/// names is memory-bound.
+KernelKind kernel_kind(std::string_view original);
 
 }  // namespace vitsim

@@ -17,7 +17,7 @@ struct OperationTime {
   std::int64_t begin = 0;
   std::int64_t end = 0;
   /// Of communication: what it takes when every member joins at once. What it takes beyond that
-  /// at its beginning is waiting for others.
+  /// at its beginning is straggler wait.
   std::int64_t alone = 0;
 };
 

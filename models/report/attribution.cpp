@@ -101,6 +101,7 @@ StragglerGroup straggler_group(const std::vector<AttributedRanks>& entries, cons
 RankSet other_candidates(const std::vector<AttributedRanks>& entries,
                          const std::vector<Group>& named) {
   std::vector<double> late;
+  late.reserve(entries.size());
   for (const AttributedRanks& entry : entries) {
     late.push_back(entry.late_share);
   }
@@ -170,6 +171,7 @@ std::optional<Verdict> find_stragglers(const Report& report,
 
 double median_compute_s(const std::vector<AttributedRanks>& entries) {
   std::vector<std::pair<double, std::int64_t>> all;
+  all.reserve(entries.size());
   for (const AttributedRanks& entry : entries) {
     all.emplace_back(entry.compute_s, entry.ranks.count());
   }

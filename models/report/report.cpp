@@ -458,6 +458,7 @@ std::vector<std::size_t> likely_last(const std::vector<double>& late_share) {
 
 std::vector<std::size_t> likely_stragglers(const Report& report) {
   std::vector<double> late_share;
+  late_share.reserve(report.ranks.size());
   for (const RankReport& rank : report.ranks) {
     late_share.push_back(rank.late_share);
   }

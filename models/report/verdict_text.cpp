@@ -20,6 +20,7 @@ std::string straggler_sentence(const Report& report) {
   const std::vector<StragglerGroup>& groups = verdict.stragglers;
   const bool one = groups.size() == 1 && groups.front().ranks.count() == 1;
   std::vector<std::string> names;
+  names.reserve(groups.size());
   for (const StragglerGroup& group : groups) {
     names.push_back(who(group));
   }

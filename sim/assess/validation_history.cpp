@@ -17,7 +17,9 @@ namespace vitsim {
 
 namespace {
 
-constexpr const char* kSchema = "vitsim-validation/1";
+constexpr const char* kSchema = "vitsim-validation-history/1";
+// What earlier versions wrote.
+constexpr const char* kOldSchema = "vitsim-validation/1";
 
 nlohmann::json to_line(const ValidationRecord& record) {
   const auto optional = [](const std::optional<bool>& value) {
@@ -41,7 +43,8 @@ nlohmann::json to_line(const ValidationRecord& record) {
 }
 
 ValidationRecord from_line(const nlohmann::json& json) {
-  if (json.at("schema").get<std::string>() != kSchema) {
+  const auto schema = json.at("schema").get<std::string>();
+  if (schema != kSchema && schema != kOldSchema) {
     throw UserError(fmt::format("schema {} is not {}", json.at("schema").dump(), kSchema));
   }
   const auto optional = [&](const char* key) {

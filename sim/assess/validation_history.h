@@ -28,8 +28,8 @@ struct ValidationRecord {
 /// The time now, in UTC, as `created` has it.
 std::string timestamp();
 
-/// Appends one line of JSON (`vitsim-validation/1`) for each record. Throws DeviceError where the
-/// file cannot be written.
+/// Appends one line of JSON (`vitsim-validation-history/1`) for each record. Throws DeviceError
+/// where the file cannot be written.
 void append_history(const std::filesystem::path& file,
                     const std::vector<ValidationRecord>& records);
 

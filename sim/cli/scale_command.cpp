@@ -60,13 +60,13 @@ int run_scale(const ScaleArguments& arguments) {
   }
   text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10}{:>10}{:>12}{:>10}\n",
                       "GPUs",
-                      "the last added",
+                      "last added",
                       "epoch",
-                      "9 of 10 new runs",
+                      "epoch, 90% interval",
                       "images/s",
                       "speed-up",
                       "efficiency",
-                      "comm.");
+                      "exposed");
   const Report& first = reports.front();
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const Report& report = reports[i];
@@ -94,8 +94,8 @@ int run_scale(const ScaleArguments& arguments) {
     rows.push_back(std::move(row));
   }
   text += fmt::format(
-      "\nSpeed-up and efficiency against {} GPU{}; comm.: communication not hidden "
-      "behind compute.\nWith {} GPUs: {}.\n",
+      "\nSpeed-up and efficiency against {} GPU{}; exposed: communication that compute does not "
+      "hide.\nWith {} GPUs: {}.\n",
       counts.front(),
       counts.front() == 1 ? "" : "s",
       counts.back(),

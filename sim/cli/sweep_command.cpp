@@ -164,13 +164,14 @@ std::string table_text(const Json& rows) {
     text += fmt::format(
         "{:>{}}", point == std::string::npos ? keys[i] : keys[i].substr(point + 1), widths[i]);
   }
-  text += fmt::format("{:>6}{:>16}  {:<30}{:>12}{:>8}{:>8}  {}\n",
+  text += fmt::format("{:>6}{:>14}{:>14}  {:<26}{:>10}{:>8}{:>7}  {}\n",
                       "GPUs",
                       "epoch",
-                      "9 of 10 new runs",
+                      "run",
+                      "epoch, 90% interval",
                       "images/s",
-                      "comm.",
-                      "waits",
+                      "exposed",
+                      "wait",
                       "memory");
   for (const Json& row : rows) {
     for (std::size_t i = 0; i < keys.size(); ++i) {
@@ -180,9 +181,10 @@ std::string table_text(const Json& rows) {
       text += fmt::format("  {}\n", row["problem"].get<std::string>());
       continue;
     }
-    text += fmt::format("{:>6}{:>16}  {:<30}{:>12.1f}{:>6.0f} %{:>6.0f} %  {}\n",
+    text += fmt::format("{:>6}{:>14}{:>14}  {:<26}{:>10.1f}{:>6.0f} %{:>5.0f} %  {}\n",
                         row["gpus"].get<std::int64_t>(),
                         human(Seconds(row["epoch_s"].get<double>())),
+                        human(Seconds(row["total_s"].get<double>())),
                         row["epoch_p05_s"].is_null()
                             ? std::string("no spread known")
                             : fmt::format("{} to {}",
@@ -191,8 +193,10 @@ std::string table_text(const Json& rows) {
                         row["samples_per_s"].get<double>(),
                         100 * row["communication_share"].get<double>(),
                         100 * row["wait_share"].get<double>(),
-                        row["fits"].get<bool>() ? "fits" : "DOES NOT FIT");
+                        row["fits"].get<bool>() ? "fits" : "out of memory");
   }
+  text +=
+      "\nexposed: communication that compute does not hide; wait: for stragglers; both of a step\n";
   return text;
 }
 

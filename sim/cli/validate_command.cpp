@@ -297,8 +297,8 @@ int validate_runs(const ValidateArguments& arguments) {
                                  "error",
                                  "90 % interval");
   nlohmann::json json = {
-      {"schema",   "vitsim-validation/1"},
-      {  "runs", nlohmann::json::array()}
+      {"schema", "vitsim-validation-runs/1"},
+      {  "runs",    nlohmann::json::array()}
   };
   int beyond = 0;
   double sum = 0;

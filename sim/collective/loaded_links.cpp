@@ -23,8 +23,8 @@ LoadedLinks::LoadedLinks(const LinkTable& links, std::vector<LinkLoad> loads)
     return std::tuple(kind.share, kind.latency, kind.bandwidth.value());
   };
   std::ranges::sort(kinds_, {}, key);
-  const auto twice = std::ranges::unique(kinds_, {}, key);
-  kinds_.erase(twice.begin(), twice.end());
+  const auto is_same = [&](const Kind& a, const Kind& b) { return key(a) == key(b); };
+  kinds_.erase(std::unique(kinds_.begin(), kinds_.end(), is_same), kinds_.end());
 }
 
 std::int64_t LoadedLinks::bytes_on(double share, double wire_bytes) {

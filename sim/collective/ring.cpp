@@ -102,7 +102,7 @@ Ring::Ring(std::vector<Tick> hop, std::int64_t steps) : hop_(std::move(hop)), st
   constexpr std::int64_t kStep = 6;
   const bool is_all_reduce = steps == 2 * (n - 1);
   const std::int64_t recurrence = kStep * steps;
-  const std::int64_t paths = kLevel * std::bit_width(hop_.size());
+  const std::int64_t paths = kLevel * static_cast<std::int64_t>(std::bit_width(hop_.size()));
   const std::int64_t others = is_all_reduce ? std::min(recurrence, paths) : recurrence;
   method_ = others < recurrence ? Method::kPaths : Method::kRecurrence;
   if ((!is_all_reduce && steps != n - 1) || 2 * kPass >= others) {

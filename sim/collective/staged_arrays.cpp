@@ -26,7 +26,7 @@ namespace vitsim {
 StagedArrays::StagedArrays(const Network& network,
                            std::span<const std::int64_t> ranks,
                            StagedPlan plan)
-    : network_(network), ranks_(plan.ranks), groups_(network.links().size()) {
+    : network_(network), groups_(network.links().size()) {
   const LinkTable& links = network.links();
   std::map<std::pair<std::int64_t, std::vector<std::uint32_t>>, std::uint32_t> numbers;
   std::pair<std::int64_t, std::vector<std::uint32_t>> key;

@@ -55,7 +55,6 @@ class StagedArrays {
   bool end_stage(std::span<const Message> messages);
 
   const Network& network_;
-  std::uint32_t ranks_ = 0;
   std::vector<Message> messages_;           // stage by stage
   std::vector<std::size_t> first_message_;  // by stage, and the end
   std::vector<LinkId> links_;               // by message

@@ -71,7 +71,10 @@ void FairShares::set_capacity(Link link, double capacity) {
 void FairShares::set_cap(Flow id, double cap) {
   FlowState& flow = flows_[id];
   find_narrowest(flow);
-  flow.cap = cap < flow.narrowest_capacity ? cap : kUncapped;
+  flow.cap = kUncapped;
+  if (cap < flow.narrowest_capacity) {
+    flow.cap = cap;
+  }
   flow.bound = kNone;
   opened_.push_back(id);
   for (const Hop& hop : hops(flow)) {

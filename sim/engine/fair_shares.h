@@ -26,20 +26,20 @@ class FairShares {
   /// A flow over `path` (not empty), which does not flow yet. Flows are numbered 0, 1, ...
   Flow add_flow(std::span<const Link> path);
 
-  /// `flow` begins. Its rate stays at or below `cap` bytes per second; a cap that is not below the
-  /// narrowest link of the path means nothing. True where no other flow is on the path and none
+  /// Flow `id` begins. Its rate stays at or below `cap` bytes per second; a cap that is not below
+  /// the narrowest link of the path means nothing. True where no other flow is on the path and none
   /// was since the last `resolve`: then the rate is known at once.
-  bool join(Flow flow, double cap);
+  bool join(Flow id, double cap);
 
-  /// `flow` ends.
-  void leave(Flow flow);
+  /// Flow `id` ends.
+  void leave(Flow id);
 
   /// From now on. Whether a cap means anything follows from the capacities: call `set_cap` for each
   /// flow on the link afterwards.
   void set_capacity(Link link, double capacity);
 
   /// A new cap for a flow that flows.
-  void set_cap(Flow flow, double cap);
+  void set_cap(Flow id, double cap);
 
   /// Has anything changed since the last `resolve`?
   [[nodiscard]] bool is_stale() const { return !dirty_.empty(); }
@@ -146,15 +146,15 @@ class FairShares {
   void find_narrowest(FlowState& flow);
   void mark_dirty(Link link);
   void sort_events(const LinkState& link);
-  void touch(Link link, const Level& now);
+  void touch(Link id, const Level& now);
   void advance(LinkState& link, const Level& now);
-  void settle(Flow flow, const Level& level);
+  void settle(Flow id, const Level& level);
   void forget_former(LinkState& link);
-  void fill(Link link);
-  void undo(Link link);
+  void fill(Link id);
+  void undo(Link id);
   void push(const Level& level, std::uint32_t index);
   [[nodiscard]] bool are_all_ample() const;
-  void take_turn(Link link, double rate);
+  void take_turn(Link id, double rate);
   Pending pop();
 
   std::vector<LinkState> links_;
@@ -200,7 +200,10 @@ inline bool FairShares::join(Flow id, double cap) {
     ++link.flows;
   }
   const bool is_capped = cap < flow.narrowest_capacity;
-  flow.cap = is_capped ? cap : kUncapped;
+  flow.cap = kUncapped;
+  if (is_capped) {
+    flow.cap = cap;
+  }
   if (alone) {
     flow.rate = is_capped ? cap : flow.narrowest_capacity;
     flow.bound = is_capped ? kOwnCap : flow.narrowest;

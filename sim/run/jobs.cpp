@@ -124,7 +124,9 @@ class JobFeed final : public StepFeed, public EventHandler {
           alone(program, groups),
           work{.program = &program, .ticks = &ticks} {}
 
-    PreparedStep(const PreparedStep&) = delete;
+    PreparedStep(const PreparedStep&) = delete;  // `work` points into it
+    PreparedStep& operator=(const PreparedStep&) = delete;
+    ~PreparedStep() = default;
 
     ProgramGroups groups;
     OperationTicks ticks;

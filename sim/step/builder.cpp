@@ -4,6 +4,7 @@
 
 #include "models/precision.h"
 #include "models/vit/buckets.h"
+#include "models/vit/gradient_copies.h"
 #include "models/vit/vit.h"
 
 namespace vitsim {
@@ -18,7 +19,7 @@ std::vector<SyncBucket> flat_buckets(std::int64_t elements, std::int64_t bytes_p
 }
 
 bool copies_gradients(const TrainingSpec& training, std::size_t world_size) {
-  return world_size > 1 || training.gradient_sync != GradientSync::kDdp;
+  return world_size > 1 || flattens_gradients(training);
 }
 
 StepProgram build_program(const TrainingSpec& training, const StepInput& input) {

@@ -50,6 +50,8 @@ class EventExecutor final : public EventHandler, public CollectiveListener {
                 std::span<const ComputeSpeed> speeds,
                 std::size_t most_operations,
                 StepFeed& feed);
+  EventExecutor(const EventExecutor&) = delete;
+  EventExecutor& operator=(const EventExecutor&) = delete;
   ~EventExecutor() override;
 
   /// Position `position` begins its next step at `time`, as the feed allows.
