@@ -60,6 +60,7 @@ std::optional<std::vector<BlockingRound>> rounds_of(const ClassProgram& program,
     rounds.pop_back();
   }
   std::vector<BlockingRound> result;
+  result.reserve(rounds.size());
   for (const Round& round : rounds) {
     result.push_back({.compute_s = {to_seconds(round.compute).value()},
                       .communication_s = round.communication_s});

@@ -80,7 +80,7 @@ with Workplace() as place:
 
     out, _ = place.run(experiment(6, 2), "kineto-short", "--kineto", "--steps", "3", "--loader-workers", "9")
     require("warning: --kineto records steps after the first 3: this run has 3" in out, out)
-    require("is unknown: no full step" in out and "Compute:" not in out, out)
+    require("unknown: no full step" in out and "compute:" not in out, out)
 
     # A DeepSpeed configuration says how to train; what it says and nobody does here is named.
     (place.path / "ds.json").write_text(json.dumps({
