@@ -69,12 +69,12 @@ std::int64_t bytes_of_type(std::string_view type) {
   return found == kTypes.end() ? 0 : found->second;
 }
 
-bool reduces(const CollectiveRow& row) {
+bool reduces(const ImportedRow& row) {
   return !row.operation.empty() && row.operation != "none";
 }
 
 /// How many times the row's elements the size is; 0 where the table does not tell.
-std::int64_t share_of_size(const CollectiveRow& row) {
+std::int64_t share_of_size(const ImportedRow& row) {
   const std::int64_t element = bytes_of_type(row.type);
   if (!row.elements || *row.elements <= 0 || element == 0 || *row.elements > row.bytes / element) {
     return 0;
@@ -128,11 +128,11 @@ class Judge {
   void check_bandwidths(MeasuredCollective kind, std::int64_t ranks) const;
 
  private:
-  [[nodiscard]] const CollectiveRow& largest() const {
-    return *std::ranges::max_element(run_.rows, {}, &CollectiveRow::bytes);
+  [[nodiscard]] const ImportedRow& largest() const {
+    return *std::ranges::max_element(run_.rows, {}, &ImportedRow::bytes);
   }
 
-  [[nodiscard]] std::string place(const CollectiveRow& row) const {
+  [[nodiscard]] std::string place(const ImportedRow& row) const {
     return row.line > 0 ? fmt::format("{}:{}", origin_, row.line) : origin_;
   }
 
@@ -147,7 +147,7 @@ MeasuredCollective Judge::collective() {
   if (run_.collective) {
     return *run_.collective;
   }
-  const CollectiveRow& row = largest();
+  const ImportedRow& row = largest();
   const bool rooted = row.root && *row.root >= 0;
   const std::int64_t share = share_of_size(row);
   const auto by_name = collective_from_name(name_);
@@ -184,7 +184,7 @@ MeasuredCollective Judge::collective() {
 
 /// An AllReduce's factor 2 (N - 1) / N, where its two digits leave one N.
 std::optional<std::int64_t> Judge::ranks_by_bandwidth() const {
-  const CollectiveRow& row = *std::ranges::max_element(run_.rows, {}, &CollectiveRow::bus_gb_per_s);
+  const ImportedRow& row = *std::ranges::max_element(run_.rows, {}, &ImportedRow::bus_gb_per_s);
   constexpr double kHalfDigit = 0.005;
   if (row.algorithm_gb_per_s < 1 || row.bus_gb_per_s < 1) {
     return std::nullopt;
@@ -240,7 +240,7 @@ void Judge::check_bandwidths(MeasuredCollective kind, std::int64_t ranks) const 
   constexpr double kTelling_gb_per_s = 1;
   constexpr double kTolerance = 0.02;
   const double expected = bus_factor(kind, ranks);
-  for (const CollectiveRow& row : run_.rows) {
+  for (const ImportedRow& row : run_.rows) {
     if (row.algorithm_gb_per_s < kTelling_gb_per_s || row.bus_gb_per_s <= 0) {
       continue;
     }
@@ -308,7 +308,7 @@ void add_series(const CollectiveRun& run,
                 const std::string& origin,
                 Piece& piece) {
   std::map<std::pair<std::int64_t, bool>, Sample> samples;
-  for (const CollectiveRow& row : run.rows) {
+  for (const ImportedRow& row : run.rows) {
     const auto [at, fresh] = samples.try_emplace({row.bytes, row.in_place});
     Sample& sample = at->second;
     if (fresh) {

@@ -11,7 +11,7 @@
 namespace vitsim {
 
 /// One timed size of a table of collectives.
-struct CollectiveRow {
+struct ImportedRow {
   std::int64_t line = 0;  // of the file, 0 where lines mean nothing
   std::int64_t bytes = 0;
   std::optional<std::int64_t> elements;  // the table's "count"
@@ -38,7 +38,7 @@ struct CollectiveRun {
   std::optional<MeasuredCollective> collective;  // where the file names it
   std::optional<std::int64_t> stated_ranks;      // where it states their number
   std::vector<CollectiveRank> ranks;
-  std::vector<CollectiveRow> rows;
+  std::vector<ImportedRow> rows;
 };
 
 /// The collective that a benchmark's name means: "all_reduce_perf", "all_reduce_perf_mpi",

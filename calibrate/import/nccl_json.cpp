@@ -86,7 +86,7 @@ std::string text(const Json* value) {
 struct Context {
   std::optional<MeasuredCollective> collective;
   std::optional<std::int64_t> ranks;
-  CollectiveRow row;
+  ImportedRow row;
 };
 
 class Finder {
@@ -145,7 +145,7 @@ class Finder {
             whole(member_of(object, {"ranks", "nranks", "totalranks", "worldsize", "gpus"}))) {
       context.ranks = ranks;
     }
-    CollectiveRow& row = context.row;
+    ImportedRow& row = context.row;
     if (const auto bytes = whole(member_of(object, {"size", "bytes"}))) {
       row.bytes = *bytes;
     }
@@ -167,7 +167,7 @@ class Finder {
   }
 
   void take_row(const Json& object, Context context) {
-    CollectiveRow& row = context.row;
+    ImportedRow& row = context.row;
     const auto seconds = number(member(object, "times"));  // "time_s"
     const auto microseconds = number(member_of(object, {"time", "timeus"}));
     if (row.bytes <= 0 || (!seconds && !microseconds)) {
