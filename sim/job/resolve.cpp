@@ -156,9 +156,10 @@ ResolvedJob make_job(const ClusterSpec& cluster,
     job.epoch_start = std::max(job.epoch_start, each.compute->epoch_start);
   }
   job.group = std::make_shared<const Communicator>(*network, std::move(ranks));
-  describe_sources(job, cluster, profiles);
+  const std::vector<const LinkSpec*> crossed = crossed_links(job, cluster);
+  describe_sources(job, crossed, profiles);
   build_programs(job);
-  widen_beyond_measured(job, cluster, profiles);
+  widen_beyond_measured(job, crossed, profiles);
   return job;
 }
 

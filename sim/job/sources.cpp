@@ -15,11 +15,41 @@ namespace vitsim {
 
 namespace {
 
-// What the ring of the job's ranks crosses; of the paths inside nodes those that nobody names are
-// null.
+void describe_compute(ResolvedJob& job) {
+  // Classes that differ in nodes or links alone are one source.
+  std::map<std::string, std::size_t> index;  // of gpu and detail
+  std::vector<const RankClass*> kinds;
+  std::vector<std::size_t> kind_of_class;
+  for (const RankClass& each : job.classes) {
+    const auto [entry, fresh] =
+        index.try_emplace(each.gpu + "\n" + each.compute->basis.detail, kinds.size());
+    if (fresh) {
+      kinds.push_back(&each);
+    }
+    kind_of_class.push_back(entry->second);
+  }
+  std::vector<std::vector<std::int64_t>> ranks(kinds.size());
+  for (std::size_t position = 0; position < job.world_size(); ++position) {
+    ranks[kind_of_class[job.class_of[position]]].push_back(static_cast<std::int64_t>(position));
+  }
+  for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
+    Basis basis = kinds[kind]->compute->basis;
+    basis.part = fmt::format("{} ({})", rank_list(ranks[kind]), kinds[kind]->gpu);
+    if (basis.kind != "measured" && basis.kind != "interpolated") {
+      job.warnings.push_back(fmt::format("{}: {}", basis.part, basis.detail));
+    }
+    job.basis.push_back(std::move(basis));
+  }
+}
+
+}  // namespace
+
 std::vector<const LinkSpec*> crossed_links(const ResolvedJob& job, const ClusterSpec& cluster) {
   const Network& network = *job.network;
   const std::vector<std::int64_t>& ranks = job.ranks();
+  if (ranks.size() < 2) {
+    return {};
+  }
   std::set<LinkOrigin> crossed;
   std::vector<LinkId> path;
   std::size_t node = network.node_of(ranks.front());
@@ -61,53 +91,20 @@ std::vector<const LinkSpec*> crossed_links(const ResolvedJob& job, const Cluster
   return specs;
 }
 
-void describe_compute(ResolvedJob& job) {
-  // Classes that differ in nodes or links alone are one source.
-  std::map<std::string, std::size_t> index;  // of gpu and detail
-  std::vector<const RankClass*> kinds;
-  std::vector<std::size_t> kind_of_class;
-  for (const RankClass& each : job.classes) {
-    const auto [entry, fresh] =
-        index.try_emplace(each.gpu + "\n" + each.compute->basis.detail, kinds.size());
-    if (fresh) {
-      kinds.push_back(&each);
-    }
-    kind_of_class.push_back(entry->second);
-  }
-  std::vector<std::vector<std::int64_t>> ranks(kinds.size());
-  for (std::size_t position = 0; position < job.world_size(); ++position) {
-    ranks[kind_of_class[job.class_of[position]]].push_back(static_cast<std::int64_t>(position));
-  }
-  for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
-    Basis basis = kinds[kind]->compute->basis;
-    basis.part = fmt::format("{} ({})", rank_list(ranks[kind]), kinds[kind]->gpu);
-    if (basis.kind != "measured" && basis.kind != "interpolated") {
-      job.warnings.push_back(fmt::format("{}: {}", basis.part, basis.detail));
-    }
-    job.basis.push_back(std::move(basis));
-  }
-}
-
-}  // namespace
-
-void describe_sources(ResolvedJob& job, const ClusterSpec& cluster, const ProfileSet& profiles) {
+void describe_sources(ResolvedJob& job,
+                      const std::vector<const LinkSpec*>& crossed,
+                      const ProfileSet& profiles) {
   describe_compute(job);
-  if (job.world_size() > 1) {
-    describe_links(job, crossed_links(job, cluster), profiles);
-  }
+  describe_links(job, crossed, profiles);
 }
 
 void widen_beyond_measured(ResolvedJob& job,
-                           const ClusterSpec& cluster,
+                           const std::vector<const LinkSpec*>& crossed,
                            const ProfileSet& profiles) {
   const auto [least, most] = reduction_sizes(*job.full);
-  if (job.world_size() > 1 && most.value() > 0) {
-    widen_beyond_tables(job,
-                        crossed_links(job, cluster),
-                        profiles,
-                        static_cast<std::int64_t>(job.world_size()),
-                        least,
-                        most);
+  if (most.value() > 0) {
+    const auto ranks = static_cast<std::int64_t>(job.world_size());
+    widen_beyond_tables(job, crossed, profiles, ranks, least, most);
   }
 }
 
