@@ -35,16 +35,14 @@ constexpr const char* kMaster = "weight";
 using Json = nlohmann::json;
 
 Json describe(const VitSpec& vit) {
-  return {
-      {    "layers",     vit.layers},
-      {     "width",      vit.width},
-      {     "heads",      vit.heads},
-      {       "mlp",        vit.mlp},
-      {     "patch",      vit.patch},
-      {"image_size", vit.image_size},
-      {  "channels",   vit.channels},
-      {   "classes",    vit.classes}
-  };
+  return {{"layers", vit.layers},
+          {"width", vit.width},
+          {"heads", vit.heads},
+          {"mlp", vit.mlp},
+          {"patch", vit.patch},
+          {"image_size", vit.image_size},
+          {"channels", vit.channels},
+          {"classes", vit.classes}};
 }
 
 Json describe(const EpochRow& row) {
@@ -294,32 +292,28 @@ void save_checkpoint(const std::filesystem::path& folder,
     for (const EpochRow& row : progress.epochs) {
       epochs.push_back(describe(row));
     }
-    Json manifest = {
-        {          "schema",                                     kSchema},
-        {           "model",              describe(state.training.model)},
-        {       "precision",      vitsim::name(state.training.precision)},
-        {       "optimizer", vitsim::name(state.training.optimizer.kind)},
-        {   "gradient_sync",  vitsim::name(state.training.gradient_sync)},
-        {      "world_size",            communication.group()->getSize()},
-        { "optimizer_parts",                                       parts},
-        {         "updates",                   state.optimizer.updates()},
-        {           "epoch",                              progress.epoch},
-        {   "step_in_epoch",                      progress.step_in_epoch},
-        {"samples_in_epoch",                   progress.samples_in_epoch},
-        {           "steps",                              progress.steps},
-        {        "loss_sum",                           progress.loss_sum},
-        {    "loss_samples",                       progress.loss_samples},
-        {       "elapsed_s",                          progress.elapsed_s},
-        {          "epochs",                                      epochs},
-        {           "files",                                       files}
-    };
+    Json manifest = {{"schema", kSchema},
+                     {"model", describe(state.training.model)},
+                     {"precision", vitsim::name(state.training.precision)},
+                     {"optimizer", vitsim::name(state.training.optimizer.kind)},
+                     {"gradient_sync", vitsim::name(state.training.gradient_sync)},
+                     {"world_size", communication.group()->getSize()},
+                     {"optimizer_parts", parts},
+                     {"updates", state.optimizer.updates()},
+                     {"epoch", progress.epoch},
+                     {"step_in_epoch", progress.step_in_epoch},
+                     {"samples_in_epoch", progress.samples_in_epoch},
+                     {"steps", progress.steps},
+                     {"loss_sum", progress.loss_sum},
+                     {"loss_samples", progress.loss_samples},
+                     {"elapsed_s", progress.elapsed_s},
+                     {"epochs", epochs},
+                     {"files", files}};
     if (progress.loss_scale) {
-      manifest["loss_scale"] = {
-          {        "scale",         progress.loss_scale->scale},
-          {   "hysteresis",    progress.loss_scale->hysteresis},
-          {    "iteration",     progress.loss_scale->iteration},
-          {"last_overflow", progress.loss_scale->last_overflow}
-      };
+      manifest["loss_scale"] = {{"scale", progress.loss_scale->scale},
+                                {"hysteresis", progress.loss_scale->hysteresis},
+                                {"iteration", progress.loss_scale->iteration},
+                                {"last_overflow", progress.loss_scale->last_overflow}};
     }
     write_file_atomically(partial / "manifest.json", manifest.dump(2) + "\n");
     std::string final_name = name;

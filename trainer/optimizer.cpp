@@ -66,10 +66,7 @@ class AdamW : public Optimizer {
   }
 
   [[nodiscard]] std::vector<State> state() const override {
-    return {
-        {   "exp_avg",   mean_},
-        {"exp_avg_sq", square_}
-    };
+    return {{"exp_avg", mean_}, {"exp_avg_sq", square_}};
   }
 
   [[nodiscard]] std::int64_t updates() const override { return updates_; }
@@ -107,11 +104,7 @@ class Sgd : public Optimizer {
     at::_foreach_add_(weights, momentum_, -lr);
   }
 
-  [[nodiscard]] std::vector<State> state() const override {
-    return {
-        {"momentum", momentum_}
-    };
-  }
+  [[nodiscard]] std::vector<State> state() const override { return {{"momentum", momentum_}}; }
 
   [[nodiscard]] std::int64_t updates() const override { return updates_; }
 
@@ -175,10 +168,7 @@ class Lamb : public Optimizer {
   }
 
   [[nodiscard]] std::vector<State> state() const override {
-    return {
-        {   "exp_avg",   mean_},
-        {"exp_avg_sq", square_}
-    };
+    return {{"exp_avg", mean_}, {"exp_avg_sq", square_}};
   }
 
   [[nodiscard]] std::int64_t updates() const override { return updates_; }

@@ -23,8 +23,7 @@ constexpr std::array<std::pair<std::string_view, at::ScalarType>, 6> kTypes = {
      {"F16", at::kHalf},
      {"BF16", at::kBFloat16},
      {"I64", at::kLong},
-     {"U8", at::kByte}}
-};
+     {"U8", at::kByte}}};
 
 std::string_view type_name(at::ScalarType type) {
   for (const auto& [name, candidate] : kTypes) {
@@ -54,11 +53,9 @@ void write_tensors(const std::filesystem::path& file, const std::vector<NamedTen
   nlohmann::ordered_json header;
   std::size_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
-    header[name] = {
-        {       "dtype",    type_name(tensor.scalar_type())},
-        {       "shape",               tensor.sizes().vec()},
-        {"data_offsets", {offset, offset + tensor.nbytes()}}
-    };
+    header[name] = {{"dtype", type_name(tensor.scalar_type())},
+                    {"shape", tensor.sizes().vec()},
+                    {"data_offsets", {offset, offset + tensor.nbytes()}}};
     offset += tensor.nbytes();
   }
   std::string text = header.dump();

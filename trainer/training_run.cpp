@@ -414,15 +414,13 @@ class Run {
   }
 
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> facts() const {
-    return {
-        {           "run.ranks",                  std::to_string(session_.size())},
-        {          "run.device",                                   device_.name()},
-        {"run.threads_per_rank",            std::to_string(at::get_num_threads())},
-        {      "run.parameters", std::to_string(parameter_count(training_.model))},
-        { "run.steps_per_epoch",                      std::to_string(plan_.steps)},
-        {      "run.first_step",                      std::to_string(first_step_)},
-        {       "run.directory",                            options_.out.string()}
-    };
+    return {{"run.ranks", std::to_string(session_.size())},
+            {"run.device", device_.name()},
+            {"run.threads_per_rank", std::to_string(at::get_num_threads())},
+            {"run.parameters", std::to_string(parameter_count(training_.model))},
+            {"run.steps_per_epoch", std::to_string(plan_.steps)},
+            {"run.first_step", std::to_string(first_step_)},
+            {"run.directory", options_.out.string()}};
   }
 
   const Experiment& experiment_;

@@ -86,15 +86,13 @@ double flops_per_joule(const GpuSheet& sheet, ArithmeticUnit unit) {
     double short_numbers;
   };
 
-  static constexpr std::array<Generation, 7> kFlopsPerJoule = {
-      {{45e9, 45e9, 45e9},
-       {56e9, 56e9, 0.29e12},
-       {56e9, 56e9, 0.35e12},
-       {57e9, 0.30e12, 0.60e12},
-       {100e9, 0.65e12, 1.3e12},
-       {90e9, 0.65e12, 1.3e12},
-       {110e9, 0.75e12, 1.5e12}}
-  };
+  static constexpr std::array<Generation, 7> kFlopsPerJoule = {{{45e9, 45e9, 45e9},
+                                                                {56e9, 56e9, 0.29e12},
+                                                                {56e9, 56e9, 0.35e12},
+                                                                {57e9, 0.30e12, 0.60e12},
+                                                                {100e9, 0.65e12, 1.3e12},
+                                                                {90e9, 0.65e12, 1.3e12},
+                                                                {110e9, 0.75e12, 1.5e12}}};
   const Generation& own = kFlopsPerJoule[static_cast<std::size_t>(generation(sheet))];
   switch (unit) {
     case ArithmeticUnit::kPlain:

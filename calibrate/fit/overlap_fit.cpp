@@ -21,9 +21,7 @@ void fit_overlap(const Measurement& measurement, Calibration& calibration) {
     if (overlap == nullptr || overlap->seconds.empty()) {
       continue;
     }
-    const Where where = {
-        overlap->gpu, {overlap->rank, overlap->ranks.value_or(0)}
-    };
+    const Where where = {overlap->gpu, {overlap->rank, overlap->ranks.value_or(0)}};
     auto& series = overlap->state == OverlapSeries::State::kAlone ? alone[where] : beside[where];
     series.insert(series.end(), overlap->seconds.begin(), overlap->seconds.end());
   }

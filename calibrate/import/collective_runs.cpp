@@ -62,8 +62,7 @@ std::int64_t bytes_of_type(std::string_view type) {
        {"fp8_e4m3", 1},
        {"fp8_e5m2", 1},
        {"f8e4m3", 1},
-       {"f8e5m2", 1}}
-  };
+       {"f8e5m2", 1}}};
   const auto found =
       std::ranges::find(kTypes, type, &std::pair<std::string_view, std::int64_t>::first);
   return found == kTypes.end() ? 0 : found->second;
@@ -347,8 +346,7 @@ std::optional<MeasuredCollective> collective_from_name(std::string_view name) {
        {"hypercube", kHypercube},
        {"scatter", kScatter},
        {"gather", kGather},
-       {"reduce", kReduce}}
-  };
+       {"reduce", kReduce}}};
   const std::string word = plain_word(name);
   for (const auto& [known, kind] : kNames) {
     if (word.find(known) != std::string::npos) {

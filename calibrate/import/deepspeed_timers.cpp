@@ -34,8 +34,7 @@ constexpr std::array<std::array<std::string_view, 2>, 5> kNames = {
      {"bwd", "backward"},
      {"bwd_inner", "backward_inner"},
      {"bwd_allreduce", "backward_allreduce"},
-     {"step", "step"}}
-};
+     {"step", "step"}}};
 
 std::optional<std::size_t> index_of(std::string_view name) {
   for (std::size_t i = 0; i < kNames.size(); ++i) {
@@ -95,14 +94,12 @@ TimersFound read_deepspeed_timers(std::string_view text, DeepspeedTimerLine& lin
   if (present < std::ssize(values) || mixed) {
     return !cut && (foreign > 0 || present == 0) ? TimersFound::kForeign : TimersFound::kMangled;
   }
-  line = {
-      .micro_step = kinds[1] > 0,
-      .timers = {.forward = *values[0],
-                 .backward = *values[1],
-                 .backward_inner = *values[2],
-                 .all_reduce = *values[3],
-                 .step = *values[4]}
-  };
+  line = {.micro_step = kinds[1] > 0,
+          .timers = {.forward = *values[0],
+                     .backward = *values[1],
+                     .backward_inner = *values[2],
+                     .all_reduce = *values[3],
+                     .step = *values[4]}};
   return TimersFound::kTimers;
 }
 

@@ -131,8 +131,7 @@ std::string describe(const Measurement& measurement) {
   if (!measurement.runs.empty()) {
     text += fmt::format("{} runs:\n", measurement.runs.size());
     std::vector<Row> rows = {
-        {"run", "ranks", "GPUs", "model", "precision", "batch", "steps", "epochs"}
-    };
+        {"run", "ranks", "GPUs", "model", "precision", "batch", "steps", "epochs"}};
     for (const RecordedRun& run : measurement.runs) {
       const std::int64_t steps = settled_steps(measurement, run);
       rows.push_back({run.name,

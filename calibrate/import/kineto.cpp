@@ -88,8 +88,7 @@ std::int64_t bytes_of(std::string_view dtype) {
        {"BFloat16", 2},
        {"Byte", 1},
        {"Char", 1},
-       {"Bool", 1}}
-  };
+       {"Bool", 1}}};
   const auto found =
       std::ranges::find(kSizes, dtype, &std::pair<std::string_view, std::int64_t>::first);
   return found == kSizes.end() ? 0 : found->second;

@@ -79,15 +79,14 @@ void add_kernels(const std::vector<ProfiledStep>& steps, std::int64_t rank, Piec
     }
   }
   for (const auto& key : seen) {
-    piece.samples.push_back({
-        .series = KernelSeries{.kind = key.second,
-                               .part = key.first,
-                               .rank = rank,
-                               .seconds = figures_of(steps, [&](const ProfiledStep& step) {
- const auto found = step.kinds_s.find(key);
- return found == step.kinds_s.end() ? 0.0 : found->second;
- })}
-    });
+    piece.samples.push_back(
+        {.series = KernelSeries{.kind = key.second,
+                                .part = key.first,
+                                .rank = rank,
+                                .seconds = figures_of(steps, [&](const ProfiledStep& step) {
+                                  const auto found = step.kinds_s.find(key);
+                                  return found == step.kinds_s.end() ? 0.0 : found->second;
+                                })}});
   }
 }
 

@@ -106,18 +106,13 @@ Sample phase_sample(StepPart part,
                     std::vector<double> seconds,
                     std::int64_t accumulation) {
   const std::int64_t warm_up = std::min(kWarmUpSteps * accumulation, std::ssize(seconds));
-  return {
-      .series = PhaseSeries{.part = part, .rank = rank, .seconds = std::move(seconds)},
-      .warm_up = warm_up
-  };
+  return {.series = PhaseSeries{.part = part, .rank = rank, .seconds = std::move(seconds)},
+          .warm_up = warm_up};
 }
 
 Sample step_sample(std::int64_t rank, std::vector<double> seconds) {
   const std::int64_t warm_up = std::min(kWarmUpSteps, std::ssize(seconds));
-  return {
-      .series = StepSeries{.rank = rank, .seconds = std::move(seconds)},
-        .warm_up = warm_up
-  };
+  return {.series = StepSeries{.rank = rank, .seconds = std::move(seconds)}, .warm_up = warm_up};
 }
 
 }  // namespace vitsim

@@ -111,13 +111,11 @@ Piece read_all_reduce_table(std::istream& stream,
     throw UserError(fmt::format("{}: no AllReduce in it", origin));
   }
   for (auto& [bytes, seconds] : by_size) {
-    piece.samples.push_back({
-        .series = CollectiveSeries{.bytes = bytes,
-                                   .ranks = ranks,
-                                   .rank = rank,
-                                   .series = name,
-                                   .seconds = std::move(seconds)}
-    });
+    piece.samples.push_back({.series = CollectiveSeries{.bytes = bytes,
+                                                        .ranks = ranks,
+                                                        .rank = rank,
+                                                        .series = name,
+                                                        .seconds = std::move(seconds)}});
   }
   if (!ranks) {
     piece.warnings.push_back(

@@ -39,14 +39,14 @@ bool is_nccl_csv(const std::vector<std::string>& header) {
 
 const std::vector<TableMark>& table_marks() {
   static const std::vector<TableMark> kMarks = {
-      {       FileKind::kRunTable, {"run", "world_size", "epoch_seconds"}},
-      {      FileKind::kStepTable,  {"rank", "forward_ms", "backward_ms"}},
-      {     FileKind::kEpochTable,  {"Rank", "Epoch", "Computation_Time"}},
-      {FileKind::kThroughputTable,    {"gpu", "what", "batch", "step_ms"}},
-      {      FileKind::kRankClock,              {"microstep", "total_ms"}},
-      { FileKind::kAllReduceTable,              {"bytes", "allreduce_ms"}},
-      {   FileKind::kRunDirectory,   {"epoch", "train_s", "images_per_s"}},
-      {   FileKind::kRunDirectory,   {"step", "epoch", "loss", "skipped"}},
+      {FileKind::kRunTable, {"run", "world_size", "epoch_seconds"}},
+      {FileKind::kStepTable, {"rank", "forward_ms", "backward_ms"}},
+      {FileKind::kEpochTable, {"Rank", "Epoch", "Computation_Time"}},
+      {FileKind::kThroughputTable, {"gpu", "what", "batch", "step_ms"}},
+      {FileKind::kRankClock, {"microstep", "total_ms"}},
+      {FileKind::kAllReduceTable, {"bytes", "allreduce_ms"}},
+      {FileKind::kRunDirectory, {"epoch", "train_s", "images_per_s"}},
+      {FileKind::kRunDirectory, {"step", "epoch", "loss", "skipped"}},
   };
   return kMarks;
 }

@@ -73,11 +73,9 @@ void read_rank_reports(const fs::path& file, Piece& piece) {
   piece.facts.complete_with(known);
   for (const RankReport& rank : report.ranks) {
     if (rank.memory.total_bytes > 0) {
-      piece.samples.push_back({
-          .series = MemoryReading{.rank = rank.rank,
-                                  .capacity_bytes = rank.memory.capacity_bytes,
-                                  .bytes = {rank.memory.total_bytes}}
-      });
+      piece.samples.push_back({.series = MemoryReading{.rank = rank.rank,
+                                                       .capacity_bytes = rank.memory.capacity_bytes,
+                                                       .bytes = {rank.memory.total_bytes}}});
     }
   }
 }
@@ -226,10 +224,9 @@ void add_reductions(const Steps& steps, Piece& piece) {
     }
   }
   for (auto& [bytes, seconds] : by_size) {
-    piece.samples.push_back({
-        .series = CollectiveSeries{
-                                   .bytes = bytes, .ranks = std::ssize(steps), .seconds = std::move(seconds)}
-    });
+    piece.samples.push_back(
+        {.series = CollectiveSeries{
+             .bytes = bytes, .ranks = std::ssize(steps), .seconds = std::move(seconds)}});
   }
 }
 

@@ -118,10 +118,8 @@ Piece read_run(CsvTable& table) {
         "gpu_used_mb_per_rank has {} figures for {} GPUs", memory.size(), facts.gpus.size()));
   }
   for (std::size_t rank = 0; rank < memory.size(); ++rank) {
-    piece.samples.push_back({
-        .series = MemoryReading{.rank = static_cast<std::int64_t>(rank),
-                                .bytes = {memory[rank] * kMebibyte}}
-    });
+    piece.samples.push_back({.series = MemoryReading{.rank = static_cast<std::int64_t>(rank),
+                                                     .bytes = {memory[rank] * kMebibyte}}});
   }
   if (table.has("loss") && split_list(table.text("loss"), ';').size() > epoch_count) {
     piece.warnings.push_back(fmt::format(
@@ -174,8 +172,7 @@ Piece read_step_table(std::istream& stream, const std::string& origin, const std
        {"backward_ms", StepPart::kBackward},
        {"backward_compute_ms", StepPart::kBackwardCompute},
        {"allreduce_ms", StepPart::kGradientAllReduce},
-       {"optimizer_ms", StepPart::kOptimizer}}
-  };
+       {"optimizer_ms", StepPart::kOptimizer}}};
   CsvTable table(stream, origin);
   bool complete = table.require({"rank"});
   for (const auto& [column, what] : kColumns) {
@@ -272,9 +269,7 @@ Piece read_epoch_table(std::istream& stream, const std::string& origin, const st
     piece.facts.gpus.push_back(own == listed.end() ? listed.begin()->second : own->second);
     const auto used = memory.find({rank, own == listed.end() ? 0 : own->first});
     if (used != memory.end()) {
-      piece.samples.push_back({
-          .series = MemoryReading{.rank = rank, .bytes = used->second}
-      });
+      piece.samples.push_back({.series = MemoryReading{.rank = rank, .bytes = used->second}});
     }
   }
   if (std::ssize(piece.facts.gpus) != world) {

@@ -249,9 +249,7 @@ std::map<std::int64_t, std::vector<double>> Reader::steps() const {
     return steps_.begin()->second;
   }
   if (steps_per_second_) {
-    return {
-        {0, {1 / *steps_per_second_}}
-    };
+    return {{0, {1 / *steps_per_second_}}};
   }
   return {};
 }

@@ -13,10 +13,7 @@ using Json = nlohmann::ordered_json;
 
 Json json_of(const Provenance& provenance) {
   return {
-      {"sources", provenance.sources},
-      {   "tool",    provenance.tool},
-      {"created", provenance.created}
-  };
+      {"sources", provenance.sources}, {"tool", provenance.tool}, {"created", provenance.created}};
 }
 
 Json json_of(const Spread& spread) {
@@ -34,11 +31,7 @@ Json json_of(const Spread& spread) {
 }
 
 Json json_of(const FitQuality& fit) {
-  return {
-      {          "runs",           fit.runs},
-      {"mean_abs_error", fit.mean_abs_error},
-      {         "worst",          fit.worst}
-  };
+  return {{"runs", fit.runs}, {"mean_abs_error", fit.mean_abs_error}, {"worst", fit.worst}};
 }
 
 Json json_of(const StepCurve& curve) {
@@ -52,14 +45,12 @@ Json json_of(const StepCurve& curve) {
   if (named == curve.model) {
     json["model"] = curve.model.name;
   } else {
-    json["model"] = {
-        {  "name",   curve.model.name},
-        {"layers", curve.model.layers},
-        { "width",  curve.model.width},
-        { "heads",  curve.model.heads},
-        {   "mlp",    curve.model.mlp},
-        { "patch",  curve.model.patch}
-    };
+    json["model"] = {{"name", curve.model.name},
+                     {"layers", curve.model.layers},
+                     {"width", curve.model.width},
+                     {"heads", curve.model.heads},
+                     {"mlp", curve.model.mlp},
+                     {"patch", curve.model.patch}};
   }
   json["image_size"] = curve.model.image_size;
   json["channels"] = curve.model.channels;
@@ -68,28 +59,24 @@ Json json_of(const StepCurve& curve) {
   json["optimizer"] = name(curve.optimizer);
   json["points"] = Json::array();
   for (const StepPoint& point : curve.points) {
-    json["points"].push_back({
-        {"micro_batch",       point.micro_batch},
-        {"data_load_s", point.data_load.value()},
-        {  "forward_s",   point.forward.value()},
-        { "backward_s",  point.backward.value()},
-        {"optimizer_s", point.optimizer.value()},
-        {    "other_s",     point.other.value()},
-        {      "count",             point.count}
-    });
+    json["points"].push_back({{"micro_batch", point.micro_batch},
+                              {"data_load_s", point.data_load.value()},
+                              {"forward_s", point.forward.value()},
+                              {"backward_s", point.backward.value()},
+                              {"optimizer_s", point.optimizer.value()},
+                              {"other_s", point.other.value()},
+                              {"count", point.count}});
   }
   return json;
 }
 
 Json json_of(const OperatorCurve& curve) {
-  Json json = {
-      {           "kind",                curve.kind},
-      {      "precision",     name(curve.precision)},
-      {    "flops_per_s", curve.flops_per_s.value()},
-      {    "bytes_per_s", curve.bytes_per_s.value()},
-      {     "overhead_s",    curve.overhead.value()},
-      {"fused_attention",     curve.fused_attention}
-  };
+  Json json = {{"kind", curve.kind},
+               {"precision", name(curve.precision)},
+               {"flops_per_s", curve.flops_per_s.value()},
+               {"bytes_per_s", curve.bytes_per_s.value()},
+               {"overhead_s", curve.overhead.value()},
+               {"fused_attention", curve.fused_attention}};
   if (curve.error) {
     json["error"] = *curve.error;
   }
@@ -97,20 +84,18 @@ Json json_of(const OperatorCurve& curve) {
 }
 
 Json json_of(const OperatorRates& rates) {
-  Json json = {
-      {                "precision",       name(rates.precision)},
-      { "gemm_forward_flops_per_s",  rates.gemm_forward.value()},
-      {"gemm_backward_flops_per_s", rates.gemm_backward.value()},
-      {         "gemm_inner_width",            rates.gemm_inner},
-      {        "gemm_tile_outputs",          rates.gemm_outputs},
-      {    "attention_flops_per_s",     rates.attention.value()},
-      {  "convolution_flops_per_s",   rates.convolution.value()},
-      {       "memory_bytes_per_s",        rates.memory.value()},
-      {           "elements_per_s",              rates.elements},
-      {           "kernel_start_s",  rates.kernel_start.value()},
-      {           "forward_factor",        rates.forward_factor},
-      {          "backward_factor",       rates.backward_factor}
-  };
+  Json json = {{"precision", name(rates.precision)},
+               {"gemm_forward_flops_per_s", rates.gemm_forward.value()},
+               {"gemm_backward_flops_per_s", rates.gemm_backward.value()},
+               {"gemm_inner_width", rates.gemm_inner},
+               {"gemm_tile_outputs", rates.gemm_outputs},
+               {"attention_flops_per_s", rates.attention.value()},
+               {"convolution_flops_per_s", rates.convolution.value()},
+               {"memory_bytes_per_s", rates.memory.value()},
+               {"elements_per_s", rates.elements},
+               {"kernel_start_s", rates.kernel_start.value()},
+               {"forward_factor", rates.forward_factor},
+               {"backward_factor", rates.backward_factor}};
   if (rates.error) {
     json["error"] = *rates.error;
   }
@@ -118,10 +103,8 @@ Json json_of(const OperatorRates& rates) {
 }
 
 Json json_of(const HostLaunch& host) {
-  Json json = {
-      { "forward_launch_s",  host.forward.value()},
-      {"backward_launch_s", host.backward.value()}
-  };
+  Json json = {{"forward_launch_s", host.forward.value()},
+               {"backward_launch_s", host.backward.value()}};
   if (host.sigma) {
     json["sigma"] = *host.sigma;
   }
@@ -189,24 +172,16 @@ std::string profile_text(const LinkProfile& profile) {
   if (!profile.curve.empty()) {
     json["curve"] = Json::array();
     for (const LinkPoint& point : profile.curve) {
-      json["curve"].push_back({
-          {        "message_bytes",   point.message.value()},
-          {            "latency_s",   point.latency.value()},
-          {"bandwidth_bytes_per_s", point.bandwidth.value()}
-      });
+      json["curve"].push_back({{"message_bytes", point.message.value()},
+                               {"latency_s", point.latency.value()},
+                               {"bandwidth_bytes_per_s", point.bandwidth.value()}});
     }
   }
   json["collective_overhead_s"] = profile.collective_overhead.value();
   for (const CollectiveTimes& times : profile.collectives) {
-    Json table = {
-        { "kind",  times.kind},
-        {"ranks", times.ranks}
-    };
+    Json table = {{"kind", times.kind}, {"ranks", times.ranks}};
     for (const CollectivePoint& point : times.points) {
-      table["points"].push_back({
-          { "bytes", point.bytes.value()},
-          {"time_s",  point.time.value()}
-      });
+      table["points"].push_back({{"bytes", point.bytes.value()}, {"time_s", point.time.value()}});
     }
     json["collectives"].push_back(std::move(table));
   }

@@ -17,34 +17,29 @@ struct Unit {
   double divisor = 1;  // exact in a double where 1e-6 is not: "50us" is 50e-6 to the last bit
 };
 
-constexpr std::array<Unit, 8> kTimeUnits = {
-    {{"ns", 1, 1e9},
-     {"us", 1, 1e6},
-     {"µs", 1, 1e6},
-     {"ms", 1, 1e3},
-     {"s", 1},
-     {"min", 60},
-     {"h", 3600},
-     {"d", 86400}}
-};
+constexpr std::array<Unit, 8> kTimeUnits = {{{"ns", 1, 1e9},
+                                             {"us", 1, 1e6},
+                                             {"µs", 1, 1e6},
+                                             {"ms", 1, 1e3},
+                                             {"s", 1},
+                                             {"min", 60},
+                                             {"h", 3600},
+                                             {"d", 86400}}};
 
 constexpr double kKi = 1024;
-constexpr std::array<Unit, 10> kByteUnits = {
-    {{"B", 1},
-     {"kB", 1e3},
-     {"KB", 1e3},
-     {"MB", 1e6},
-     {"GB", 1e9},
-     {"TB", 1e12},
-     {"KiB", kKi},
-     {"MiB", kKi* kKi},
-     {"GiB", kKi* kKi* kKi},
-     {"TiB", kKi* kKi* kKi* kKi}}
-};
+constexpr std::array<Unit, 10> kByteUnits = {{{"B", 1},
+                                              {"kB", 1e3},
+                                              {"KB", 1e3},
+                                              {"MB", 1e6},
+                                              {"GB", 1e9},
+                                              {"TB", 1e12},
+                                              {"KiB", kKi},
+                                              {"MiB", kKi* kKi},
+                                              {"GiB", kKi* kKi* kKi},
+                                              {"TiB", kKi* kKi* kKi* kKi}}};
 
 constexpr std::array<Unit, 5> kDecimalPrefixes = {
-    {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}}
-};
+    {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}}};
 
 std::string_view trim(std::string_view text) {
   const auto first = text.find_first_not_of(" \t");

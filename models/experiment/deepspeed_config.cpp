@@ -441,10 +441,7 @@ class ConfigReader {
         const auto first = both[0].number({.least = 0, .most = 1});
         const auto second = both[1].number({.least = 0, .most = 1});
         if (first && second) {
-          optimizer.betas = {
-              .value = {*first, *second},
-                .where = betas->where()
-          };
+          optimizer.betas = {.value = {*first, *second}, .where = betas->where()};
         }
       } else if (betas->is_array()) {
         betas->problem(fmt::format("must hold two numbers, not {}", both.size()));

@@ -23,11 +23,9 @@ constexpr std::array<std::string_view, 3> kEventNames = {"slowdown", "link", "pa
 constexpr Seconds kLongestRun{1e9};  // thirty years
 
 DocumentMember member(std::string_view key, std::int64_t number, const DocumentValue& place) {
-  return {
-      .key = std::string(key),
-      .line = place.line,
-      .value = {.value = number, .line = place.line, .source = place.source}
-  };
+  return {.key = std::string(key),
+          .line = place.line,
+          .value = {.value = number, .line = place.line, .source = place.source}};
 }
 
 // `--set cluster.nodes.0.gpus.0.slowdown=1.3` on a GPU that the file gives by name, and
@@ -39,9 +37,8 @@ bool promote(std::string_view path, DocumentValue& value) {
   }
   if (path.starts_with("/cluster/nodes/") && path.find("/gpus/") != std::string_view::npos) {
     DocumentValue model{.value = *name, .line = value.line, .source = value.source};
-    value.value = DocumentValue::Object{
-        {.key = "model", .line = value.line, .value = std::move(model)}
-    };
+    value.value =
+        DocumentValue::Object{{.key = "model", .line = value.line, .value = std::move(model)}};
     return true;
   }
   if (path.ends_with("/model")) {

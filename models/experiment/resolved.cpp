@@ -22,9 +22,7 @@ Json json_of(const LinkSpec& link) {
     json[link.sheet ? "link" : "profile"] = link.sheet ? *link.sheet : *link.profile;
     return with_count(std::move(json), link);
   }
-  Json json = {
-      {"latency_s", link.latency.value_or(Seconds(0)).value()}
-  };
+  Json json = {{"latency_s", link.latency.value_or(Seconds(0)).value()}};
   if (link.bandwidth) {
     json["bandwidth_bytes_per_s"] = link.bandwidth->value();
   }
@@ -32,15 +30,9 @@ Json json_of(const LinkSpec& link) {
 }
 
 Json json_of(const NodeSpec& node) {
-  Json json = {
-      {"name",     node.name},
-      {"gpus", Json::array()}
-  };
+  Json json = {{"name", node.name}, {"gpus", Json::array()}};
   for (const GpuSpec& gpu : node.gpus) {
-    json["gpus"].push_back({
-        {   "model",    gpu.model},
-        {"slowdown", gpu.slowdown}
-    });
+    json["gpus"].push_back({{"model", gpu.model}, {"slowdown", gpu.slowdown}});
   }
   if (node.nic) {
     json["nic"] = json_of(*node.nic);
@@ -58,12 +50,10 @@ Json json_of(const NodeSpec& node) {
 }
 
 Json json_of(const ClusterSpec& cluster) {
-  Json json = {
-      {     "nodes",        Json::array()},
-      {  "switches",     cluster.switches},
-      {     "links",        Json::array()},
-      {"world_size", cluster.world_size()}
-  };
+  Json json = {{"nodes", Json::array()},
+               {"switches", cluster.switches},
+               {"links", Json::array()},
+               {"world_size", cluster.world_size()}};
   for (const NodeSpec& node : cluster.nodes) {
     json["nodes"].push_back(json_of(node));
   }
@@ -82,87 +72,72 @@ Json json_of(const ClusterSpec& cluster) {
 }
 
 Json json_of(const VitSpec& vit) {
-  return {
-      {  "name",   vit.name},
-      {"layers", vit.layers},
-      { "width",  vit.width},
-      { "heads",  vit.heads},
-      {   "mlp",    vit.mlp},
-      { "patch",  vit.patch}
-  };
+  return {{"name", vit.name},
+          {"layers", vit.layers},
+          {"width", vit.width},
+          {"heads", vit.heads},
+          {"mlp", vit.mlp},
+          {"patch", vit.patch}};
 }
 
 Json json_of(const DatasetSpec& dataset) {
-  Json json = {
-      {    "name",     dataset.name},
-      {"fraction", dataset.fraction}
-  };
+  Json json = {{"name", dataset.name}, {"fraction", dataset.fraction}};
   json["samples"] = dataset.samples > 0 ? Json(dataset.samples) : Json(nullptr);
   json["path"] = dataset.path ? Json(dataset.path->string()) : Json(nullptr);
   return json;
 }
 
 Json json_of(const OptimizerSpec& optimizer) {
-  return {
-      {        "type",   name(optimizer.kind)},
-      {          "lr",           optimizer.lr},
-      {"weight_decay", optimizer.weight_decay},
-      {    "momentum",     optimizer.momentum},
-      {       "betas",        optimizer.betas},
-      {         "eps",          optimizer.eps}
-  };
+  return {{"type", name(optimizer.kind)},
+          {"lr", optimizer.lr},
+          {"weight_decay", optimizer.weight_decay},
+          {"momentum", optimizer.momentum},
+          {"betas", optimizer.betas},
+          {"eps", optimizer.eps}};
 }
 
 Json json_of(const ScheduleSpec& schedule) {
-  Json json = {
-      {          "type", kScheduleNames[static_cast<std::size_t>(schedule.kind)]},
-      {  "warmup_steps",                                   schedule.warmup_steps},
-      {  "warmup_start",                                   schedule.warmup_start},
-      {   "warmup_type",                  schedule.warmup_log ? "log" : "linear"},
-      {"final_fraction",                                 schedule.final_fraction}
-  };
+  Json json = {{"type", kScheduleNames[static_cast<std::size_t>(schedule.kind)]},
+               {"warmup_steps", schedule.warmup_steps},
+               {"warmup_start", schedule.warmup_start},
+               {"warmup_type", schedule.warmup_log ? "log" : "linear"},
+               {"final_fraction", schedule.final_fraction}};
   json["total_steps"] = schedule.total_steps ? Json(*schedule.total_steps) : Json(nullptr);
   return json;
 }
 
 Json json_of(const CheckpointSpec& checkpoint) {
-  Json json = {
-      {"every", checkpoint.every}
-  };
+  Json json = {{"every", checkpoint.every}};
   json["path"] = checkpoint.path ? Json(checkpoint.path->string()) : Json(nullptr);
   json["cost_s"] = checkpoint.cost ? Json(checkpoint.cost->value()) : Json(nullptr);
   return json;
 }
 
 Json json_of(const LossScaleSpec& scale) {
-  return {
-      {                 "fixed",                  scale.fixed},
-      {         "initial_power",          scale.initial_power},
-      {                "window",                 scale.window},
-      {            "hysteresis",             scale.hysteresis},
-      {"consecutive_hysteresis", scale.consecutive_hysteresis},
-      {               "minimum",                scale.minimum}
-  };
+  return {{"fixed", scale.fixed},
+          {"initial_power", scale.initial_power},
+          {"window", scale.window},
+          {"hysteresis", scale.hysteresis},
+          {"consecutive_hysteresis", scale.consecutive_hysteresis},
+          {"minimum", scale.minimum}};
 }
 
 Json json_of(const TrainingSpec& training) {
-  Json json = {
-      {                      "model",                                            json_of(training.model)},
-      {                 "image_size",                                          training.model.image_size},
-      {                   "channels",                                            training.model.channels},
-      {                    "classes",                                             training.model.classes},
-      {                    "dataset",                                          json_of(training.dataset)},
-      {"gradient_accumulation_steps",                                              training.accumulation},
-      {                     "epochs",                                                    training.epochs},
-      {                  "precision",                                           name(training.precision)},
-      {                  "optimizer",                                        json_of(training.optimizer)},
-      {            "label_smoothing",                                           training.label_smoothing},
-      {                       "seed",                                                      training.seed},
-      {                    "augment", {{"flip", training.augment.flip}, {"crop", training.augment.crop}}},
-      {                   "evaluate",                                                  training.evaluate},
-      {              "gradient_sync",                                       name(training.gradient_sync)},
-      {                 "all_reduce",                                          name(training.all_reduce)}
-  };
+  Json json = {{"model", json_of(training.model)},
+               {"image_size", training.model.image_size},
+               {"channels", training.model.channels},
+               {"classes", training.model.classes},
+               {"dataset", json_of(training.dataset)},
+               {"gradient_accumulation_steps", training.accumulation},
+               {"epochs", training.epochs},
+               {"precision", name(training.precision)},
+               {"optimizer", json_of(training.optimizer)},
+               {"label_smoothing", training.label_smoothing},
+               {"seed", training.seed},
+               {"augment", {{"flip", training.augment.flip}, {"crop", training.augment.crop}}},
+               {"evaluate", training.evaluate},
+               {"gradient_sync", name(training.gradient_sync)},
+               {"all_reduce", name(training.all_reduce)}};
   json["micro_batch_per_gpu"] =
       training.micro_batch.size() == 1 ? Json(training.micro_batch[0]) : Json(training.micro_batch);
   json["schedule"] = training.schedule ? json_of(*training.schedule) : Json(nullptr);
@@ -177,10 +152,7 @@ Json json_of(const TrainingSpec& training) {
 }
 
 Json json_of(const DisturbanceSpec& event) {
-  Json json = {
-      {"from_s", event.from.value()},
-      {  "to_s",   event.to.value()}
-  };
+  Json json = {{"from_s", event.from.value()}, {"to_s", event.to.value()}};
   switch (event.what) {
     case DisturbanceSpec::What::kSlowdown:
       json["what"] = "slowdown";
@@ -263,10 +235,7 @@ nlohmann::json as_written(nlohmann::json resolved) {
 }
 
 nlohmann::json resolved(const Experiment& experiment) {
-  Json json = {
-      {"cluster", json_of(experiment.cluster)},
-      { "events",               Json::array()}
-  };
+  Json json = {{"cluster", json_of(experiment.cluster)}, {"events", Json::array()}};
   for (const DisturbanceSpec& event : experiment.events) {
     json["events"].push_back(json_of(event));
   }
@@ -275,12 +244,10 @@ nlohmann::json resolved(const Experiment& experiment) {
   } else {
     json["jobs"] = Json::array();
     for (const JobSpec& job : experiment.jobs) {
-      json["jobs"].push_back({
-          {    "name",              job.name},
-          {   "ranks",             job.ranks},
-          { "start_s",     job.start.value()},
-          {"training", json_of(job.training)}
-      });
+      json["jobs"].push_back({{"name", job.name},
+                              {"ranks", job.ranks},
+                              {"start_s", job.start.value()},
+                              {"training", json_of(job.training)}});
     }
   }
   json["profiles"] = Json::array();

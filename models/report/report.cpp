@@ -21,14 +21,12 @@ struct NamedPart {
   double MemoryParts::*part;
 };
 
-constexpr std::array<NamedPart, 6> kMemoryParts = {
-    {{"weights", &MemoryParts::weights},
-     {"gradients", &MemoryParts::gradients},
-     {"optimizer", &MemoryParts::optimizer},
-     {"buffers", &MemoryParts::buffers},
-     {"activations", &MemoryParts::activations},
-     {"constant", &MemoryParts::constant}}
-};
+constexpr std::array<NamedPart, 6> kMemoryParts = {{{"weights", &MemoryParts::weights},
+                                                    {"gradients", &MemoryParts::gradients},
+                                                    {"optimizer", &MemoryParts::optimizer},
+                                                    {"buffers", &MemoryParts::buffers},
+                                                    {"activations", &MemoryParts::activations},
+                                                    {"constant", &MemoryParts::constant}}};
 
 struct NamedPhase {
   std::string_view key;
@@ -41,8 +39,7 @@ constexpr std::array<NamedPhase, 6> kPhases = {
      {"backward_s", &PhaseSeconds::backward_s},
      {"gradient_all_reduce_s", &PhaseSeconds::gradient_all_reduce_s},
      {"optimizer_s", &PhaseSeconds::optimizer_s},
-     {"other_s", &PhaseSeconds::other_s}}
-};
+     {"other_s", &PhaseSeconds::other_s}}};
 
 template <class T>
 nlohmann::json or_null(const std::optional<T>& value) {
@@ -50,12 +47,10 @@ nlohmann::json or_null(const std::optional<T>& value) {
 }
 
 nlohmann::json to_json(const Quantiles& quantiles) {
-  return {
-      {"mean",         quantiles.mean},
-      { "p05", or_null(quantiles.p05)},
-      { "p50",          quantiles.p50},
-      { "p95", or_null(quantiles.p95)}
-  };
+  return {{"mean", quantiles.mean},
+          {"p05", or_null(quantiles.p05)},
+          {"p50", quantiles.p50},
+          {"p95", or_null(quantiles.p95)}};
 }
 
 nlohmann::json to_json(const RankMemory& memory) {
@@ -63,26 +58,22 @@ nlohmann::json to_json(const RankMemory& memory) {
   for (const NamedPart& named : kMemoryParts) {
     parts[std::string(named.key)] = memory.parts.*named.part;
   }
-  return {
-      {   "total_bytes",             memory.total_bytes},
-      {"capacity_bytes", or_null(memory.capacity_bytes)},
-      {          "fits",                    memory.fits},
-      {         "parts",                          parts}
-  };
+  return {{"total_bytes", memory.total_bytes},
+          {"capacity_bytes", or_null(memory.capacity_bytes)},
+          {"fits", memory.fits},
+          {"parts", parts}};
 }
 
 nlohmann::json to_json(const RankReport& rank) {
-  nlohmann::json json = {
-      {       "rank",            rank.rank},
-      {       "node",            rank.node},
-      {        "gpu",             rank.gpu},
-      {"micro_batch",     rank.micro_batch},
-      {  "compute_s",       rank.compute_s},
-      {     "wait_s",          rank.wait_s},
-      { "late_share",      rank.late_share},
-      {     "gain_s",          rank.gain_s},
-      {     "memory", to_json(rank.memory)}
-  };
+  nlohmann::json json = {{"rank", rank.rank},
+                         {"node", rank.node},
+                         {"gpu", rank.gpu},
+                         {"micro_batch", rank.micro_batch},
+                         {"compute_s", rank.compute_s},
+                         {"wait_s", rank.wait_s},
+                         {"late_share", rank.late_share},
+                         {"gain_s", rank.gain_s},
+                         {"memory", to_json(rank.memory)}};
   if (!rank.device.empty()) {
     json["device"] = rank.device;
   }
@@ -90,47 +81,37 @@ nlohmann::json to_json(const RankReport& rank) {
 }
 
 nlohmann::json to_json(const RankClassReport& ranks) {
-  return {
-      {              "count",                        ranks.count},
-      {         "first_rank",                   ranks.first_rank},
-      {               "node",                         ranks.node},
-      {                "gpu",                          ranks.gpu},
-      {        "micro_batch",                  ranks.micro_batch},
-      {          "compute_s",                    ranks.compute_s},
-      {             "wait_s",                       ranks.wait_s},
-      {         "late_share",                   ranks.late_share},
-      {             "gain_s",                       ranks.gain_s},
-      {             "memory",              to_json(ranks.memory)},
-      {"largest_micro_batch", or_null(ranks.largest_micro_batch)}
-  };
+  return {{"count", ranks.count},
+          {"first_rank", ranks.first_rank},
+          {"node", ranks.node},
+          {"gpu", ranks.gpu},
+          {"micro_batch", ranks.micro_batch},
+          {"compute_s", ranks.compute_s},
+          {"wait_s", ranks.wait_s},
+          {"late_share", ranks.late_share},
+          {"gain_s", ranks.gain_s},
+          {"memory", to_json(ranks.memory)},
+          {"largest_micro_batch", or_null(ranks.largest_micro_batch)}};
 }
 
 nlohmann::json to_json(const RankSet& ranks) {
-  return {
-      { "count",  ranks.count()},
-      { "first",  ranks.first()},
-      {"ranges", ranks.ranges()}
-  };
+  return {{"count", ranks.count()}, {"first", ranks.first()}, {"ranges", ranks.ranges()}};
 }
 
 constexpr std::array<std::string_view, 5> kLimits = {
     "unknown", "compute", "communication", "straggler", "data-loading"};
 
 nlohmann::json to_json(const Verdict& verdict) {
-  nlohmann::json json = {
-      {"limit", kLimits[static_cast<std::size_t>(verdict.limit)]}
-  };
+  nlohmann::json json = {{"limit", kLimits[static_cast<std::size_t>(verdict.limit)]}};
   if (verdict.limit != Verdict::Limit::kStraggler) {
     return json;
   }
   json["stragglers"] = nlohmann::json::array();
   for (const StragglerGroup& group : verdict.stragglers) {
-    json["stragglers"].push_back({
-        {    "ranks", to_json(group.ranks)},
-        {      "gpu",            group.gpu},
-        {     "node",           group.node},
-        {"compute_s",      group.compute_s}
-    });
+    json["stragglers"].push_back({{"ranks", to_json(group.ranks)},
+                                  {"gpu", group.gpu},
+                                  {"node", group.node},
+                                  {"compute_s", group.compute_s}});
   }
   json["gain_s"] = verdict.gain_s;
   json["reference_s"] = verdict.reference_s;
@@ -482,37 +463,30 @@ nlohmann::json to_json(const Report& report) {
   }
   nlohmann::json basis = nlohmann::json::array();
   for (const Basis& one : report.basis) {
-    basis.push_back({
-        {  "part",           one.part},
-        {  "kind",           one.kind},
-        {"detail",         one.detail},
-        { "error", or_null(one.error)}
-    });
+    basis.push_back({{"part", one.part},
+                     {"kind", one.kind},
+                     {"detail", one.detail},
+                     {"error", or_null(one.error)}});
   }
   nlohmann::json events = nlohmann::json::array();
   for (const DisturbanceCost& event : report.disturbances) {
-    events.push_back({
-        {  "what",   event.what},
-        {"cost_s", event.cost_s}
-    });
+    events.push_back({{"what", event.what}, {"cost_s", event.cost_s}});
   }
-  nlohmann::json body = {
-      {        "steps_per_epoch",         report.steps_per_epoch},
-      {      "samples_per_epoch",       report.samples_per_epoch},
-      {                "epoch_s",        to_json(report.epoch_s)},
-      {                 "step_s",         to_json(report.step_s)},
-      {                "total_s",        to_json(report.total_s)},
-      {          "samples_per_s",           report.samples_per_s},
-      {                 "phases",                         phases},
-      {"exposed_communication_s", report.exposed_communication_s},
-      {                 "wait_s",                  report.wait_s},
-      {                 "events",                         events},
-      {             "bottleneck",       verdict_sentence(report)},
-      {                "verdict",        to_json(report.verdict)},
-      {           "rank_classes",                        classes},
-      {                  "basis",                          basis},
-      {               "warnings",                report.warnings}
-  };
+  nlohmann::json body = {{"steps_per_epoch", report.steps_per_epoch},
+                         {"samples_per_epoch", report.samples_per_epoch},
+                         {"epoch_s", to_json(report.epoch_s)},
+                         {"step_s", to_json(report.step_s)},
+                         {"total_s", to_json(report.total_s)},
+                         {"samples_per_s", report.samples_per_s},
+                         {"phases", phases},
+                         {"exposed_communication_s", report.exposed_communication_s},
+                         {"wait_s", report.wait_s},
+                         {"events", events},
+                         {"bottleneck", verdict_sentence(report)},
+                         {"verdict", to_json(report.verdict)},
+                         {"rank_classes", classes},
+                         {"basis", basis},
+                         {"warnings", report.warnings}};
   if (!report.ranks.empty()) {
     body["ranks"] = ranks;
     body["largest_micro_batch"] = largest;
@@ -528,12 +502,10 @@ nlohmann::json to_json(const Report& report) {
   if (!report.resolved_json.empty()) {
     resolved = nlohmann::json::parse(report.resolved_json);
   }
-  return {
-      {                                "schema", "vitsim-report/1"},
-      {                                "source",     report.source},
-      {                              "resolved",          resolved},
-      {predicted ? "prediction" : "measurement",              body}
-  };
+  return {{"schema", "vitsim-report/1"},
+          {"source", report.source},
+          {"resolved", resolved},
+          {predicted ? "prediction" : "measurement", body}};
 }
 
 Report report_from_json(const nlohmann::json& json, const std::string& origin) {

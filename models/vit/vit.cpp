@@ -57,44 +57,28 @@ std::int64_t ParameterTensor::elements() const {
 std::vector<ParameterTensor> parameters(const VitSpec& vit) {
   const std::int64_t d = vit.width;
   std::vector<ParameterTensor> tensors;
-  tensors.push_back({
-      "class_token", {1, 1, d}
-  });
-  tensors.push_back({
-      "conv_proj.weight", {d, vit.channels, vit.patch, vit.patch}
-  });
+  tensors.push_back({"class_token", {1, 1, d}});
+  tensors.push_back({"conv_proj.weight", {d, vit.channels, vit.patch, vit.patch}});
   tensors.push_back({"conv_proj.bias", {d}});
-  tensors.push_back({
-      "encoder.pos_embedding", {1, vit.tokens(), d}
-  });
+  tensors.push_back({"encoder.pos_embedding", {1, vit.tokens(), d}});
   for (std::int64_t layer = 0; layer < vit.layers; ++layer) {
     const std::string prefix = "encoder.layers.encoder_layer_" + std::to_string(layer) + ".";
     tensors.push_back({prefix + "ln_1.weight", {d}});
     tensors.push_back({prefix + "ln_1.bias", {d}});
-    tensors.push_back({
-        prefix + "self_attention.in_proj_weight", {3 * d, d}
-    });
+    tensors.push_back({prefix + "self_attention.in_proj_weight", {3 * d, d}});
     tensors.push_back({prefix + "self_attention.in_proj_bias", {3 * d}});
-    tensors.push_back({
-        prefix + "self_attention.out_proj.weight", {d, d}
-    });
+    tensors.push_back({prefix + "self_attention.out_proj.weight", {d, d}});
     tensors.push_back({prefix + "self_attention.out_proj.bias", {d}});
     tensors.push_back({prefix + "ln_2.weight", {d}});
     tensors.push_back({prefix + "ln_2.bias", {d}});
-    tensors.push_back({
-        prefix + "mlp.0.weight", {vit.mlp, d}
-    });
+    tensors.push_back({prefix + "mlp.0.weight", {vit.mlp, d}});
     tensors.push_back({prefix + "mlp.0.bias", {vit.mlp}});
-    tensors.push_back({
-        prefix + "mlp.3.weight", {d, vit.mlp}
-    });
+    tensors.push_back({prefix + "mlp.3.weight", {d, vit.mlp}});
     tensors.push_back({prefix + "mlp.3.bias", {d}});
   }
   tensors.push_back({"encoder.ln.weight", {d}});
   tensors.push_back({"encoder.ln.bias", {d}});
-  tensors.push_back({
-      "heads.head.weight", {vit.classes, d}
-  });
+  tensors.push_back({"heads.head.weight", {vit.classes, d}});
   tensors.push_back({"heads.head.bias", {vit.classes}});
   return tensors;
 }

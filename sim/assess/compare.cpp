@@ -155,14 +155,13 @@ nlohmann::json to_json(const Comparison& comparison, double tolerance) {
   for (const ComparedFigure& figure : comparison.figures) {
     const char* unit = figure.kind == ComparedFigure::Kind::kMemory ? "_bytes" : "_s";
     nlohmann::json row = {
-        {                 "name",                                                figure.name},
-        {                 "kind",                                     kind_name(figure.kind)},
-        {std::string("a") + unit,                                                   figure.a},
-        {std::string("b") + unit,                                                   figure.b},
-        {           "difference",                                          figure.difference},
-        {               "judged",                                              figure.judged},
-        {     "within_tolerance", !figure.judged || std::abs(figure.difference) <= tolerance}
-    };
+        {"name", figure.name},
+        {"kind", kind_name(figure.kind)},
+        {std::string("a") + unit, figure.a},
+        {std::string("b") + unit, figure.b},
+        {"difference", figure.difference},
+        {"judged", figure.judged},
+        {"within_tolerance", !figure.judged || std::abs(figure.difference) <= tolerance}};
     if (const auto inside = figure.inside()) {
       row["inside_interval"] = *inside;
       row["p05_s"] = *figure.p05;
@@ -170,19 +169,15 @@ nlohmann::json to_json(const Comparison& comparison, double tolerance) {
     }
     figures.push_back(std::move(row));
   }
-  nlohmann::json json = {
-      {   "schema",                "vitsim-comparison/1"},
-      {"tolerance",                            tolerance},
-      {   "within", comparison.beyond(tolerance).empty()},
-      {  "figures",                   std::move(figures)},
-      {    "notes",                     comparison.notes}
-  };
+  nlohmann::json json = {{"schema", "vitsim-comparison/1"},
+                         {"tolerance", tolerance},
+                         {"within", comparison.beyond(tolerance).empty()},
+                         {"figures", std::move(figures)},
+                         {"notes", comparison.notes}};
   if (!comparison.named_a.empty() && comparison.slowest_b) {
-    json["slowest_rank"] = {
-        {    "a", comparison.named_a.front()},
-        {"named",         comparison.named_a},
-        {    "b",      *comparison.slowest_b}
-    };
+    json["slowest_rank"] = {{"a", comparison.named_a.front()},
+                            {"named", comparison.named_a},
+                            {"b", *comparison.slowest_b}};
     if (comparison.slowest_agree) {
       json["slowest_rank"]["agree"] = *comparison.slowest_agree;
     }

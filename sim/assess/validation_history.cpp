@@ -25,21 +25,19 @@ nlohmann::json to_line(const ValidationRecord& record) {
   const auto optional = [](const std::optional<bool>& value) {
     return value ? nlohmann::json(*value) : nlohmann::json();
   };
-  return {
-      {       "schema",                        kSchema},
-      {      "created",                 record.created},
-      {         "name",                    record.name},
-      {         "kind",                    record.kind},
-      {        "ranks",                   record.ranks},
-      {       "figure",                  record.figure},
-      {  "predicted_s",             record.predicted_s},
-      {   "measured_s",              record.measured_s},
-      {        "error",                 record.error()},
-      {       "inside",        optional(record.inside)},
-      {"slowest_named", optional(record.slowest_named)},
-      {         "runs",                    record.runs},
-      {    "disturbed",               record.disturbed}
-  };
+  return {{"schema", kSchema},
+          {"created", record.created},
+          {"name", record.name},
+          {"kind", record.kind},
+          {"ranks", record.ranks},
+          {"figure", record.figure},
+          {"predicted_s", record.predicted_s},
+          {"measured_s", record.measured_s},
+          {"error", record.error()},
+          {"inside", optional(record.inside)},
+          {"slowest_named", optional(record.slowest_named)},
+          {"runs", record.runs},
+          {"disturbed", record.disturbed}};
 }
 
 ValidationRecord from_line(const nlohmann::json& json) {

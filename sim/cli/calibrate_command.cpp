@@ -61,10 +61,7 @@ ImportHints hints_of(const ImportArguments& arguments) {
   }
   ImportHints hints{.gpus = arguments.gpus, .micro_batch = arguments.micro_batch};
   if (!arguments.like.empty()) {
-    const Experiment experiment = read_experiment(arguments.like,
-                                                  {
-                                                      {"profiles", "[]"}
-    });
+    const Experiment experiment = read_experiment(arguments.like, {{"profiles", "[]"}});
     const TrainingSpec& training = experiment.training;
     hints.model = training.model;
     hints.precision = training.precision;
@@ -415,50 +412,39 @@ std::string check_text(const CalibrationCheck& check) {
 }
 
 nlohmann::json check_json(const CalibrationCheck& check) {
-  nlohmann::json json = {
-      {    "schema",        "vitsim-check/1"},
-      {      "runs", nlohmann::json::array()},
-      {"components", nlohmann::json::array()},
-      {    "models", nlohmann::json::array()}
-  };
+  nlohmann::json json = {{"schema", "vitsim-check/1"},
+                         {"runs", nlohmann::json::array()},
+                         {"components", nlohmann::json::array()},
+                         {"models", nlohmann::json::array()}};
   for (const RunCheck& run : check.runs) {
-    nlohmann::json row = {
-        {  "run",   run.run},
-        {"group", run.group}
-    };
+    nlohmann::json row = {{"run", run.run}, {"group", run.group}};
     if (run.unpredictable.empty()) {
-      row.update({
-          { "measured_s",                                            run.measured_s},
-          {"predicted_s",                                           run.predicted_s},
-          {      "p05_s", run.p05_s ? nlohmann::json(*run.p05_s) : nlohmann::json()},
-          {      "p95_s", run.p95_s ? nlohmann::json(*run.p95_s) : nlohmann::json()},
-          {      "error",                                               run.error()},
-          {     "inside",                                              run.inside()}
-      });
+      row.update({{"measured_s", run.measured_s},
+                  {"predicted_s", run.predicted_s},
+                  {"p05_s", run.p05_s ? nlohmann::json(*run.p05_s) : nlohmann::json()},
+                  {"p95_s", run.p95_s ? nlohmann::json(*run.p95_s) : nlohmann::json()},
+                  {"error", run.error()},
+                  {"inside", run.inside()}});
     } else {
       row["unpredictable"] = run.unpredictable;
     }
     json["runs"].push_back(std::move(row));
   }
   for (const ComponentCheck& part : check.components) {
-    json["components"].push_back({
-        {      "run",       part.run},
-        {     "part",      part.part},
-        { "measured",  part.measured},
-        {"predicted", part.predicted},
-        {    "error",   part.error()}
-    });
+    json["components"].push_back({{"run", part.run},
+                                  {"part", part.part},
+                                  {"measured", part.measured},
+                                  {"predicted", part.predicted},
+                                  {"error", part.error()}});
   }
   for (const LeftOutModel& model : check.models) {
-    json["models"].push_back({
-        {       "gpu",                   model.gpu},
-        {      "what",                  model.what},
-        {     "model",                 model.model},
-        { "precision",       name(model.precision)},
-        {     "batch",                 model.batch},
-        {     "error", std::expm1(model.log_error)},
-        {"host_share",            model.host_share}
-    });
+    json["models"].push_back({{"gpu", model.gpu},
+                              {"what", model.what},
+                              {"model", model.model},
+                              {"precision", name(model.precision)},
+                              {"batch", model.batch},
+                              {"error", std::expm1(model.log_error)},
+                              {"host_share", model.host_share}});
   }
   return json;
 }

@@ -90,13 +90,11 @@ int run_collective(const CollectiveArguments& arguments) {
       "# {:>12}  {:<20}{:>14}{:>12}{:>12}\n", "size", "algorithm", "time", "algbw", "busbw");
   text +=
       fmt::format("# {:>12}  {:<20}{:>14}{:>12}{:>12}\n", "(B)", "", "(us)", "(GB/s)", "(GB/s)");
-  nlohmann::json json = {
-      {    "schema",   "vitsim-collective/1"},
-      {"collective",          arguments.kind},
-      {"all_reduce",         name(algorithm)},
-      {     "ranks",            ranks.size()},
-      {      "rows", nlohmann::json::array()}
-  };
+  nlohmann::json json = {{"schema", "vitsim-collective/1"},
+                         {"collective", arguments.kind},
+                         {"all_reduce", name(algorithm)},
+                         {"ranks", ranks.size()},
+                         {"rows", nlohmann::json::array()}};
   for (const CollectiveRow& row : rows) {
     text += fmt::format("  {:>12}  {:<20}{:>14.2f}{:>12.3f}{:>12.3f}\n",
                         row.bytes,
@@ -104,13 +102,11 @@ int run_collective(const CollectiveArguments& arguments) {
                         row.time.value() * 1e6,
                         row.algbw.value() * 1e-9,
                         row.busbw.value() * 1e-9);
-    json["rows"].push_back({
-        {            "bytes",           row.bytes},
-        {        "algorithm", name(row.algorithm)},
-        {           "time_s",    row.time.value()},
-        {"algbw_bytes_per_s",   row.algbw.value()},
-        {"busbw_bytes_per_s",   row.busbw.value()}
-    });
+    json["rows"].push_back({{"bytes", row.bytes},
+                            {"algorithm", name(row.algorithm)},
+                            {"time_s", row.time.value()},
+                            {"algbw_bytes_per_s", row.algbw.value()},
+                            {"busbw_bytes_per_s", row.busbw.value()}});
   }
   if (!arguments.json.empty()) {
     write_output(arguments.json, json.dump(2) + "\n");

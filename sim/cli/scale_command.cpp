@@ -101,12 +101,10 @@ int run_scale(const ScaleArguments& arguments) {
       counts.back(),
       verdict_sentence(reports.back()));
   if (!arguments.json.empty()) {
-    const nlohmann::json json = {
-        {  "schema",                                    "vitsim-scale/1"},
-        { "scaling",                  arguments.weak ? "weak" : "strong"},
-        {"resolved", nlohmann::json::parse(reports.back().resolved_json)},
-        {    "rows",                                                rows}
-    };
+    const nlohmann::json json = {{"schema", "vitsim-scale/1"},
+                                 {"scaling", arguments.weak ? "weak" : "strong"},
+                                 {"resolved", nlohmann::json::parse(reports.back().resolved_json)},
+                                 {"rows", rows}};
     write_output(arguments.json, json.dump(2) + "\n");
   }
   if (arguments.json != "-") {

@@ -60,9 +60,7 @@ std::pair<std::int64_t, std::int64_t> parse_shard(const std::string& text) {
 }
 
 Json row_json(const std::vector<VariedKey>& keys, const SweepRow& row) {
-  Json json = {
-      {"index", row.index}
-  };
+  Json json = {{"index", row.index}};
   for (std::size_t i = 0; i < keys.size(); ++i) {
     json["keys"][keys[i].key] = row.values[i];
   }
@@ -307,13 +305,11 @@ int run_sweep(const SweepArguments& arguments) {
   for (const VariedKey& key : keys) {
     configurations *= static_cast<std::int64_t>(key.values.size());
   }
-  Json sweep = {
-      {        "schema",                        kSchema},
-      {          "vary",                           vary},
-      {"configurations",                 configurations},
-      {      "resolved", Json::parse(resolved_text(base,options))},
-      {          "rows",                  Json::array()                              }
-  };
+  Json sweep = {{"schema", kSchema},
+                {"vary", vary},
+                {"configurations", configurations},
+                {"resolved", Json::parse(resolved_text(base, options))},
+                {"rows", Json::array()}};
   for (const SweepRow& row : rows) {
     sweep["rows"].push_back(row_json(keys, row));
   }

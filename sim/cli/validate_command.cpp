@@ -184,9 +184,7 @@ void warn_of_foreign_devices(const Report& measured, const ProfileLibrary& libra
 }
 
 nlohmann::json run_json(const ValidatedRun& run, double tolerance) {
-  nlohmann::json json = {
-      {"name", run.name}
-  };
+  nlohmann::json json = {{"name", run.name}};
   if (!run.unpredictable.empty()) {
     json["unpredictable"] = run.unpredictable;
     return json;
@@ -296,10 +294,7 @@ int validate_runs(const ValidateArguments& arguments) {
                                  "measured",
                                  "error",
                                  "90 % interval");
-  nlohmann::json json = {
-      {"schema", "vitsim-validation-runs/1"},
-      {  "runs",    nlohmann::json::array()}
-  };
+  nlohmann::json json = {{"schema", "vitsim-validation-runs/1"}, {"runs", nlohmann::json::array()}};
   int beyond = 0;
   double sum = 0;
   int inside = 0;

@@ -34,16 +34,12 @@ enum Row : std::uint8_t { kTreeRow, kRingRow };
 using Table = std::array<std::array<double, kProtocols>, 2>;
 
 // Microseconds: the fixed cost of a call, and one hop over NVLink, PCI, the network.
-constexpr Table kBaseLatency = {
-    {{6.8, 14.0, 8.4}, {6.6, 14.0, 8.4}}
-};
-constexpr std::array<Table, 3> kHopLatency = {
-    {
-     {{{0.6, 1.25, 4.0}, {0.6, 1.9, 3.4}}},
-     {{{1.0, 1.9, 4.0}, {1.0, 2.5, 5.7}}},
-     {{{5.0, 8.5, 14.0}, {2.7, 4.0, 14.0}}},
-     }
-};
+constexpr Table kBaseLatency = {{{6.8, 14.0, 8.4}, {6.6, 14.0, 8.4}}};
+constexpr std::array<Table, 3> kHopLatency = {{
+    {{{0.6, 1.25, 4.0}, {0.6, 1.9, 3.4}}},
+    {{{1.0, 1.9, 4.0}, {1.0, 2.5, 5.7}}},
+    {{{5.0, 8.5, 14.0}, {2.7, 4.0, 14.0}}},
+}};
 
 // Microseconds of one hop of the algorithms that know Simple alone.
 constexpr double kNvlsLatency = 25;
@@ -56,16 +52,14 @@ constexpr double kPatNetLatency = 14;
 // GB/s that LL reaches at most, by generation and by one, two, or more nodes.
 using ByNodes = std::array<double, 3>;
 constexpr std::array<ByNodes, 4> kMostLl = {
-    {{39, 39, 20.4}, {87.7, 22.5, 19}, {141, 45, 35}, {282, 90, 70}}
-};
+    {{39, 39, 20.4}, {87.7, 22.5, 19}, {141, 45, 35}, {282, 90, 70}}};
 
 // Tree's bandwidth by the logarithm of bytes / 64, and 1 beyond.
 constexpr std::array<std::array<double, 25>, kProtocols> kTreeCorrection = {
     {{1, 1, 1, 1, .9, .8, .7, .7, .7, .7, .6, .5, .4, .4, .5, .6, .7, .8, .9, 1, 1, 1, 1, 1, 1},
      {1, 1, 1, 1, 1, .9, .8, .8, .8, .7, .6, .6, .6, .6, .6, .6, .8, .9, .9, .9, .9, 1, 1, 1, 1},
      {.9, .9, .9, .9, .9, .9, .9, .8, .7, .6, .6, .5, .5,
-     .5, .5, .6, .7, .8, .7, .7, .8, .9, .9, .9, 1}}
-};
+      .5, .5, .6, .7, .8, .7, .7, .8, .9, .9, .9, 1}}};
 
 // Shares of the links' bandwidth.
 constexpr double kTreeEfficiency = 0.92;

@@ -35,71 +35,43 @@ Algorithm open_mpi_algorithm(std::int64_t ranks, std::int64_t bytes) {
   };
   const OpenMpiAlgorithm algorithm = [&] {
     if (ranks < 4) {
-      return choose({
-          {        8,              kRing},
-          {  4 * kKi, kRecursiveDoubling},
-          {  8 * kKi,              kRing},
-          { 16 * kKi, kRecursiveDoubling},
-          { 64 * kKi,              kRing},
-          {256 * kKi,     kSegmentedRing}
-      });
+      return choose({{8, kRing},
+                     {4 * kKi, kRecursiveDoubling},
+                     {8 * kKi, kRing},
+                     {16 * kKi, kRecursiveDoubling},
+                     {64 * kKi, kRing},
+                     {256 * kKi, kSegmentedRing}});
     }
     if (ranks < 8) {
-      return choose({
-          {     16,              kRing},
-          {8 * kKi, kRecursiveDoubling}
-      });
+      return choose({{16, kRing}, {8 * kKi, kRecursiveDoubling}});
     }
     if (ranks < 16) {
-      return choose({
-          {8 * kKi, kRecursiveDoubling}
-      });
+      return choose({{8 * kKi, kRecursiveDoubling}});
     }
     if (ranks < 32) {
-      return choose({
-          {     64,     kSegmentedRing},
-          {4 * kKi, kRecursiveDoubling}
-      });
+      return choose({{64, kSegmentedRing}, {4 * kKi, kRecursiveDoubling}});
     }
     if (ranks < 64) {
-      return choose({
-          {128, kSegmentedRing}
-      });
+      return choose({{128, kSegmentedRing}});
     }
     if (ranks < 128) {
-      return choose({
-          {256 * kKi, kRecursiveDoubling}
-      });
+      return choose({{256 * kKi, kRecursiveDoubling}});
     }
     if (ranks < 256) {
-      return choose({
-          {128 * kKi,    kNonOverlapping},
-          {256 * kKi, kRecursiveDoubling}
-      });
+      return choose({{128 * kKi, kNonOverlapping}, {256 * kKi, kRecursiveDoubling}});
     }
     if (ranks < 512) {
-      return choose({
-          {4 * kKi, kNonOverlapping}
-      });
+      return choose({{4 * kKi, kNonOverlapping}});
     }
     if (ranks < 2048) {
-      return choose({
-          { 2 * kKi,    kNonOverlapping},
-          {16 * kKi, kRecursiveDoubling}
-      });
+      return choose({{2 * kKi, kNonOverlapping}, {16 * kKi, kRecursiveDoubling}});
     }
     if (ranks < 4096) {
-      return choose({
-          { 2 * kKi,    kNonOverlapping},
-          { 4 * kKi,     kSegmentedRing},
-          {16 * kKi, kRecursiveDoubling}
-      });
+      return choose(
+          {{2 * kKi, kNonOverlapping}, {4 * kKi, kSegmentedRing}, {16 * kKi, kRecursiveDoubling}});
     }
-    return choose({
-        { 2 * kKi,    kNonOverlapping},
-        {16 * kKi,     kSegmentedRing},
-        {32 * kKi, kRecursiveDoubling}
-    });
+    return choose(
+        {{2 * kKi, kNonOverlapping}, {16 * kKi, kSegmentedRing}, {32 * kKi, kRecursiveDoubling}});
   }();
   switch (algorithm) {
     case kNonOverlapping:

@@ -152,11 +152,9 @@ LinkData link_data(const LinkSpec& spec, const ProfileSet& profiles) {
     return {.latency = spec.latency.value_or(Seconds(0)), .bandwidth = *spec.bandwidth};
   }
   const LinkProfile& profile = profiles.links.at(*spec.profile);
-  LinkData data{
-      .latency = profile.latency,
-      .bandwidth = profile.bandwidth,
-      .traits = {.is_measured = true, .collectives = measured_collectives(profile)}
-  };
+  LinkData data{.latency = profile.latency,
+                .bandwidth = profile.bandwidth,
+                .traits = {.is_measured = true, .collectives = measured_collectives(profile)}};
   if (!profile.curve.empty()) {
     for (const LinkPoint& point : profile.curve) {
       data.bandwidth = std::max(data.bandwidth, point.bandwidth);

@@ -38,15 +38,13 @@ void append_step(std::string& text, const Report& report) {
   };
 
   const double step = report.step_s.p50;
-  const Row rows[] = {
-      {            "data load",      report.phases.data_load_s},
-      {              "forward",        report.phases.forward_s},
-      {             "backward",       report.phases.backward_s},
-      {            "optimizer",      report.phases.optimizer_s},
-      {                "other",          report.phases.other_s},
-      {"exposed communication", report.exposed_communication_s},
-      {       "straggler wait",                  report.wait_s}
-  };
+  const Row rows[] = {{"data load", report.phases.data_load_s},
+                      {"forward", report.phases.forward_s},
+                      {"backward", report.phases.backward_s},
+                      {"optimizer", report.phases.optimizer_s},
+                      {"other", report.phases.other_s},
+                      {"exposed communication", report.exposed_communication_s},
+                      {"straggler wait", report.wait_s}};
   text += "\nA full step, mean over ranks\n";
   for (const Row& row : rows) {
     const auto bar =

@@ -42,10 +42,9 @@ class SteadyFeed final : public StepFeed {
         work_{.program = plan_.full.get(), .ticks = &ticks_} {
     for (std::size_t i = 0; i < plan_.ranks.size(); ++i) {
       const double factor = job.slowdown.empty() ? 1 : job.slowdown[i];
-      speeds_.push_back(factor == 1 ? ComputeSpeed()
-                                    : ComputeSpeed({
-                                          {.from = 0, .to = kLatestTick, .factor = factor}
-      }));
+      speeds_.push_back(factor == 1
+                            ? ComputeSpeed()
+                            : ComputeSpeed({{.from = 0, .to = kLatestTick, .factor = factor}}));
     }
     executor_.emplace(engine, groups_, speeds_, plan_.full->most_operations(), *this);
     for (std::uint32_t i = 0; i < plan_.ranks.size(); ++i) {

@@ -28,12 +28,10 @@ void ProgramWriter::forward(const MicroBatchSeconds& batch) {
   if (last_compute_) {
     after.push_back(*last_compute_);
   }
-  program_.operations.push_back({
-      .stream = Stream::kLoader,
-      .phase = Phase::kDataLoad,
-      .what = Compute{.seconds = batch.data_load, .on_gpu = false},
-      .after = std::move(after)
-  });
+  program_.operations.push_back({.stream = Stream::kLoader,
+                                 .phase = Phase::kDataLoad,
+                                 .what = Compute{.seconds = batch.data_load, .on_gpu = false},
+                                 .after = std::move(after)});
   const auto load = static_cast<std::uint32_t>(program_.operations.size() - 1);
   compute(Phase::kForward, {.seconds = batch.forward}, {load});
 }

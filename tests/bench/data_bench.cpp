@@ -112,11 +112,7 @@ void decode_jpeg_500x375(benchmark::State& state) {
 
 void resize_to_224(benchmark::State& state) {
   const Image image = photograph(state.range(0), state.range(1));
-  ImageTransform transform(kSide,
-                           {
-                               .mean = {0.5F, 0.5F, 0.5F},
-                                 .deviation = {0.2F, 0.2F, 0.2F}
-  });
+  ImageTransform transform(kSide, {.mean = {0.5F, 0.5F, 0.5F}, .deviation = {0.2F, 0.2F, 0.2F}});
   std::vector<float> out(kValues);
   for (auto _ : state) {
     transform.apply(image, {}, out);

@@ -74,12 +74,7 @@ void predict_large(benchmark::State& state) {
 }
 
 BENCHMARK(predict_large)
-    ->ArgsProduct({
-        {1024, 12'800, 100'000 },
-        { 0,      1        },
-        { 0,      1        },
-        { 0,      1,       2,3}
-})
+    ->ArgsProduct({{1024, 12'800, 100'000}, {0, 1}, {0, 1}, {0, 1, 2, 3}})
     ->ArgNames({"gpus", "mixed", "sync", "algorithm"})
     ->Unit(benchmark::kMillisecond)
     ->Iterations(1);

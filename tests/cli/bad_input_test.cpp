@@ -86,43 +86,46 @@ TEST_F(BadInput, EveryMistakeNamesFileLinePathAndNearestWord) {
   const std::string batch = ":12: /training/micro_batch_per_gpu: ";
   const std::string samples = ":11: /training/dataset/samples: ";
   const std::vector<Mistake> mistakes = {
-      {                                          "\"epochs\"","\"epoch\"",                          ":13: /training/epoch: unknown key \"epoch\" (did you mean"                                                              },
-      {                                           "\"count\"",                      "\"cuont\"",                         ":5: /cluster/nodes/1/cuont: unknown key \"cuont\" (did you"},
-      {                                            "rtx-3070",
-       "rtx-307O", ":5: /cluster/nodes/1/gpus/0: unknown GPU \"rtx-307O\" (did you mean \"rtx-3070\"?)"                                                                              },
-      {                                            "vit-b-16",
-       "vit-b-61",      ":10: /training/model: unknown model \"vit-b-61\" (did you mean \"vit-b-16\"?)"                                                                              },
+      {"\"epochs\"", "\"epoch\"", ":13: /training/epoch: unknown key \"epoch\" (did you mean"},
+      {"\"count\"", "\"cuont\"", ":5: /cluster/nodes/1/cuont: unknown key \"cuont\" (did you"},
+      {"rtx-3070",
+       "rtx-307O",
+       ":5: /cluster/nodes/1/gpus/0: unknown GPU \"rtx-307O\" (did you mean \"rtx-3070\"?)"},
+      {"vit-b-16",
+       "vit-b-61",
+       ":10: /training/model: unknown model \"vit-b-61\" (did you mean \"vit-b-16\"?)"},
       {"{ \"bandwidth\": \"10Gbps\", \"latency\": \"50us\" }",
-       "{ \"profile\": \"tesla-ethernot\" }",                                                         ":7: /cluster/network: unknown link profile \"tesla-ethernot\" (did you mean "
-                                                         "\"tesla-ethernet\"?)"                                                         },
-      {                                          "\"10Gbps\"",                             "10",                              bandwidth + "10 has no unit: append one, e.g. \"Gbps\""},
-      {                                          "\"10Gbps\"",                         "\"10\"",                                                     bandwidth + "\"10\" has no unit"},
-      {                                          "\"10Gbps\"",                       "\"10us\"",                                    bandwidth + "\"10us\" has an unknown unit \"us\""},
-      {                                          "\"10Gbps\"",                    "\"-10Gbps\"",                                       bandwidth + "\"-10Gbps\" must not be negative"},
-      {                                          "\"10Gbps\"",                      "\"0Gbps\"",                                                     bandwidth + "must be above zero"},
-      {                                          "\"10Gbps\"",                    "\"nanGbps\"",                                            bandwidth + "\"nanGbps\" is not a number"},
-      {                                          "\"10Gbps\"",                    "\"infGbps\"",                                            bandwidth + "\"infGbps\" is not a number"},
-      {                                          "\"10Gbps\"",                            "NaN",                                                                       ":7: not JSON"},
-      {                                          "\"10Gbps\"",                          "1e999",                                                                               ":7: "},
-      {                                          "\"10Gbps\"",                  "\"1e300Gbps\"",                                          bandwidth + "\"1e300Gbps\" is out of range"},
-      {                                            "\"50us\"",                       "\"-1us\"",                                            latency + "\"-1us\" must not be negative"},
-      {                                            "\"50us\"",                      "\"1e30s\"",                                                     latency + "1e+30 s is too large"},
-      {                                            "\"50us\"",                             "50",                                                           latency + "50 has no unit"},
-      {                                           "gpu\": 16",                       "gpu\": 0",                                                          batch + "0 is out of range"},
-      {                                           "gpu\": 16",                      "gpu\": -3",                                                         batch + "-3 is out of range"},
-      {                                           "gpu\": 16",                     "gpu\": 1.5",                                                  batch + "1.5 is not a whole number"},
-      {                                           "gpu\": 16", "gpu\": 99999999999999999999999",                                                      batch + "1e+23 is out of range"},
-      {                                           "gpu\": 16",                "gpu\": [16, 16]",                                               ":12: /training/micro_batch_per_gpu: "},
-      {                                  "\"samples\": 50000",                 "\"samples\": 0",                                                        samples + "0 is out of range"},
-      {                                  "\"samples\": 50000",              "\"samples\": 9e18",                                                    samples + "9e+18 is out of range"},
-      {                                                 "0.5",                           "-0.5",                                 ":11: /training/dataset/fraction: -0.5 is too small"},
-      {                                                 "0.5",                              "2",                                    ":11: /training/dataset/fraction: 2 is too large"},
-      {                                                 "0.5",                         "1e-300",              ":11: /training/dataset: a fraction of 1e-300 of 50000 samples is none"},
-      {                                      "[\"rtx-3070\"]",                             "[]",                           ":5: /cluster/nodes/1/gpus: a node needs at least one GPU"},
-      {                                        "\"count\": 3",                   "\"count\": 0",                                      ":5: /cluster/nodes/1/count: 0 is out of range"},
-      {                                        "\"count\": 3",            "\"count\": 10000000",                                     ":5: /cluster/nodes/1/count: 10000000 is out of"},
-      {                                        "\"count\": 3",             "\"count\": 1000000",                                                "GPUs; a cluster has at most 1000000"},
-      {                                      "\"epochs\": 10",  "\"epochs\": 10, \"epochs\": 3",                                                 ":13: key \"epochs\" is given twice"},
+       "{ \"profile\": \"tesla-ethernot\" }",
+       ":7: /cluster/network: unknown link profile \"tesla-ethernot\" (did you mean "
+       "\"tesla-ethernet\"?)"},
+      {"\"10Gbps\"", "10", bandwidth + "10 has no unit: append one, e.g. \"Gbps\""},
+      {"\"10Gbps\"", "\"10\"", bandwidth + "\"10\" has no unit"},
+      {"\"10Gbps\"", "\"10us\"", bandwidth + "\"10us\" has an unknown unit \"us\""},
+      {"\"10Gbps\"", "\"-10Gbps\"", bandwidth + "\"-10Gbps\" must not be negative"},
+      {"\"10Gbps\"", "\"0Gbps\"", bandwidth + "must be above zero"},
+      {"\"10Gbps\"", "\"nanGbps\"", bandwidth + "\"nanGbps\" is not a number"},
+      {"\"10Gbps\"", "\"infGbps\"", bandwidth + "\"infGbps\" is not a number"},
+      {"\"10Gbps\"", "NaN", ":7: not JSON"},
+      {"\"10Gbps\"", "1e999", ":7: "},
+      {"\"10Gbps\"", "\"1e300Gbps\"", bandwidth + "\"1e300Gbps\" is out of range"},
+      {"\"50us\"", "\"-1us\"", latency + "\"-1us\" must not be negative"},
+      {"\"50us\"", "\"1e30s\"", latency + "1e+30 s is too large"},
+      {"\"50us\"", "50", latency + "50 has no unit"},
+      {"gpu\": 16", "gpu\": 0", batch + "0 is out of range"},
+      {"gpu\": 16", "gpu\": -3", batch + "-3 is out of range"},
+      {"gpu\": 16", "gpu\": 1.5", batch + "1.5 is not a whole number"},
+      {"gpu\": 16", "gpu\": 99999999999999999999999", batch + "1e+23 is out of range"},
+      {"gpu\": 16", "gpu\": [16, 16]", ":12: /training/micro_batch_per_gpu: "},
+      {"\"samples\": 50000", "\"samples\": 0", samples + "0 is out of range"},
+      {"\"samples\": 50000", "\"samples\": 9e18", samples + "9e+18 is out of range"},
+      {"0.5", "-0.5", ":11: /training/dataset/fraction: -0.5 is too small"},
+      {"0.5", "2", ":11: /training/dataset/fraction: 2 is too large"},
+      {"0.5", "1e-300", ":11: /training/dataset: a fraction of 1e-300 of 50000 samples is none"},
+      {"[\"rtx-3070\"]", "[]", ":5: /cluster/nodes/1/gpus: a node needs at least one GPU"},
+      {"\"count\": 3", "\"count\": 0", ":5: /cluster/nodes/1/count: 0 is out of range"},
+      {"\"count\": 3", "\"count\": 10000000", ":5: /cluster/nodes/1/count: 10000000 is out of"},
+      {"\"count\": 3", "\"count\": 1000000", "GPUs; a cluster has at most 1000000"},
+      {"\"epochs\": 10", "\"epochs\": 10, \"epochs\": 3", ":13: key \"epochs\" is given twice"},
   };
   for (const Mistake& mistake : mistakes) {
     EXPECT_THAT(errors_of(with(mistake.old_text, mistake.new_text)),
@@ -140,12 +143,11 @@ TEST_F(BadInput, AFolderOfImagesIsPredictedByItsNumberOfSamples) {
       "lab.json:11: /training/dataset: data set \"image-folder\" needs \"samples\" to be predicted";
   EXPECT_THAT(errors_of(text), HasSubstr(message));
   const std::string lab = (folder_.path() / "lab.json").string();
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {   "scale", lab                },
-           {   "scale", lab,                "--weak"},
-           {   "sweep", lab,                   "--vary", "training.epochs=1,2"},
-           {"validate", lab}
-  }) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"scale", lab},
+                                             {"scale", lab, "--weak"},
+                                             {"sweep", lab, "--vary", "training.epochs=1,2"},
+                                             {"validate", lab}}) {
     const ProgramRun run = run_vitsim(words);
     EXPECT_EQ(run.exit_code, 2) << words.front();
     EXPECT_THAT(run.errors, HasSubstr(message)) << words.front();
@@ -157,11 +159,8 @@ TEST_F(BadInput, AFolderOfImagesIsPredictedByItsNumberOfSamples) {
 
 TEST_F(BadInput, AllMistakesOfAFileAreReportedAtOnce) {
   std::string text = with("rtx-3070", "rtx-307O");
-  for (const auto& [good, bad] : {
-           std::pair{  "vit-b-16",  "vit-b-61"},
-           {"\"epochs\"", "\"epoch\""},
-           {"\"10Gbps\"",        "10"}
-  }) {
+  for (const auto& [good, bad] :
+       {std::pair{"vit-b-16", "vit-b-61"}, {"\"epochs\"", "\"epoch\""}, {"\"10Gbps\"", "10"}}) {
     text.replace(text.find(good), std::string(good).size(), bad);
   }
   const std::string errors = errors_of(text);

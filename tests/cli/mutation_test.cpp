@@ -186,21 +186,24 @@ TEST_F(Mutations, OfWhatIsImported) {
   run(inputs, [&](const fs::path& file) {
     return std::vector<std::vector<std::string>>{
         {"calibrate",
-         "import", file.string(),
-         "--model",    "vit-ti-16",
-         "--micro-batch", "4",
-         "--gpus", "a40",
-         "--out", at("m.json")},
-        {"calibrate", "fit",  at("m.json"), "--out", at("profiles") }
-    };
+         "import",
+         file.string(),
+         "--model",
+         "vit-ti-16",
+         "--micro-batch",
+         "4",
+         "--gpus",
+         "a40",
+         "--out",
+         at("m.json")},
+        {"calibrate", "fit", at("m.json"), "--out", at("profiles")}};
   });
 }
 
 TEST_F(Mutations, OfClusterFiles) {
   run(inputs_below(kSource / "configs/cluster"), [&](const fs::path& file) {
     return std::vector<std::vector<std::string>>{
-        {"predict", file.string(), "--threads", "1", "--replicates", "4"}
-    };
+        {"predict", file.string(), "--threads", "1", "--replicates", "4"}};
   });
 }
 
@@ -211,13 +214,14 @@ TEST_F(Mutations, OfProfilesAndSheets) {
   }
   const std::string cluster = (kSource / "configs/cluster/tesla-4gpu.json").string();
   run(inputs, [&](const fs::path& file) {
-    return std::vector<std::vector<std::string>>{
-        {"predict",
-         cluster, "--threads",
-         "1", "--replicates",
-         "4", "--set",
-         "profiles=[\"" + file.string() + "\"]"}
-    };
+    return std::vector<std::vector<std::string>>{{"predict",
+                                                  cluster,
+                                                  "--threads",
+                                                  "1",
+                                                  "--replicates",
+                                                  "4",
+                                                  "--set",
+                                                  "profiles=[\"" + file.string() + "\"]"}};
   });
 }
 

@@ -206,11 +206,7 @@ TEST_F(ValidateCommand, TakesTheNumberOfImagesFromTheRunThatCountedThem) {
   resolved.erase("replicates");
   resolved.erase("seed");
   resolved["training"]["dataset"] = {
-      {    "name", "image-folder"},
-      {    "path",       "photos"},
-      { "samples",        nullptr},
-      {"fraction",            0.5}
-  };
+      {"name", "image-folder"}, {"path", "photos"}, {"samples", nullptr}, {"fraction", 0.5}};
   folder_.write("measured/resolved.json", resolved.dump());
   EXPECT_EQ(vitsim({"validate",
                     "--runs",

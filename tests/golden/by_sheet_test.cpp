@@ -109,11 +109,11 @@ TEST(BySheet, PublishedSteps) {
       .name = "vit-g-14", .layers = 40, .width = 1408, .heads = 16, .mlp = 6144, .patch = 14};
   using enum Precision;
   const std::vector<Published> published = {
-      {"v100",        "1 GPU",  base, kAmpFp16, 128,   OptimizerKind::kSgd,  128 / 381.0},
-      {"v100",       "4 GPUs",  base, kAmpFp16,  16,   OptimizerKind::kSgd,   64 / 973.0},
-      {"v100",       "8 GPUs",  base, kAmpFp16,   8,   OptimizerKind::kSgd,  64 / 1031.0},
-      {"a100",        "1 GPU",  base, kAmpFp16, 512,   OptimizerKind::kSgd, 512 / 1020.0},
-      {"a100", "8 GPUs, NeMo", giant,    kBf16,  64, OptimizerKind::kAdamW,  512 / 693.0},
+      {"v100", "1 GPU", base, kAmpFp16, 128, OptimizerKind::kSgd, 128 / 381.0},
+      {"v100", "4 GPUs", base, kAmpFp16, 16, OptimizerKind::kSgd, 64 / 973.0},
+      {"v100", "8 GPUs", base, kAmpFp16, 8, OptimizerKind::kSgd, 64 / 1031.0},
+      {"a100", "1 GPU", base, kAmpFp16, 512, OptimizerKind::kSgd, 512 / 1020.0},
+      {"a100", "8 GPUs, NeMo", giant, kBf16, 64, OptimizerKind::kAdamW, 512 / 693.0},
   };
   double sum = 0;
   for (const Published& one : published) {

@@ -31,24 +31,23 @@ struct Row {
 /// The machine of a set of rows, as somebody would describe it who knows its parts.
 std::string cluster_of(const std::string& set) {
   static const std::map<std::string, std::string> kClusters = {
-      {                "h100x8-dgx",R"({"nodes": [{"gpus": [8, "h100"]}]})"                                    },
-      {               "h100x16-oci",
-       R"({"nodes": [{"count": 2, "gpus": [8, "h100"], "nic": {"link": "roce-200", "count": 16}}]})"    },
-      {                   "h200x16",
-       R"({"nodes": [{"count": 2, "gpus": [8, "h200"], "nic": {"link": "ib-ndr", "count": 8}}]})"       },
-      {               "a100x16-oci",
+      {"h100x8-dgx", R"({"nodes": [{"gpus": [8, "h100"]}]})"},
+      {"h100x16-oci",
+       R"({"nodes": [{"count": 2, "gpus": [8, "h100"], "nic": {"link": "roce-200", "count": 16}}]})"},
+      {"h200x16",
+       R"({"nodes": [{"count": 2, "gpus": [8, "h200"], "nic": {"link": "ib-ndr", "count": 8}}]})"},
+      {"a100x16-oci",
        R"({"nodes": [{"count": 2, "gpus": [8, "a100-40gb"], "nic": {"link": "roce-200", "count": 8}}]})"},
-      {               "a100x24-hdr",
-       R"({"nodes": [{"count": 3, "gpus": [8, "a100-40gb"], "nic": {"link": "ib-hdr", "count": 4}}]})"  },
-      {               "4090x2-slow",                         R"({"nodes": [{"gpus": [2, "rtx-4090"]}]})"},
-      {                "4090x4-p2p",
-       R"({"nodes": [{"gpus": [4, "rtx-4090"]}], "intra_node": {"link": "pcie4-x16"}})"                 },
-      {                  "mi300x16",
-       R"({"nodes": [{"count": 2, "gpus": [8, "mi300x"], "nic": {"link": "ib-ndr", "count": 8}}]})"     },
-      {"galvatron-a100-allreduce-8",                        R"({"nodes": [{"gpus": [8, "a100-40gb"]}]})"},
-      {"galvatron-a100-allreduce-2",                        R"({"nodes": [{"gpus": [2, "a100-40gb"]}]})"},
-      {  "galvatron-a100-all2all-8",                        R"({"nodes": [{"gpus": [8, "a100-40gb"]}]})"}
-  };
+      {"a100x24-hdr",
+       R"({"nodes": [{"count": 3, "gpus": [8, "a100-40gb"], "nic": {"link": "ib-hdr", "count": 4}}]})"},
+      {"4090x2-slow", R"({"nodes": [{"gpus": [2, "rtx-4090"]}]})"},
+      {"4090x4-p2p",
+       R"({"nodes": [{"gpus": [4, "rtx-4090"]}], "intra_node": {"link": "pcie4-x16"}})"},
+      {"mi300x16",
+       R"({"nodes": [{"count": 2, "gpus": [8, "mi300x"], "nic": {"link": "ib-ndr", "count": 8}}]})"},
+      {"galvatron-a100-allreduce-8", R"({"nodes": [{"gpus": [8, "a100-40gb"]}]})"},
+      {"galvatron-a100-allreduce-2", R"({"nodes": [{"gpus": [2, "a100-40gb"]}]})"},
+      {"galvatron-a100-all2all-8", R"({"nodes": [{"gpus": [8, "a100-40gb"]}]})"}};
   const auto found = kClusters.find(set);
   if (found == kClusters.end()) {
     return "";  // machines that were published because something was wrong with them

@@ -122,14 +122,7 @@ INSTANTIATE_TEST_SUITE_P(All,
 TEST(EpochSampler, IntegralsGiveTheDistributionOfDrawnSteps) {
   const Spread spread{.step_sigma = 0.03, .unit_sigma = 0.02, .run_sigma = 0.01, .run_degrees = 8};
   const Cluster lab = cluster(
-      {
-          {"a",   10},
-          {"b", 10.2},
-          {"c",  9.5},
-          {"d",    6}
-  },
-      spread,
-      GradientSync::kDeepspeedZero0);
+      {{"a", 10}, {"b", 10.2}, {"c", 9.5}, {"d", 6}}, spread, GradientSync::kDeepspeedZero0);
   const ResolvedExperiment resolved = resolve(lab.experiment, lab.profiles);
   const ResolvedJob& job = resolved.jobs.front();
   constexpr int kReplicates = 1500;
@@ -178,14 +171,7 @@ TEST(EpochSampler, AFasterGpuNeverMakesASlowerEpoch) {
     double before = 1e9;
     for (const double forward_ms : {30.0, 20.0, 12.0, 10.0, 7.0}) {
       const Cluster lab = cluster(
-          {
-              {"a",         10},
-              {"b", forward_ms},
-              {"c",         10}
-      },
-          kExact,
-          sync,
-          sync == GradientSync::kDdp);
+          {{"a", 10}, {"b", forward_ms}, {"c", 10}}, kExact, sync, sync == GradientSync::kDdp);
       const double epoch = predict(resolve(lab.experiment, lab.profiles), {}).front().epoch_s.p50;
       EXPECT_LE(epoch, before * (1 + 1e-9)) << forward_ms;
       before = epoch;
@@ -213,24 +199,13 @@ TEST(EpochSampler, PermutingEqualRanksChangesNothing) {
     const Cluster lab = cluster(ranks, spread, GradientSync::kDeepspeedZero0);
     return predict(resolve(lab.experiment, lab.profiles), {}).front().epoch_s.p50;
   };
-  EXPECT_NEAR(epoch({
-                  {"a", 10},
-                  {"b", 30},
-                  {"a", 10}
-  }),
-              epoch({{"b", 30}, {"a", 10}, {"a", 10}}),
-              1e-3);
+  EXPECT_NEAR(
+      epoch({{"a", 10}, {"b", 30}, {"a", 10}}), epoch({{"b", 30}, {"a", 10}, {"a", 10}}), 1e-3);
 }
 
 // Unknown spread: no interval, and the report says so.
 TEST(EpochSampler, UnknownSpreadGivesNoInterval) {
-  const Cluster lab = cluster(
-      {
-          {"a", 10},
-          {"b", 12}
-  },
-      {},
-      GradientSync::kDeepspeedZero0);
+  const Cluster lab = cluster({{"a", 10}, {"b", 12}}, {}, GradientSync::kDeepspeedZero0);
   const Report report = predict(resolve(lab.experiment, lab.profiles), {}).front();
   EXPECT_FALSE(report.epoch_s.p05);
   EXPECT_FALSE(report.epoch_s.p95);
@@ -241,23 +216,11 @@ TEST(EpochSampler, UnknownSpreadGivesNoInterval) {
 
 // gain_s: an epoch of the slow rank's cluster less one in which it is as fast as the median.
 TEST(EpochSampler, GainIsTheEpochWithoutTheStraggler) {
-  const Cluster lab = cluster(
-      {
-          {   "a", 10},
-          {"slow", 30},
-          {   "a", 10}
-  },
-      kExact,
-      GradientSync::kDeepspeedZero0);
+  const Cluster lab =
+      cluster({{"a", 10}, {"slow", 30}, {"a", 10}}, kExact, GradientSync::kDeepspeedZero0);
   const Report report = predict(resolve(lab.experiment, lab.profiles), {}).front();
-  const Cluster even = cluster(
-      {
-          {"a", 10},
-          {"a", 10},
-          {"a", 10}
-  },
-      kExact,
-      GradientSync::kDeepspeedZero0);
+  const Cluster even =
+      cluster({{"a", 10}, {"a", 10}, {"a", 10}}, kExact, GradientSync::kDeepspeedZero0);
   const Report faster = predict(resolve(even.experiment, even.profiles), {}).front();
   EXPECT_NEAR(report.ranks[1].gain_s, report.epoch_s.p50 - faster.epoch_s.p50, 1e-6);
   EXPECT_EQ(report.ranks[0].gain_s, 0);
@@ -272,13 +235,7 @@ TEST(EpochSampler, ARankIsLastAsOftenAsGpusAndStepsScatter) {
   const double expected =
       normal_cdf(std::log(99.0 / 96.0) / (std::numbers::sqrt2 * std::hypot(0.02, 0.03)));
   for (const GradientSync sync : {GradientSync::kDeepspeedZero0, GradientSync::kDdp}) {
-    const Cluster lab = cluster(
-        {
-            {"a", 30},
-            {"b", 31}
-    },
-        spread,
-        sync);
+    const Cluster lab = cluster({{"a", 30}, {"b", 31}}, spread, sync);
     const Report report = predict(resolve(lab.experiment, lab.profiles), {}).front();
     EXPECT_NEAR(report.ranks[1].late_share, expected, 0.02);
     EXPECT_NEAR(report.ranks[0].late_share, 1 - expected, 0.02);
@@ -288,14 +245,8 @@ TEST(EpochSampler, ARankIsLastAsOftenAsGpusAndStepsScatter) {
 // Each kind has a factor of its own in a run, equal GPUs share theirs.
 TEST(EpochSampler, RunsDecideWhichKindIsLastButNotWhichGpuOfAKind) {
   const Spread spread{.step_sigma = 0.0, .unit_sigma = 0.001, .run_sigma = 0.05};
-  const Cluster lab = cluster(
-      {
-          {"a", 30},
-          {"b", 31},
-          {"b", 31}
-  },
-      spread,
-      GradientSync::kDeepspeedZero0);
+  const Cluster lab =
+      cluster({{"a", 30}, {"b", 31}, {"b", 31}}, spread, GradientSync::kDeepspeedZero0);
   const Report report = predict(resolve(lab.experiment, lab.profiles), {}).front();
   const double kind_b = normal_cdf(std::log(99.0 / 96.0) / (std::numbers::sqrt2 * 0.05));
   EXPECT_NEAR(report.ranks[1].late_share, kind_b / 2, 0.08);  // of 64 runs
@@ -325,16 +276,9 @@ Blame blame(const std::vector<std::pair<std::string, double>>& ranks,
 // Neither of two equally slow ranks gains anything alone.
 TEST(Bottleneck, RanksThatAreEquallySlowAreNamedTogether) {
   for (const GradientSync sync : {GradientSync::kDeepspeedZero0, GradientSync::kDdp}) {
-    const Blame found = blame(
-        {
-            {"a", 10},
-            {"a", 10},
-            {"a", 10},
-            {"b", 90},
-            {"b", 90}
-    },
-        {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}},
-        sync);
+    const Blame found = blame({{"a", 10}, {"a", 10}, {"a", 10}, {"b", 90}, {"b", 90}},
+                              {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}},
+                              sync);
     // Forward and backward of 10 and 20 ms, 1 ms to load, 3 and 2 ms after the reduction; 90, 180.
     EXPECT_THAT(
         found.sentence,
@@ -349,15 +293,8 @@ TEST(Bottleneck, RanksThatAreEquallySlowAreNamedTogether) {
 
 // Without the slowest alone the second slowest would take its place: both kinds are named.
 TEST(Bottleneck, KindsThatWouldTakeEachOthersPlaceAreNamedTogether) {
-  const Blame found = blame(
-      {
-          {"a", 10},
-          {"a", 10},
-          {"b", 90},
-          {"c", 88},
-          {"a", 10}
-  },
-      {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}});
+  const Blame found = blame({{"a", 10}, {"a", 10}, {"b", 90}, {"c", 88}, {"a", 10}},
+                            {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}});
   EXPECT_THAT(found.sentence,
               HasSubstr("rank 2 (b on n2), rank 3 (c on n3) are the stragglers: they compute for "
                         "270.0 ms to 276.0 ms of each"));
@@ -367,15 +304,8 @@ TEST(Bottleneck, KindsThatWouldTakeEachOthersPlaceAreNamedTogether) {
 
 // A straggler is named alone although others are slower than the median too.
 TEST(Bottleneck, TheOneThatExplainsHalfIsNamedAlone) {
-  const Blame found = blame(
-      {
-          {"a", 10},
-          {"a", 10},
-          {"a", 10},
-          {"b", 20},
-          {"c", 90}
-  },
-      {{"a", 10}, {"a", 10}, {"a", 10}, {"b", 20}, {"b", 20}});
+  const Blame found = blame({{"a", 10}, {"a", 10}, {"a", 10}, {"b", 20}, {"c", 90}},
+                            {{"a", 10}, {"a", 10}, {"a", 10}, {"b", 20}, {"b", 20}});
   EXPECT_THAT(found.sentence, HasSubstr("rank 4 (c on n4) is the straggler: it computes for"));
   EXPECT_THAT(found.sentence,
               HasSubstr("At that speed an epoch would take " + found.gain + " less"));
@@ -383,14 +313,8 @@ TEST(Bottleneck, TheOneThatExplainsHalfIsNamedAlone) {
 
 // The median rank is a slow one: the yardstick is then the others.
 TEST(Bottleneck, ManySlowRanksAreComparedWithTheFewFastOnes) {
-  const Blame found = blame(
-      {
-          {"b", 90},
-          {"b", 90},
-          {"b", 90},
-          {"a", 10}
-  },
-      {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}});
+  const Blame found = blame({{"b", 90}, {"b", 90}, {"b", 90}, {"a", 10}},
+                            {{"a", 10}, {"a", 10}, {"a", 10}, {"a", 10}});
   EXPECT_THAT(found.sentence,
               HasSubstr("ranks 0-2 (b) are the stragglers: they compute for 276.0 ms of each"));
   EXPECT_THAT(found.sentence, HasSubstr("the median of the other ranks 36.0 ms"));
@@ -402,14 +326,8 @@ TEST(Bottleneck, ManySlowRanksAreComparedWithTheFewFastOnes) {
 TEST(Bottleneck, SaysWhereTheSpreadMayMakeAnotherTheSlowest) {
   const auto sentence = [](double unit_sigma) {
     const Spread spread{.step_sigma = 0.0, .unit_sigma = unit_sigma, .run_sigma = 0.0};
-    const Cluster lab = cluster(
-        {
-            {"a", 30},
-            {"b", 33},
-            {"c", 10}
-    },
-        spread,
-        GradientSync::kDeepspeedZero0);
+    const Cluster lab =
+        cluster({{"a", 30}, {"b", 33}, {"c", 10}}, spread, GradientSync::kDeepspeedZero0);
     return verdict_sentence(predict(resolve(lab.experiment, lab.profiles), {}).front());
   };
   const std::string named = "rank 1 (b on n1) is the straggler: ";

@@ -63,12 +63,10 @@ class RandomProgram {
     }
     slows_ = random_.chance(0.5);
     const auto transfer = [&](Transfer::Direction direction, std::int64_t size, int distance) {
-      add({
-          .stream = Stream::kCommunication,
-          .phase = Phase::kOther,
-          .what = Transfer{.direction = direction, .bytes = size, .distance = distance},
-          .after = before_communication()
-      });
+      add({.stream = Stream::kCommunication,
+           .phase = Phase::kOther,
+           .what = Transfer{.direction = direction, .bytes = size, .distance = distance},
+           .after = before_communication()});
     };
     for (std::uint32_t i = 0; i < positions_; ++i) {
       begin_class();
@@ -181,11 +179,9 @@ void expect_executors_agree(RandomCluster& random,
   for (std::size_t i = 0; random.chance(0.5) && i < program.positions(); ++i) {
     const Tick from = random.between(0, 10'000'000'000);
     executor.set_speed(i,
-                       {
-                           {.from = from,
-                            .to = from + random.between(0, 5'000'000'000),
-                            .factor = static_cast<double>(random.between(50, 300)) / 100}
-    });
+                       {{.from = from,
+                         .to = from + random.between(0, 5'000'000'000),
+                         .factor = static_cast<double>(random.between(50, 300)) / 100}});
   }
   const OperationTicks ticks(program);
   const std::vector<Tick> starts = random.starts(program.positions());
@@ -246,19 +242,15 @@ TEST(ProgramProperty, ArraysEqualEventsForTransfers) {
 
 /// Two ranks, an AllReduce behind a forward pass.
 StepProgram small_program() {
-  StepProgram program{
-      .class_of = { 0, 0},
-        .axes = {{}  }
-  };
-  program.classes.push_back({
-      .operations = {{.phase = Phase::kForward, .what = Compute{.seconds = milliseconds(1)}},
-                     {.stream = Stream::kCommunication,
-                     .phase = Phase::kGradientAllReduce,
-                     .what = Collective{.bytes = 8},
-                     .after = {0}},
-                     {.phase = Phase::kOptimizer, .what = Compute{}, .after = {1}}},
-      .update = 2
-  });
+  StepProgram program{.class_of = {0, 0}, .axes = {{}}};
+  program.classes.push_back(
+      {.operations = {{.phase = Phase::kForward, .what = Compute{.seconds = milliseconds(1)}},
+                      {.stream = Stream::kCommunication,
+                       .phase = Phase::kGradientAllReduce,
+                       .what = Collective{.bytes = 8},
+                       .after = {0}},
+                      {.phase = Phase::kOptimizer, .what = Compute{}, .after = {1}}},
+       .update = 2});
   return program;
 }
 
@@ -279,10 +271,7 @@ TEST(Program, SaysWhichOperationsMakeNoSense) {
               HasSubstr("operation 0 (forward on compute) waits for operation 2 (optimizer on "
                         "compute), which does not stand before it: a cycle"));
   StepProgram twice = small_program();
-  twice.axes[0].groups = {
-      {0, 1},
-      {1  }
-  };
+  twice.axes[0].groups = {{0, 1}, {1}};
   EXPECT_THAT(complaint(twice), HasSubstr("position 1 joins groups 0 and 1"));
   StepProgram alone = small_program();
   alone.axes[0].groups = {{0}};
@@ -308,19 +297,16 @@ TEST(Program, ADeadlockNamesRanksAndOperations) {
   StepProgram program{.axes = {{.name = "chain"}}};
   for (const int other : {1, -1}) {
     const auto transfer = [&](Transfer::Direction direction) {
-      return Operation{
-          .stream = Stream::kCommunication,
-          .phase = Phase::kOther,
-          .what = Transfer{.direction = direction, .bytes = 8, .distance = other}
-      };
+      return Operation{.stream = Stream::kCommunication,
+                       .phase = Phase::kOther,
+                       .what = Transfer{.direction = direction, .bytes = 8, .distance = other}};
     };
     program.class_of.push_back(static_cast<std::uint32_t>(program.classes.size()));
-    program.classes.push_back({
-        .operations = {transfer(Transfer::Direction::kReceive),
-                       transfer(Transfer::Direction::kSend),
-                       {.phase = Phase::kOptimizer, .what = Compute{}, .after = {1}}},
-        .update = 2
-    });
+    program.classes.push_back(
+        {.operations = {transfer(Transfer::Direction::kReceive),
+                        transfer(Transfer::Direction::kSend),
+                        {.phase = Phase::kOptimizer, .what = Compute{}, .after = {1}}},
+         .update = 2});
   }
   const auto group = std::make_shared<const Communicator>(network, testing::all_ranks(2));
   StepExecutor executor(group, program);

@@ -34,8 +34,8 @@ Network random_network(RandomCluster& random, std::int64_t ranks, bool two_switc
     data.switches = {"A", "B"};
     data.trunks = {
         {"A",
-         "B", {.bandwidth = BytesPerSecond(static_cast<double>(random.between(1, 20)) * 1.25e8)}}
-    };
+         "B",
+         {.bandwidth = BytesPerSecond(static_cast<double>(random.between(1, 20)) * 1.25e8)}}};
     for (NodeData& node : data.nodes) {
       node.switch_name = random.chance(0.5) ? "A" : "B";
     }

@@ -351,11 +351,7 @@ Result run_network_case(const Json& the_case, const std::string& where) {
 }
 
 NetworkData equal_star(std::int64_t hosts, double bytes_per_s, double latency_s) {
-  Json star = {
-      {                "hosts",       hosts},
-      {"bandwidth_bytes_per_s", bytes_per_s},
-      {            "latency_s",   latency_s}
-  };
+  Json star = {{"hosts", hosts}, {"bandwidth_bytes_per_s", bytes_per_s}, {"latency_s", latency_s}};
   return star_of(star, "star");
 }
 
@@ -482,18 +478,12 @@ Json run_case(const Json& the_case, std::size_t index) {
   const Result result = the_case.contains("network")   ? run_network_case(the_case, where)
                         : the_case.contains("compute") ? run_straggler_case(the_case, where)
                                                        : run_overlapped_case(the_case, where);
-  Json out = {
-      {"name", the_case.contains("name") ? the_case["name"] : Json(index)}
-  };
+  Json out = {{"name", the_case.contains("name") ? the_case["name"] : Json(index)}};
   for (const std::vector<Tick>& ring : result.rings) {
     const auto [first, last] = std::minmax_element(ring.begin(), ring.end());
-    out["ring_end_ps"].push_back({
-        {"by_rank", ring}
-    });
-    out["ring_end_s"].push_back({
-        {"first", to_seconds(*first).value()},
-        { "last",  to_seconds(*last).value()}
-    });
+    out["ring_end_ps"].push_back({{"by_rank", ring}});
+    out["ring_end_s"].push_back(
+        {{"first", to_seconds(*first).value()}, {"last", to_seconds(*last).value()}});
   }
   for (const auto& [name, end] : result.flows) {
     out["flow_end_ps"][name] = end;
@@ -521,9 +511,7 @@ Json compute_oracle(const Json& file) {
   } catch (const Json::exception& error) {
     throw UserError(fmt::format("oracle file, case {}: {}", results.size(), error.what()));
   }
-  return {
-      {"cases", results}
-  };
+  return {{"cases", results}};
 }
 
 Json read_oracle(const std::string& path) {

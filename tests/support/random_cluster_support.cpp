@@ -73,20 +73,16 @@ std::vector<std::int64_t> all_ranks(std::int64_t n) {
 NetworkData star(std::int64_t hosts, BytesPerSecond bandwidth, Seconds latency) {
   NetworkData data;
   for (std::int64_t i = 0; i < hosts; ++i) {
-    data.nodes.push_back({
-        .name = fmt::format("node{}", i),
-        .nic = LinkData{               .latency = latency, .bandwidth = bandwidth},
-        .intra_node = {.bandwidth = BytesPerSecond(1e10)                       }
-    });
+    data.nodes.push_back({.name = fmt::format("node{}", i),
+                          .nic = LinkData{.latency = latency, .bandwidth = bandwidth},
+                          .intra_node = {.bandwidth = BytesPerSecond(1e10)}});
   }
   return data;
 }
 
 NetworkData on_two_switches(NetworkData data, BytesPerSecond trunk) {
   data.switches = {"A", "B"};
-  data.trunks = {
-      {"A", "B", {.bandwidth = trunk}}
-  };
+  data.trunks = {{"A", "B", {.bandwidth = trunk}}};
   for (std::size_t i = 0; i < data.nodes.size(); ++i) {
     data.nodes[i].switch_name = data.switches[i % 2];
   }

@@ -230,21 +230,11 @@ TEST(EvaluationLoader, DoesNotAugment) {
 
 // Resizing against the operator that torchvision's Resize calls on float tensors.
 TEST(ImageTransform, ResizesAsTorchDoes) {
-  const Normalisation plain = {
-      .mean = {         0,          0,          0},
-        .deviation = {1.0F / 255, 1.0F / 255, 1.0F / 255}
-  };
+  const Normalisation plain = {.mean = {0, 0, 0},
+                               .deviation = {1.0F / 255, 1.0F / 255, 1.0F / 255}};
   std::uint32_t state = 1;
   for (const auto& [in, out] : std::vector<std::pair<std::int64_t, std::int64_t>>{
-           { 32, 224},
-           {224,  32},
-           {375, 224},
-           { 33,  32},
-           { 31,  32},
-           {100,   7},
-           {  5,  64},
-           { 64,  64}
-  }) {
+           {32, 224}, {224, 32}, {375, 224}, {33, 32}, {31, 32}, {100, 7}, {5, 64}, {64, 64}}) {
     Image image;
     image.reshape(in, in, 3);
     at::Tensor input = at::empty({1, 3, in, in});

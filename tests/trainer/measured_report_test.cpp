@@ -11,13 +11,11 @@ struct Example {
   ClusterSpec cluster{.nodes = {{.name = "box", .gpus = {{.model = "fast"}, {.model = "slow"}}}}};
   TrainingSpec training{.micro_batch = {2}};
   EpochPlan plan = plan_epoch(8, 2, std::vector<std::int64_t>{2}, 1);
-  Measured measured{
-      .epochs_s = {   3,   1, 2},
-      .total_s = 7,
-      .peak_memory_bytes = { 100, 200  },
-      .memory_bytes = {1000,   0  },
-      .devices = { "A", "B"  }
-  };
+  Measured measured{.epochs_s = {3, 1, 2},
+                    .total_s = 7,
+                    .peak_memory_bytes = {100, 200},
+                    .memory_bytes = {1000, 0},
+                    .devices = {"A", "B"}};
 
   void step(std::int64_t number, std::int64_t start, bool warm_up) {
     const auto add = [&](std::int64_t rank, Phase phase, std::int64_t begin, std::int64_t end) {

@@ -11,9 +11,7 @@ namespace {
 void no_shards(at::Tensor&) {}
 
 std::vector<Slice> one_slice(std::vector<float> weights, std::vector<float> gradients) {
-  return {
-      {.weight = at::tensor(weights), .gradient = at::tensor(gradients)}
-  };
+  return {{.weight = at::tensor(weights), .gradient = at::tensor(gradients)}};
 }
 
 TEST(AdamW, FirstUpdateMovesByTheLearningRateAndDecays) {
@@ -98,8 +96,7 @@ TEST(Optimizers, GoOnFromTheirState) {
     const auto first = make_optimizer({.kind = kind}, one, 1, no_shards);
     first->update(one, 0.1);
     std::vector<Slice> two = {
-        {.weight = one[0].weight.clone(), .gradient = one[0].gradient.clone()}
-    };
+        {.weight = one[0].weight.clone(), .gradient = one[0].gradient.clone()}};
     const auto second = make_optimizer({.kind = kind}, two, 1, no_shards);
     const auto from = first->state();
     const auto to = second->state();

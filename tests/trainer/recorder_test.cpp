@@ -83,9 +83,7 @@ TEST(Recorder, SumsBesideBackwardAreSpansOfTheirOwn) {
   PhaseBoard board;
   Recorder recorder(device, board, 0);
   recorder.begin_step(0, false, true);
-  device.communication = {
-      {.begin_ns = 5, .end_ns = 9, .bytes = 64}
-  };
+  device.communication = {{.begin_ns = 5, .end_ns = 9, .bytes = 64}};
   recorder.end_step();
   auto spans = recorder.take_spans();
   ASSERT_EQ(spans.size(), 1U);
@@ -95,9 +93,7 @@ TEST(Recorder, SumsBesideBackwardAreSpansOfTheirOwn) {
 
   // What brings the sums back is a span without bytes, from the last sum's end to its mark.
   recorder.begin_step(1, false, true);
-  device.communication = {
-      {.begin_ns = 5, .end_ns = 9, .bytes = 64}
-  };
+  device.communication = {{.begin_ns = 5, .end_ns = 9, .bytes = 64}};
   device.now = 14;
   recorder.gradients_are_back();
   device.now = 20;
@@ -111,9 +107,7 @@ TEST(Recorder, SumsBesideBackwardAreSpansOfTheirOwn) {
   // Where the step has a phase for them, they are not counted twice.
   recorder.begin_step(2, false, true);
   { const auto phase = recorder.phase(Phase::kGradientAllReduce, Stream::kCommunication); }
-  device.communication = {
-      {.begin_ns = 5, .end_ns = 9, .bytes = 64}
-  };
+  device.communication = {{.begin_ns = 5, .end_ns = 9, .bytes = 64}};
   recorder.end_step();
   spans = recorder.take_spans();
   ASSERT_EQ(spans.size(), 1U);

@@ -49,12 +49,7 @@ TEST_F(TensorFiles, ReturnWhatWasWritten) {
   const at::Tensor a = at::arange(6, at::kFloat).view({2, 3}).t();  // not contiguous
   const at::Tensor b = at::full({}, 1.5, at::kBFloat16);
   const at::Tensor c = at::empty({0, 4}, at::kLong);
-  write_tensors(file(),
-                {
-                    {    "a", a},
-                    {"b/c/0", b},
-                    {"empty", c}
-  });
+  write_tensors(file(), {{"a", a}, {"b/c/0", b}, {"empty", c}});
   const TensorFile opened(file());
   EXPECT_THAT(opened.names(), ElementsAre("a", "b/c/0", "empty"));
   EXPECT_TRUE(opened.read("a").equal(a));

@@ -85,11 +85,7 @@ TEST(CifarDataset, TakesTheFolderItselfAsWell) {
 TEST(CifarDataset, TakesTheFineLabelOfCifar100) {
   const testing::TemporaryFolder folder;
   testing::write_file(folder.path() / "cifar-100-binary" / "train.bin",
-                      records({
-                          {19, 99},
-                          { 0,  4},
-                          { 3, 50}
-  }));
+                      records({{19, 99}, {0, 4}, {3, 50}}));
   const CifarDataset train(small(cifar100_format()), folder.path(), Split::kTrain);
   ASSERT_EQ(train.size(), 3);
   Image image;
@@ -130,12 +126,7 @@ TEST(CifarDataset, RefusesLabelsOutOfRange) {
   EXPECT_THAT(refusal(small(cifar10_format()), folder.path(), Split::kTrain),
               HasSubstr("data_batch_3.bin: record 2 has label 10, but labels end at 9"));
 
-  testing::write_file(folder.path() / "train.bin",
-                      records({
-                          { 0, 0},
-                          {20, 5},
-                          { 0, 0}
-  }));
+  testing::write_file(folder.path() / "train.bin", records({{0, 0}, {20, 5}, {0, 0}}));
   EXPECT_THAT(refusal(small(cifar100_format()), folder.path(), Split::kTrain),
               HasSubstr("record 1 has coarse label 20, but those end at 19"));
 }

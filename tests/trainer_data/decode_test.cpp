@@ -116,36 +116,18 @@ TEST(DecodePng, KeepsEveryValue) {
 }
 
 TEST(DecodePng, DropsTransparency) {
-  const Image colour = decoded(png_bytes(1,
-                                         2,
-                                         PNG_COLOR_TYPE_RGBA,
-                                         8,
-                                         {
-                                             {10, 20, 30, 0, 40, 50, 60, 255}
-  }),
-                               3);
+  const Image colour =
+      decoded(png_bytes(1, 2, PNG_COLOR_TYPE_RGBA, 8, {{10, 20, 30, 0, 40, 50, 60, 255}}), 3);
   EXPECT_THAT(colour.pixels, ElementsAre(10, 20, 30, 40, 50, 60));
-  const Image grey = decoded(png_bytes(1,
-                                       2,
-                                       PNG_COLOR_TYPE_GRAY_ALPHA,
-                                       8,
-                                       {
-                                           {10, 0, 20, 255}
-  }),
-                             3);
+  const Image grey = decoded(png_bytes(1, 2, PNG_COLOR_TYPE_GRAY_ALPHA, 8, {{10, 0, 20, 255}}), 3);
   EXPECT_THAT(grey.pixels, ElementsAre(10, 10, 10, 20, 20, 20));
 }
 
 TEST(DecodePng, TakesTheHighEightOfSixteenBits) {
   // 0x8000 / 257 = 127.5, 0xffff / 257 = 255, 0x0101 / 257 = 1, 0x0080 / 257 = 0.498.
-  const Image image = decoded(png_bytes(1,
-                                        4,
-                                        PNG_COLOR_TYPE_GRAY,
-                                        16,
-                                        {
-                                            {0x80, 0x80, 0xff, 0xff, 0x01, 0x01, 0x00, 0x80}
-  }),
-                              1);
+  const Image image = decoded(
+      png_bytes(1, 4, PNG_COLOR_TYPE_GRAY, 16, {{0x80, 0x80, 0xff, 0xff, 0x01, 0x01, 0x00, 0x80}}),
+      1);
   EXPECT_THAT(image.pixels, ElementsAre(128, 255, 1, 0));
 }
 
@@ -158,46 +140,21 @@ TEST(DecodePng, SpreadsFewBitsOverTheScale) {
 }
 
 TEST(DecodePng, LooksPalettesUp) {
-  const std::vector<png_color> palette = {
-      {  1,   2,   3},
-      {100, 110, 120}
-  };
-  EXPECT_THAT(decoded(png_bytes(1,
-                                2,
-                                PNG_COLOR_TYPE_PALETTE,
-                                8,
-                                {
-                                    {1, 0}
-  },
-                                palette),
-                      3)
-                  .pixels,
+  const std::vector<png_color> palette = {{1, 2, 3}, {100, 110, 120}};
+  EXPECT_THAT(decoded(png_bytes(1, 2, PNG_COLOR_TYPE_PALETTE, 8, {{1, 0}}, palette), 3).pixels,
               ElementsAre(100, 110, 120, 1, 2, 3));
 }
 
 TEST(DecodePng, MakesGreyOfColour) {
   // 0.299 * 200 + 0.587 * 60 + 0.114 * 30 = 98.4
-  const Image image = decoded(png_bytes(1,
-                                        1,
-                                        PNG_COLOR_TYPE_RGB,
-                                        8,
-                                        {
-                                            {200, 60, 30}
-  }),
-                              1);
+  const Image image = decoded(png_bytes(1, 1, PNG_COLOR_TYPE_RGB, 8, {{200, 60, 30}}), 1);
   ASSERT_EQ(image.pixels.size(), 1U);
   EXPECT_NEAR(image.pixels[0], 98, 1);
 }
 
 TEST(DecodePng, RefusesShortAndDamagedFiles) {
-  const Bytes file = png_bytes(2,
-                               2,
-                               PNG_COLOR_TYPE_RGB,
-                               8,
-                               {
-                                   {1, 2, 3, 4, 5, 6},
-                                   {1, 2, 3, 4, 5, 6}
-  });
+  const Bytes file =
+      png_bytes(2, 2, PNG_COLOR_TYPE_RGB, 8, {{1, 2, 3, 4, 5, 6}, {1, 2, 3, 4, 5, 6}});
   for (std::size_t size = 0; size < file.size() - 12; ++size) {
     EXPECT_NE(refusal(Bytes(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size))),
               "decoded")

@@ -85,11 +85,7 @@ TEST(EpochDeal, TakesSlicesWhenMicroBatchesDiffer) {
 
 TEST(EpochDeal, VisitsEverySampleOnceWithUnequalMicroBatches) {
   for (const std::int64_t subset : {1, 5, 6, 7, 59, 60, 61, 200}) {
-    for (const Positions& sizes : {
-             Positions{1, 2, 3 },
-             Positions{ 4, 1  },
-             Positions{ 1, 1, 1,7}
-    }) {
+    for (const Positions& sizes : {Positions{1, 2, 3}, Positions{4, 1}, Positions{1, 1, 1, 7}}) {
       for (const std::int64_t accumulation : {1, 3}) {
         const auto world = static_cast<std::int64_t>(sizes.size());
         const EpochPlan plan = plan_epoch(subset, world, sizes, accumulation);

@@ -107,13 +107,7 @@ TEST(AxisWeights, OfAWindowAreThoseOfTheWhole) {
 }
 
 TEST(ImageTransform, LeavesAnImageOfTheRightSizeAsItIs) {
-  EXPECT_THAT(resized(
-                  {
-                      {1, 2, 3},
-                      {4, 5, 6},
-                      {7, 8, 9}
-  },
-                  3),
+  EXPECT_THAT(resized({{1, 2, 3}, {4, 5, 6}, {7, 8, 9}}, 3),
               NearRows(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
@@ -121,12 +115,7 @@ TEST(ImageTransform, EnlargesBothWays) {
   // Bilinear is the product of both axes; weights of 2 -> 4 are 1, 3/4, 1/4, 0. With values 0, 16
   // above 32, 48 rows add 0, 8, 24, 32 and columns 0, 4, 12, 16.
   EXPECT_THAT(
-      resized(
-          {
-              { 0, 16},
-              {32, 48}
-  },
-          4),
+      resized({{0, 16}, {32, 48}}, 4),
       NearRows(std::vector<float>{0, 4, 12, 16, 8, 12, 20, 24, 24, 28, 36, 40, 32, 36, 44, 48}));
 }
 
@@ -142,30 +131,14 @@ TEST(ImageTransform, ShrinksWithoutAliasing) {
 
 TEST(ImageTransform, TakesTheCentreOfALongImage) {
   // 2 rows of 6 to 2 x 2: no resizing, columns 2 and 3 are the centre.
-  EXPECT_THAT(resized(
-                  {
-                      { 0,  1,  2,  3,  4,  5},
-                      {10, 11, 12, 13, 14, 15}
-  },
-                  2),
+  EXPECT_THAT(resized({{0, 1, 2, 3, 4, 5}, {10, 11, 12, 13, 14, 15}}, 2),
               NearRows(std::vector<float>{2, 3, 12, 13}));
-  EXPECT_THAT(resized(
-                  {
-                      {0, 1},
-                      {2, 3},
-                      {4, 5},
-                      {6, 7}
-  },
-                  2),
+  EXPECT_THAT(resized({{0, 1}, {2, 3}, {4, 5}, {6, 7}}, 2),
               NearRows(std::vector<float>{2, 3, 4, 5}));
 }
 
 TEST(ImageTransform, MovesTheWindowAndFillsWithBlack) {
-  const std::vector<std::vector<int>> image = {
-      {1, 2, 3},
-      {4, 5, 6},
-      {7, 8, 9}
-  };
+  const std::vector<std::vector<int>> image = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
   EXPECT_THAT(resized(image, 3, {.down = 1, .right = 0}),
               NearRows(std::vector<float>{4, 5, 6, 7, 8, 9, 0, 0, 0}));
   EXPECT_THAT(resized(image, 3, {.down = -1, .right = 1}),
@@ -175,11 +148,7 @@ TEST(ImageTransform, MovesTheWindowAndFillsWithBlack) {
 }
 
 TEST(ImageTransform, MirrorsAfterMoving) {
-  const std::vector<std::vector<int>> image = {
-      {1, 2, 3},
-      {4, 5, 6},
-      {7, 8, 9}
-  };
+  const std::vector<std::vector<int>> image = {{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
   EXPECT_THAT(resized(image, 3, {.down = 0, .right = 0, .flip = true}),
               NearRows(std::vector<float>{3, 2, 1, 6, 5, 4, 9, 8, 7}));
   EXPECT_THAT(resized(image, 3, {.down = 0, .right = 1, .flip = true}),
@@ -188,10 +157,7 @@ TEST(ImageTransform, MirrorsAfterMoving) {
 
 TEST(ImageTransform, NormalisesByChannelIntoPlanes) {
   // (51/255 - 0.1) / 0.5 = 0.2; (102/255 - 0.5) / 0.2 = -0.5; (255/255 - 0) / 1 = 1.
-  const Normalisation normalisation = {
-      .mean = {0.1F, 0.5F, 0},
-        .deviation = {0.5F, 0.2F, 1}
-  };
+  const Normalisation normalisation = {.mean = {0.1F, 0.5F, 0}, .deviation = {0.5F, 0.2F, 1}};
   std::vector<float> out(3 * 4 * 4);
   ImageTransform(4, normalisation).apply(testing::plain_image(2, 2, {51, 102, 255}), {}, out);
   for (std::size_t i = 0; i < 16; ++i) {
@@ -205,14 +171,7 @@ TEST(ImageTransform, ServesImagesOfAnySizeOneAfterTheOther) {
   ImageTransform transform(5, kPlain);
   std::vector<float> out(25);
   for (const auto& [height, width] : std::vector<std::pair<int, int>>{
-           {   1,   1},
-           {   1,  40},
-           {  40,   1},
-           {   3, 200},
-           { 201,   7},
-           {   5,   5},
-           {1000, 999}
-  }) {
+           {1, 1}, {1, 40}, {40, 1}, {3, 200}, {201, 7}, {5, 5}, {1000, 999}}) {
     transform.apply(testing::plain_image(height, width, {77}), {}, out);
     for (const float value : out) {
       ASSERT_NEAR(value, 77, 1e-3) << height << " x " << width;

@@ -27,16 +27,14 @@ Sample row(MeasuredCollective kind,
            std::int64_t bytes,
            double seconds,
            const std::string& place = "out-of-place") {
-  return {
-      .series = CollectiveSeries{.kind = kind,
-                                 .bytes = bytes,
-                                 .ranks = ranks,
-                                 .one_node = true,
-                                 .link = "board",
-                                 .place = place,
-                                 .series = "table",
-                                 .seconds = {seconds}}
-  };
+  return {.series = CollectiveSeries{.kind = kind,
+                                     .bytes = bytes,
+                                     .ranks = ranks,
+                                     .one_node = true,
+                                     .link = "board",
+                                     .place = place,
+                                     .series = "table",
+                                     .seconds = {seconds}}};
 }
 
 /// An odd table that no ring follows: it has to come back all the same.
@@ -96,10 +94,9 @@ TEST(CollectiveTables, ComeBackAsTheyWereMeasured) {
   EXPECT_EQ(link.collectives.size(), 4U);
   for (const auto& [gpus, kind, share] :
        std::vector<std::tuple<std::int64_t, CollectiveKind, double>>{
-           {8, CollectiveKind::kAllReduce,       1},
+           {8, CollectiveKind::kAllReduce, 1},
            {2, CollectiveKind::kAllReduce, 1.0 / 2},
-           {8,  CollectiveKind::kAllToAll, 1.0 / 3}
-  }) {
+           {8, CollectiveKind::kAllToAll, 1.0 / 3}}) {
     const auto rows = rows_of(machine(link, gpus, ""), kind, 1 << 20, 1 << 28);
     ASSERT_EQ(rows.size(), 9U);
     for (std::size_t i = 0; i < rows.size(); i += 2) {  // every second size was measured
@@ -127,10 +124,8 @@ TEST(CollectiveTables, OutsideOfThemTheIntervalGrows) {
                    .bandwidth = BytesPerSecond(20e9),
                    .collectives = {{.kind = "all-reduce", .ranks = 4}}};
   const auto sigma = [&](double least, double most) {
-    link.collectives[0].points = {
-        {.bytes = Bytes(least), .time = microseconds(30)},
-        { .bytes = Bytes(most),  .time = milliseconds(5)}
-    };
+    link.collectives[0].points = {{.bytes = Bytes(least), .time = microseconds(30)},
+                                  {.bytes = Bytes(most), .time = milliseconds(5)}};
     link.spread.run_sigma = 0.05;
     const ResolvedExperiment lab = machine(link, 4, "");
     std::vector<std::string> notes;

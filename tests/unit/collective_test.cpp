@@ -174,20 +174,18 @@ TEST(Choice, OpenMpiByRanksAndBytes) {
     Algorithm algorithm;
   };
 
-  for (const Row& row : {
-           Row{   2,    4095, Algorithm::kRecursiveDoubling},
-           Row{   2,    4096,              Algorithm::kRing},
-           Row{   2, 262'143,              Algorithm::kRing},
-           Row{   2, 262'144,   Algorithm::kHalvingDoubling},
-           Row{   5,    8191, Algorithm::kRecursiveDoubling},
-           Row{   5,    8192,   Algorithm::kHalvingDoubling},
-           Row{  64, 262'143, Algorithm::kRecursiveDoubling},
-           Row{ 128, 131'071,   Algorithm::kReduceBroadcast},
-           Row{ 128, 131'072, Algorithm::kRecursiveDoubling},
-           Row{ 600,  16'384,   Algorithm::kHalvingDoubling},
-           Row{2048,    4095, Algorithm::kRecursiveDoubling}, // ring, fewer than ranks
-           Row{4096,  16'384, Algorithm::kRecursiveDoubling}
-  }) {
+  for (const Row& row : {Row{2, 4095, Algorithm::kRecursiveDoubling},
+                         Row{2, 4096, Algorithm::kRing},
+                         Row{2, 262'143, Algorithm::kRing},
+                         Row{2, 262'144, Algorithm::kHalvingDoubling},
+                         Row{5, 8191, Algorithm::kRecursiveDoubling},
+                         Row{5, 8192, Algorithm::kHalvingDoubling},
+                         Row{64, 262'143, Algorithm::kRecursiveDoubling},
+                         Row{128, 131'071, Algorithm::kReduceBroadcast},
+                         Row{128, 131'072, Algorithm::kRecursiveDoubling},
+                         Row{600, 16'384, Algorithm::kHalvingDoubling},
+                         Row{2048, 4095, Algorithm::kRecursiveDoubling},  // ring, fewer than ranks
+                         Row{4096, 16'384, Algorithm::kRecursiveDoubling}}) {
     EXPECT_EQ(open_mpi_algorithm(row.ranks, row.bytes), row.algorithm)
         << row.ranks << " ranks, " << row.bytes << " B";
   }

@@ -22,8 +22,7 @@ Report report(double step_s, double backward_s) {
   report.phases.backward_s = backward_s;
   report.ranks = {
       {.rank = 0, .gpu = "fast", .compute_s = 0.5 * step_s, .wait_s = 0.4, .late_share = 0.1},
-      {.rank = 1, .gpu = "slow", .compute_s = 0.9 * step_s,   .wait_s = 0, .late_share = 0.9}
-  };
+      {.rank = 1, .gpu = "slow", .compute_s = 0.9 * step_s, .wait_s = 0, .late_share = 0.9}};
   return report;
 }
 

@@ -29,12 +29,10 @@ OperatorCurve curve(const std::string& kind, Precision precision, double tera_fl
 ProfileSet profiles() {
   ProfileSet set;
   GpuProfile gpu{.name = "known"};
-  gpu.steps = {
-      {.model = *vit_variant("vit-b-16"),
-       .precision = Precision::kFp32,
-       .optimizer = OptimizerKind::kAdamW,
-       .points = {point(8, 30, 60), point(16, 50, 100), point(32, 90, 180)}}
-  };
+  gpu.steps = {{.model = *vit_variant("vit-b-16"),
+                .precision = Precision::kFp32,
+                .optimizer = OptimizerKind::kAdamW,
+                .points = {point(8, 30, 60), point(16, 50, 100), point(32, 90, 180)}}};
   gpu.operators = {curve("forward", Precision::kFp32, 10), curve("backward", Precision::kFp32, 10)};
   gpu.spread = {.step_sigma = 0.0, .unit_sigma = 0.0, .run_sigma = 0.01, .run_degrees = 9};
   set.gpus["known"] = gpu;
@@ -171,10 +169,7 @@ TEST(ComputeModel, AnotherSizeFollowsTheStepsOfItsMicroBatch) {
   const auto near = make_compute_model("known", training_at(240), 16, set);
   ASSERT_EQ(near->basis.kind, "operator-curves");
   const OperatorCurve& forward = set.gpus["known"].operators[0];
-  for (const auto& [batch, measured_ms] : {
-           std::pair(8, 90.0), {16, 150.0},
-             {32, 270.0}
-  }) {
+  for (const auto& [batch, measured_ms] : {std::pair(8, 90.0), {16, 150.0}, {32, 270.0}}) {
     const double work = pass_seconds(forward, training_at(240).model, batch, 3) /
                         pass_seconds(forward, training_at(224).model, batch, 3);
     EXPECT_NEAR(total_ms(*near, batch), work * measured_ms, 1e-6) << batch;

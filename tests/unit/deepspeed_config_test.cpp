@@ -45,13 +45,14 @@ struct Triple {
 // World size 4. The rules are those of DeepSpeed's _set_batch_related_parameters.
 TEST(DeepspeedConfig, TheBatchTripleFollowsItsRules) {
   const std::vector<Triple> cases = {
-      {            R"({"train_batch_size": 96, "train_micro_batch_size_per_gpu": 8,
+      {R"({"train_batch_size": 96, "train_micro_batch_size_per_gpu": 8,
            "gradient_accumulation_steps": 3})",
-       8, 3                                                                               }, // 8 * 3 * 4 = 96
-      {          R"({"train_batch_size": 96, "train_micro_batch_size_per_gpu": 8})",  8, 3},
-      {             R"({"train_batch_size": 96, "gradient_accumulation_steps": 3})",  8, 3},
-      {R"({"train_micro_batch_size_per_gpu": 8, "gradient_accumulation_steps": 3})",  8, 3},
-      {                                               R"({"train_batch_size": 96})", 24, 1}, // 96 / 4
+       8,
+       3},  // 8 * 3 * 4 = 96
+      {R"({"train_batch_size": 96, "train_micro_batch_size_per_gpu": 8})", 8, 3},
+      {R"({"train_batch_size": 96, "gradient_accumulation_steps": 3})", 8, 3},
+      {R"({"train_micro_batch_size_per_gpu": 8, "gradient_accumulation_steps": 3})", 8, 3},
+      {R"({"train_batch_size": 96})", 24, 1},  // 96 / 4
   };
   for (const Triple& one : cases) {
     const Read result = read(one.text, 4);

@@ -237,12 +237,10 @@ TEST(DeepspeedLog, ReadsTodaysLogsThroughEveryLauncher) {
     std::int64_t accumulation;
   };
 
-  for (const Expected& expected : {
-           Expected{  "ds_2rank_tqdm", 20, 74.685, 22.455, 1},
-           Expected{   "ds_2rank_tee", 15,  77.07,  21.03, 1},
-           Expected{"ds_2rank_tagged", 15,  74.40,  15.98, 1},
-           Expected{  "ds_2rank_gas2", 40,  74.83,  7.465, 2}
-  }) {
+  for (const Expected& expected : {Expected{"ds_2rank_tqdm", 20, 74.685, 22.455, 1},
+                                   Expected{"ds_2rank_tee", 15, 77.07, 21.03, 1},
+                                   Expected{"ds_2rank_tagged", 15, 74.40, 15.98, 1},
+                                   Expected{"ds_2rank_gas2", 40, 74.83, 7.465, 2}}) {
     SCOPED_TRACE(expected.name);
     const Piece piece = read_reference(std::string("deepspeed-0.19/") + expected.name + ".log");
     const std::vector<double> forward = figures(piece.samples, "forward", 0);

@@ -50,9 +50,7 @@ class EmulatedDeepspeed : public ::testing::Test {
     if (!fs::exists(kRuns)) {
       GTEST_SKIP() << "no reference runs in ../shared";
     }
-    for (const auto& [run, gpu] : {
-             std::pair("em_cal_50", "host-50"), {"em_cal_25", "host-25"}
-    }) {
+    for (const auto& [run, gpu] : {std::pair("em_cal_50", "host-50"), {"em_cal_25", "host-25"}}) {
       const Calibration host = fit(import_run(run, gpu), {});
       profiles_.gpus.insert(host.gpus.begin(), host.gpus.end());
     }

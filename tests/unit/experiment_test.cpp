@@ -124,50 +124,59 @@ struct Mistake {
 
 TEST(Experiment, EveryKindOfMistakeIsFound) {
   const std::vector<Mistake> mistakes = {
-      {                 "[\"tesla-p4\"]",
-       "[]",                     "tesla.json:4: /cluster/nodes/0/gpus: a node needs at least one GPU"                                                                      },
-      {                 "[\"tesla-p4\"]",                                   "[7]",                                       "/cluster/nodes/0/gpus/0: must be a GPU's name or"},
-      {                 "[\"tesla-p4\"]",                          "\"tesla-p4\"",                                    "/cluster/nodes/0/gpus: must be a list, not a string"},
-      {                 "[\"tesla-p4\"]", "[{\"model\": \"a\", \"slowdown\": 0}]",                                                               "slowdown: 0 is too small"},
-      {                   "\"count\": 3",                          "\"count\": 0",                                "tesla.json:5: /cluster/nodes/1/count: 0 is out of range"},
-      {                   "\"count\": 3",                   "\"count\": 10000000",                                       "/cluster/nodes/1/count: 10000000 is out of range"},
-      {                   "\"count\": 3",                    "\"count\": 1000000",                                      "makes 1000001 GPUs; a cluster has at most 1000000"},
-      {                   "\"count\": 3",                        "\"count\": 1.5",                                                              "1.5 is not a whole number"},
-      {                      "\"older\"",                               "\"old\"",                                          "node \"old\" has the name of /cluster/nodes/0"},
-      {                      "\"older\"",                             "\"box-1\"",                                        "node \"box-1\" has the name of /cluster/nodes/1"},
-      {                     "\"10Gbps\"",                           "\"-10Gbps\"",                           "/cluster/network/bandwidth: \"-10Gbps\" must not be negative"},
-      {                     "\"10Gbps\"",                             "\"0Gbps\"",                                         "/cluster/network/bandwidth: must be above zero"},
-      {                     "\"10Gbps\"",                          "\"1e30Gbps\"",                                                                       "B/s is too large"},
-      {                     "\"10Gbps\"",                            "\"10 GHz\"",                                                                   "unknown unit \"GHz\""},
-      {                       "\"50us\"",                               "\"50h\"",                                        "/cluster/network/latency: 180000 s is too large"},
-      {    "\"bandwidth\": \"10Gbps\", ",
-       "", "needs a \"bandwidth\" (e.g. \"10Gbps\"), a \"link\" (e.g. \"ib-ndr\") or a \"profile\""                                                                        },
-      {    "\"bandwidth\": \"10Gbps\", ",                  "\"profile\": \"p\", ",                                                              "is given beside a profile"},
-      {    "\"micro_batch_per_gpu\": 16",
-       "\"micro_batch_per_gpu\": [16, 16]",                                                            "holds 2 numbers for 5 ranks"                                       },
-      {   "\"micro_batch_per_gpu\": 16,",                                      "",                                                 "key \"micro_batch_per_gpu\" is missing"},
-      {    "\"micro_batch_per_gpu\": 16",
-       "\"micro_batch_per_gpu\": \"16\"",                                                   "must be a whole number, not a string"                                         },
-      {                 "\"epochs\": 10",        "\"epochs\": 10, \"epochs\": 11",                                                          "key \"epochs\" is given twice"},
-      {                 "\"epochs\": 10",
-       "\"epochs\": 10, \"image_size\": 225",                               "image_size 225 is not a multiple of the model's patch 16"                                     },
-      {                   "\"vit-b-16\"",
-       "{\"layers\":1,\"width\":10,\"heads\":3,\"mlp\":1,\"patch\":16}",                                                  "width 10 is not a multiple of heads 3"          },
-      {                   "\"vit-b-16\"",
-       "{\"layers\":1,\"width\":12,\"heads\":3,\"mlp\":1}",                               "tesla.json:11: /training/model: key \"patch\" is missing"                       },
-      {              "\"fraction\": 0.5",
-       "\"fraction\": 0",                            "/training/dataset/fraction: 0 is too small: must be above 0"                                                         },
-      {              "\"fraction\": 0.5",                     "\"fraction\": 1.5",                                                                       "1.5 is too large"},
-      {              "\"fraction\": 0.5",                    "\"fraction\": 1e-9",                                           "a fraction of 1e-09 of 50000 samples is none"},
-      {                          "50000",                                 "60000",                                                    "cifar10 has 50,000 training samples"},
+      {"[\"tesla-p4\"]",
+       "[]",
+       "tesla.json:4: /cluster/nodes/0/gpus: a node needs at least one GPU"},
+      {"[\"tesla-p4\"]", "[7]", "/cluster/nodes/0/gpus/0: must be a GPU's name or"},
+      {"[\"tesla-p4\"]", "\"tesla-p4\"", "/cluster/nodes/0/gpus: must be a list, not a string"},
+      {"[\"tesla-p4\"]", "[{\"model\": \"a\", \"slowdown\": 0}]", "slowdown: 0 is too small"},
+      {"\"count\": 3", "\"count\": 0", "tesla.json:5: /cluster/nodes/1/count: 0 is out of range"},
+      {"\"count\": 3", "\"count\": 10000000", "/cluster/nodes/1/count: 10000000 is out of range"},
+      {"\"count\": 3", "\"count\": 1000000", "makes 1000001 GPUs; a cluster has at most 1000000"},
+      {"\"count\": 3", "\"count\": 1.5", "1.5 is not a whole number"},
+      {"\"older\"", "\"old\"", "node \"old\" has the name of /cluster/nodes/0"},
+      {"\"older\"", "\"box-1\"", "node \"box-1\" has the name of /cluster/nodes/1"},
+      {"\"10Gbps\"", "\"-10Gbps\"", "/cluster/network/bandwidth: \"-10Gbps\" must not be negative"},
+      {"\"10Gbps\"", "\"0Gbps\"", "/cluster/network/bandwidth: must be above zero"},
+      {"\"10Gbps\"", "\"1e30Gbps\"", "B/s is too large"},
+      {"\"10Gbps\"", "\"10 GHz\"", "unknown unit \"GHz\""},
+      {"\"50us\"", "\"50h\"", "/cluster/network/latency: 180000 s is too large"},
+      {"\"bandwidth\": \"10Gbps\", ",
+       "",
+       "needs a \"bandwidth\" (e.g. \"10Gbps\"), a \"link\" (e.g. \"ib-ndr\") or a \"profile\""},
+      {"\"bandwidth\": \"10Gbps\", ", "\"profile\": \"p\", ", "is given beside a profile"},
+      {"\"micro_batch_per_gpu\": 16",
+       "\"micro_batch_per_gpu\": [16, 16]",
+       "holds 2 numbers for 5 ranks"},
+      {"\"micro_batch_per_gpu\": 16,", "", "key \"micro_batch_per_gpu\" is missing"},
+      {"\"micro_batch_per_gpu\": 16",
+       "\"micro_batch_per_gpu\": \"16\"",
+       "must be a whole number, not a string"},
+      {"\"epochs\": 10", "\"epochs\": 10, \"epochs\": 11", "key \"epochs\" is given twice"},
+      {"\"epochs\": 10",
+       "\"epochs\": 10, \"image_size\": 225",
+       "image_size 225 is not a multiple of the model's patch 16"},
+      {"\"vit-b-16\"",
+       "{\"layers\":1,\"width\":10,\"heads\":3,\"mlp\":1,\"patch\":16}",
+       "width 10 is not a multiple of heads 3"},
+      {"\"vit-b-16\"",
+       "{\"layers\":1,\"width\":12,\"heads\":3,\"mlp\":1}",
+       "tesla.json:11: /training/model: key \"patch\" is missing"},
+      {"\"fraction\": 0.5",
+       "\"fraction\": 0",
+       "/training/dataset/fraction: 0 is too small: must be above 0"},
+      {"\"fraction\": 0.5", "\"fraction\": 1.5", "1.5 is too large"},
+      {"\"fraction\": 0.5", "\"fraction\": 1e-9", "a fraction of 1e-09 of 50000 samples is none"},
+      {"50000", "60000", "cifar10 has 50,000 training samples"},
       {"\"cifar10\", \"samples\": 50000",
-       "\"my-photos\"",                                               "data set \"my-photos\" needs \"samples\""                                                           },
-      {"\"cifar10\", \"samples\": 50000",                           "\"cifer10\"",                                                            "(did you mean \"cifar10\"?)"},
-      {                       "\"fp32\"",                              "\"fp23\"",                                         "unknown word \"fp23\" (did you mean \"fp32\"?)"},
-      {                   "\"lr\": 1e-4",                             "\"lr\": 0",                                                 "/training/optimizer/lr: 0 is too small"},
-      {                   "\"lr\": 1e-4",                      "\"betas\": [0.9]",                                                           "must hold two numbers, not 1"},
-      {           "\"deepspeed-zero-0\"",                                  "null",                                    "/training/gradient_sync: must be a string, not null"},
-      {                   "\"training\"",                         "\"trainings\"",                                                            "key \"training\" is missing"},
+       "\"my-photos\"",
+       "data set \"my-photos\" needs \"samples\""},
+      {"\"cifar10\", \"samples\": 50000", "\"cifer10\"", "(did you mean \"cifar10\"?)"},
+      {"\"fp32\"", "\"fp23\"", "unknown word \"fp23\" (did you mean \"fp32\"?)"},
+      {"\"lr\": 1e-4", "\"lr\": 0", "/training/optimizer/lr: 0 is too small"},
+      {"\"lr\": 1e-4", "\"betas\": [0.9]", "must hold two numbers, not 1"},
+      {"\"deepspeed-zero-0\"", "null", "/training/gradient_sync: must be a string, not null"},
+      {"\"training\"", "\"trainings\"", "key \"training\" is missing"},
   };
   for (const Mistake& mistake : mistakes) {
     const auto problems = problems_of(with(kDesignExample, mistake.from, mistake.to));
@@ -245,23 +254,23 @@ TEST(Experiment, Events) {
   EXPECT_EQ(experiment.events[3].what, DisturbanceSpec::What::kPause);
 
   const std::vector<std::pair<const char*, const char*>> mistakes = {
-      {                R"({"what": "slowdown", "rank": 5, "factor": 2, "from": 0, "to": "1s"})",
-       "/events/0/rank: the cluster has ranks 0 to 4, not 5"                                                                  },
-      {               R"({"what": "slowdown", "rank": -1, "factor": 2, "from": 0, "to": "1s"})",
-       "-1 is out of range"                                                                                                   },
-      {                R"({"what": "slowdown", "rank": 0, "factor": 0, "from": 0, "to": "1s"})",
-       "/events/0/factor: 0 is too small"                                                                                     },
-      {                             R"({"what": "pause", "rank": 0, "from": "2s", "to": "1s"})", "must be later than \"from\""},
-      {                              R"({"what": "pause", "rank": 0, "from": "2", "to": "3s"})",                 "has no unit"},
-      {                                            R"({"what": "pause", "rank": 0, "from": 0})",       "key \"to\" is missing"},
-      {                                 R"({"what": "paus", "rank": 0, "from": 0, "to": "1s"})",      "did you mean \"pause\""},
-      {         R"({"what": "link", "node": "a", "bandwidth": "1Gbps", "from": 0, "to": "1s"})",
-       "/events/0/node: unknown node \"a\""                                                                                   },
-      {                      R"({"what": "link", "bandwidth": "1Gbps", "from": 0, "to": "1s"})",              "needs \"ends\""},
+      {R"({"what": "slowdown", "rank": 5, "factor": 2, "from": 0, "to": "1s"})",
+       "/events/0/rank: the cluster has ranks 0 to 4, not 5"},
+      {R"({"what": "slowdown", "rank": -1, "factor": 2, "from": 0, "to": "1s"})",
+       "-1 is out of range"},
+      {R"({"what": "slowdown", "rank": 0, "factor": 0, "from": 0, "to": "1s"})",
+       "/events/0/factor: 0 is too small"},
+      {R"({"what": "pause", "rank": 0, "from": "2s", "to": "1s"})", "must be later than \"from\""},
+      {R"({"what": "pause", "rank": 0, "from": "2", "to": "3s"})", "has no unit"},
+      {R"({"what": "pause", "rank": 0, "from": 0})", "key \"to\" is missing"},
+      {R"({"what": "paus", "rank": 0, "from": 0, "to": "1s"})", "did you mean \"pause\""},
+      {R"({"what": "link", "node": "a", "bandwidth": "1Gbps", "from": 0, "to": "1s"})",
+       "/events/0/node: unknown node \"a\""},
+      {R"({"what": "link", "bandwidth": "1Gbps", "from": 0, "to": "1s"})", "needs \"ends\""},
       {R"({"what": "link", "ends": ["a-0", "b"], "bandwidth": "1Gbps", "from": 0, "to": "1s"})",
-       "no link joins \"a-0\" and \"b\""                                                                                      },
-      {         R"({"what": "link", "node": "b", "bandwidth": "0Gbps", "from": 0, "to": "1s"})",
-       "must be above zero"                                                                                                   },
+       "no link joins \"a-0\" and \"b\""},
+      {R"({"what": "link", "node": "b", "bandwidth": "0Gbps", "from": 0, "to": "1s"})",
+       "must be above zero"},
   };
   for (const auto& [event, problem] : mistakes) {
     EXPECT_THAT(problems_of(with_event(event)), ElementsAre(HasSubstr(problem))) << event;
@@ -295,14 +304,12 @@ TEST(Experiment, OverridesReachEveryValue) {
   const Experiment experiment =
       experiment_from_text(kDesignExample,
                            "tesla.json",
-                           {
-                               {   "training.micro_batch_per_gpu", "[1,2,3,4,5]"},
-                               {"cluster.nodes.0.gpus.0.slowdown",         "1.3"},
-                               {      "cluster.network.bandwidth",       "1Gbps"},
-                               {          "training.model.layers",          "13"},
-                               {             "training.precision",        "bf16"},
-                               {       "training.checkpoint.cost",          "3s"}
-  });
+                           {{"training.micro_batch_per_gpu", "[1,2,3,4,5]"},
+                            {"cluster.nodes.0.gpus.0.slowdown", "1.3"},
+                            {"cluster.network.bandwidth", "1Gbps"},
+                            {"training.model.layers", "13"},
+                            {"training.precision", "bf16"},
+                            {"training.checkpoint.cost", "3s"}});
   EXPECT_THAT(experiment.training.micro_batch, ElementsAre(1, 2, 3, 4, 5));
   EXPECT_EQ(experiment.cluster.nodes[0].gpus[0].model, "tesla-p4");  // kept from the bare name
   EXPECT_EQ(experiment.cluster.nodes[0].gpus[0].slowdown, 1.3);
@@ -314,31 +321,19 @@ TEST(Experiment, OverridesReachEveryValue) {
 }
 
 TEST(Experiment, WrongOverridesNameTheOption) {
-  EXPECT_THAT(problems_of(kDesignExample,
-                          {
-                              {"training.epoch", "3"}
-  }),
+  EXPECT_THAT(problems_of(kDesignExample, {{"training.epoch", "3"}}),
               ElementsAre("--set training.epoch=3: /training/epoch: unknown key \"epoch\" (did you "
                           "mean \"epochs\"?)"));
   EXPECT_THAT(
-      problems_of(kDesignExample,
-                  {
-                      {"training.epochs", "-3"}
-  }),
+      problems_of(kDesignExample, {{"training.epochs", "-3"}}),
       ElementsAre(HasSubstr("--set training.epochs=-3: /training/epochs: -3 is out of range")));
-  EXPECT_THAT(problems_of(kDesignExample,
-                          {
-                              {"cluster.nodes.9.name", "x"}
-  }),
+  EXPECT_THAT(problems_of(kDesignExample, {{"cluster.nodes.9.name", "x"}}),
               ElementsAre(HasSubstr("/cluster/nodes: is a list of 3; \"9\" is no index")));
 }
 
 TEST(Experiment, LargeClustersAreExpanded) {
-  const Experiment experiment = experiment_from_text(kDesignExample,
-                                                     "tesla.json",
-                                                     {
-                                                         {"cluster.nodes.1.count", "100000"}
-  });
+  const Experiment experiment =
+      experiment_from_text(kDesignExample, "tesla.json", {{"cluster.nodes.1.count", "100000"}});
   EXPECT_EQ(experiment.cluster.world_size(), 100'002);
   EXPECT_EQ(experiment.cluster.nodes[100'000].name, "box-99999");
 }

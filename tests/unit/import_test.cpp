@@ -186,10 +186,7 @@ TEST_F(Import, ReadsARunDirectory) {
 TEST_F(Import, TakesTheSamplesOfAFolderFromTheRunsReport) {
   fs::copy(import_sample("run_a"), folder_ / "run", fs::copy_options::recursive);
   auto resolved = nlohmann::json::parse(test::file_text(folder_ / "run/resolved.json"));
-  resolved["training"]["dataset"] = {
-      {"name", "image-folder"},
-      {"path",       "photos"}
-  };
+  resolved["training"]["dataset"] = {{"name", "image-folder"}, {"path", "photos"}};
   file("run/resolved.json", resolved.dump());
   EXPECT_EQ(import_all({folder_ / "run"}).runs.front().samples, 0);
   file("run/report.json", to_json(Report{.source = "measured", .samples_per_epoch = 40}).dump());
@@ -212,20 +209,14 @@ TEST_F(Import, ARunInsideANodeGoesByTheNamesOfItsFile) {
     return std::pair(link_name(run), run.one_node);
   };
   nlohmann::json two = facts;
-  two["cluster"]["network"] = {
-      {"profile", "wire"}
-  };
-  two["cluster"]["intra_node"] = {
-      {"profile", "pcie"}
-  };
+  two["cluster"]["network"] = {{"profile", "wire"}};
+  two["cluster"]["intra_node"] = {{"profile", "pcie"}};
   EXPECT_EQ(link_of(two), std::pair(std::string("wire"), false));
   nlohmann::json one = two;
   one["cluster"]["nodes"][0]["gpus"] += one["cluster"]["nodes"][1]["gpus"][0];
   one["cluster"]["nodes"].erase(1);
   EXPECT_EQ(link_of(one), std::pair(std::string("pcie"), true));
-  one["cluster"]["nodes"][0]["intra_node"] = {
-      {"profile", "nvlink"}
-  };
+  one["cluster"]["nodes"][0]["intra_node"] = {{"profile", "nvlink"}};
   EXPECT_EQ(link_of(one), std::pair(std::string("nvlink"), true));
   // Figures have no name: the cluster's is left.
   one["cluster"]["nodes"][0].erase("intra_node");
@@ -260,8 +251,7 @@ TEST_F(Import, TakesEveryRanksMemoryFromARunsReport) {
   Report report{.source = "measured"};
   report.ranks = {
       {.rank = 0, .gpu = "rtx-3070", .memory = {.total_bytes = 3e9, .capacity_bytes = 8e9}},
-      {.rank = 1, .gpu = "gtx-1070",                        .memory = {.total_bytes = 4e9}}
-  };
+      {.rank = 1, .gpu = "gtx-1070", .memory = {.total_bytes = 4e9}}};
   file("run/report.json", to_json(report).dump());
   const Measurement measurement = import_all({folder_ / "run"});
   EXPECT_THAT(figures(measurement.samples, "memory", 0), ElementsAre(3e9));

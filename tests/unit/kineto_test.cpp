@@ -176,9 +176,7 @@ TEST(Kineto, TellsPhasesAndKindsOfKernelsByTheirLaunch) {
   trace.add("user_annotation", "ProfilerStep#1", 0, 100);
   trace.add("user_annotation", "ProfilerStep#2", 100, 900);
   trace.add("cpu_op", "autograd::engine::evaluate_function: AddmmBackward0", 30, 20, 2);
-  for (const auto& [host, device] : {
-           std::pair(0.0, 50.0), {100.0, 550.0}
-  }) {
+  for (const auto& [host, device] : {std::pair(0.0, 50.0), {100.0, 550.0}}) {
     trace.kernel("ampere_sgemm_128x64_tn", host + 10, device, 100, 1);
     trace.kernel("flash_fwd_kernel", host + 11, device + 100, 50, 1);
     trace.kernel("cutlass_80_tensorop_s1688gemm", host + 40, device + 150, 200, 2);
@@ -242,22 +240,20 @@ TEST(Kineto, JoinsTheCyclesOfOneProfiler) {
 
 TEST(KernelKind, IsToldByTheLibrariesNames) {
   using enum KernelKind;
-  for (const auto& [name, kind] : {
-           std::pair("ampere_fp16_s16816gemm_fp16_128x64_ldg8_f2f_stages_64x4_tn", kGemm),
-           {                                       "nvjet_tst_128x64_64x8_2x1_v_bz_TNN",kGemm                                                                                                                                                                    },
-           {                                       "Cijk_Alik_Bljk_BBS_BH_MT128x128x32",        kGemm},
-           {"void flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128>>(Flash_fwd_params)",
-                                                                                        kAttention                                                                               },
-           {                          "fmha_cutlassF_f16_aligned_64x64_rf_sm80(Params)",   kAttention},
-           {                                     "sm80_xmma_fprop_implicit_gemm_f16f16", kConvolution},
-           {             "void cudnn::winograd_nonfused::winogradForwardData4x4<float>", kConvolution},
-           {         "void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor>",      kUpdate},
-           {             "void at::native::vectorized_elementwise_kernel<4, gelu_conv>", kMemoryBound},
-           {                     "void at::native::vectorized_layer_norm_kernel<float>", kMemoryBound},
-           {                                     "triton_per_fused_native_layer_norm_3", kMemoryBound},
-           {                                                 "triton_tem_fused_addmm_2",        kGemm},
-           {                                           "Memcpy HtoD (Pinned -> Device)",        kCopy}
-  }) {
+  for (const auto& [name, kind] :
+       {std::pair("ampere_fp16_s16816gemm_fp16_128x64_ldg8_f2f_stages_64x4_tn", kGemm),
+        {"nvjet_tst_128x64_64x8_2x1_v_bz_TNN", kGemm},
+        {"Cijk_Alik_Bljk_BBS_BH_MT128x128x32", kGemm},
+        {"void flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128>>(Flash_fwd_params)", kAttention},
+        {"fmha_cutlassF_f16_aligned_64x64_rf_sm80(Params)", kAttention},
+        {"sm80_xmma_fprop_implicit_gemm_f16f16", kConvolution},
+        {"void cudnn::winograd_nonfused::winogradForwardData4x4<float>", kConvolution},
+        {"void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor>", kUpdate},
+        {"void at::native::vectorized_elementwise_kernel<4, gelu_conv>", kMemoryBound},
+        {"void at::native::vectorized_layer_norm_kernel<float>", kMemoryBound},
+        {"triton_per_fused_native_layer_norm_3", kMemoryBound},
+        {"triton_tem_fused_addmm_2", kGemm},
+        {"Memcpy HtoD (Pinned -> Device)", kCopy}}) {
     EXPECT_EQ(kernel_kind(name), kind) << name;
   }
   EXPECT_EQ(device_work("ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgs)"),

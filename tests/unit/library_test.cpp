@@ -188,14 +188,13 @@ TEST(Library, DevicesAreNotShared) {
 // What the driver reports, in MiB: error correction and the driver take their share.
 TEST(Library, MemoryIsAsTheDriverReportsIt) {
   const ProfileLibrary library;
-  for (const auto& [name, mebibytes] : std::vector<std::pair<std::string, double>>{
-           { "tesla-t4", 15'360},
-           {      "a40", 46'068},
-           {     "h100", 81'559},
-           {"a100-40gb", 40'960},
-           {"a100-80gb", 81'920},
-           {"rtx-a4500", 20'470}
-  }) {
+  for (const auto& [name, mebibytes] :
+       std::vector<std::pair<std::string, double>>{{"tesla-t4", 15'360},
+                                                   {"a40", 46'068},
+                                                   {"h100", 81'559},
+                                                   {"a100-40gb", 40'960},
+                                                   {"a100-80gb", 81'920},
+                                                   {"rtx-a4500", 20'470}}) {
     EXPECT_EQ(library.sheet(name)->memory.value(), mebibytes * 1024 * 1024) << name;
   }
 }

@@ -68,14 +68,8 @@ TEST(LinkFigures, GpusStandForTheirUsualPath) {
 }
 
 TEST(LinkFigures, PcieGoesByGenerationAndLanes) {
-  EXPECT_EQ(usual_path({
-                .pcie = PcieSlot{.generation = 4, .lanes = 8}
-  }),
-            "pcie4-x8");
-  EXPECT_EQ(usual_path({
-                .pcie = PcieSlot{.generation = 4, .lanes = 8},
-                  .intra_node = "nvlink3"
-  }),
+  EXPECT_EQ(usual_path({.pcie = PcieSlot{.generation = 4, .lanes = 8}}), "pcie4-x8");
+  EXPECT_EQ(usual_path({.pcie = PcieSlot{.generation = 4, .lanes = 8}, .intra_node = "nvlink3"}),
             "nvlink3");
   EXPECT_EQ(usual_path({}), "");
 }

@@ -53,13 +53,12 @@ void add_steps(Measurement& measurement,
 }
 
 void add_all_reduce(Measurement& measurement, double bytes, double seconds, bool one_node) {
-  measurement.samples.push_back({
-      .series = CollectiveSeries{.bytes = static_cast<std::int64_t>(bytes),
-                                 .ranks = 2,
-                                 .one_node = one_node,
-                                 .link = "net",
-                                 .seconds = std::vector<double>(8, seconds)}
-  });
+  measurement.samples.push_back(
+      {.series = CollectiveSeries{.bytes = static_cast<std::int64_t>(bytes),
+                                  .ranks = 2,
+                                  .one_node = one_node,
+                                  .link = "net",
+                                  .seconds = std::vector<double>(8, seconds)}});
 }
 
 void add_pair(Measurement& measurement,
@@ -68,15 +67,14 @@ void add_pair(Measurement& measurement,
               double latency_s,
               double bytes_per_s) {
   for (const double bytes : {64.0, 16.0 * 1024 * 1024}) {
-    measurement.samples.push_back({
-        .series = PointToPointSeries{
-                                     .bytes = static_cast<std::int64_t>(bytes),
-                                     .link = "net",
-                                     .from = from,
-                                     .to = to,
-                                     .one_node = false,
-                                     .seconds = std::vector<double>(8, latency_s + (bytes - 64) / bytes_per_s)}
-    });
+    measurement.samples.push_back(
+        {.series = PointToPointSeries{
+             .bytes = static_cast<std::int64_t>(bytes),
+             .link = "net",
+             .from = from,
+             .to = to,
+             .one_node = false,
+             .seconds = std::vector<double>(8, latency_s + (bytes - 64) / bytes_per_s)}});
   }
 }
 
@@ -163,13 +161,12 @@ TEST(MeasuredFit, OneArchitectureOfTwoNamesIsOneCurve) {
 TEST(MeasuredFit, LeavesOutOneMlpAndKeepsTheOther) {
   Measurement measurement;
   for (const std::int64_t mlp : {512, 1024}) {
-    measurement.samples.push_back({
-        .series = PassSeries{.kind = PassSeries::Kind::kForward,
-                             .gpu = "card",
-                             .model = {.layers = 4, .width = 256, .heads = 4, .mlp = mlp},
-                             .batch = 8,
-                             .seconds = {0.1 + static_cast<double>(mlp) / 1e4}}
-    });
+    measurement.samples.push_back(
+        {.series = PassSeries{.kind = PassSeries::Kind::kForward,
+                              .gpu = "card",
+                              .model = {.layers = 4, .width = 256, .heads = 4, .mlp = mlp},
+                              .batch = 8,
+                              .seconds = {0.1 + static_cast<double>(mlp) / 1e4}}});
   }
   EXPECT_EQ(leave_models_out(measurement, {}).size(), 2U);
 }
@@ -207,14 +204,9 @@ TEST(MeasuredFit, RunsWithoutAMicroBatchAreNamed) {
 TEST(MeasuredFit, RanksBeyondTheRunsAreLeftOut) {
   Measurement measurement{.device = "cpu-a"};
   add_steps(measurement, "two", 2, 0.1);
-  measurement.samples.push_back({
-      .series = PhaseSeries{.rank = 7, .seconds = {1, 1}},
-        .run = "two"
-  });
-  measurement.samples.push_back({
-      .series = MemoryReading{.rank = 7, .bytes = {1e9}},
-        .run = "two"
-  });
+  measurement.samples.push_back(
+      {.series = PhaseSeries{.rank = 7, .seconds = {1, 1}}, .run = "two"});
+  measurement.samples.push_back({.series = MemoryReading{.rank = 7, .bytes = {1e9}}, .run = "two"});
   EXPECT_NO_THROW(fit(measurement, {}));
   EXPECT_NO_THROW(check_calibration(measurement, {}));
 }
@@ -319,15 +311,12 @@ TEST(MeasuredFit, BackwardBesideCommunicationBackwardAlone) {
   Measurement measurement{.device = "cpu-a"};
   add_steps(measurement, "two", 2, 0.1);
   using State = OverlapSeries::State;
-  for (const auto& [state, seconds] : {
-           std::pair(State::kAlone, 0.2), {State::kBeside, 0.25}
-  }) {
-    measurement.samples.push_back({
-        .series = OverlapSeries{.gpu = "cpu-a",
-                                .state = state,
-                                .ranks = 2,
-                                .seconds = std::vector<double>(3, seconds)}
-    });
+  for (const auto& [state, seconds] : {std::pair(State::kAlone, 0.2), {State::kBeside, 0.25}}) {
+    measurement.samples.push_back(
+        {.series = OverlapSeries{.gpu = "cpu-a",
+                                 .state = state,
+                                 .ranks = 2,
+                                 .seconds = std::vector<double>(3, seconds)}});
   }
   EXPECT_NEAR(fit(measurement, {}).gpus.at("cpu-a").overlap_slowdown, 1.25, 1e-12);
 }
@@ -366,9 +355,7 @@ TEST(MeasuredFit, ANodesPathGoesWithItsGpus) {
 
   ProfileSet profiles{.gpus = calibration.gpus, .links = calibration.links};
   Experiment experiment;
-  experiment.cluster.nodes = {
-      {.name = "n", .gpus = {{.model = "cpu-a"}, {.model = "cpu-a"}}}
-  };
+  experiment.cluster.nodes = {{.name = "n", .gpus = {{.model = "cpu-a"}, {.model = "cpu-a"}}}};
   experiment.training.model = *vit_variant("vit-ti-16");
   experiment.training.dataset.samples = 100;
   experiment.training.micro_batch = {2};

@@ -19,8 +19,7 @@ Measurement example() {
   measurement.environment["deepspeed"] = "0.19.8";
   measurement.warnings = {"epoch 3 is short"};
   RecordedRun run{
-      .name = "two", .cluster = "tesla", .link = "wire", .gpus = {"tesla-p4", "rtx-3070"}
-  };
+      .name = "two", .cluster = "tesla", .link = "wire", .gpus = {"tesla-p4", "rtx-3070"}};
   run.model = *vit_variant("vit-s-16");
   run.precision = Precision::kAmpFp16;
   run.precision_inferred = true;
@@ -32,10 +31,7 @@ Measurement example() {
   run.samples = 5000;
   run.wall_clock_breakdown = false;
   measurement.runs.push_back(run);
-  Sample step{
-      .series = StepSeries{.rank = 1, .seconds = {0.1, 1.0 / 3.0, 1e-9}},
-        .run = "two"
-  };
+  Sample step{.series = StepSeries{.rank = 1, .seconds = {0.1, 1.0 / 3.0, 1e-9}}, .run = "two"};
   step.other_text["clock"] = "own";
   step.warm_up = 1;
   step.disturbed = true;
@@ -126,15 +122,8 @@ TEST(Measurement, RefusesAFileCutAnywhere) {
 
 TEST(Measurement, KeepsWhatDevicesCallThemselves) {
   Measurement measurement = example();
-  add_devices(measurement,
-              {
-                  {  "cpu-lab", "Xeon A"},
-                  {"cpu-attic", "Xeon B"}
-  });
-  add_devices(measurement,
-              {
-                  {"cpu-lab", "Xeon A"}
-  });
+  add_devices(measurement, {{"cpu-lab", "Xeon A"}, {"cpu-attic", "Xeon B"}});
+  add_devices(measurement, {{"cpu-lab", "Xeon A"}});
   const std::string text = to_text(measurement);
   EXPECT_EQ(measurement_from_text(text, "m.json").devices, measurement.devices);
   EXPECT_THAT(refusal(replaced(text, "Xeon A", "Xeon C")), HasSubstr("edited"));
@@ -142,15 +131,9 @@ TEST(Measurement, KeepsWhatDevicesCallThemselves) {
 
 TEST(Measurement, RefusesTwoDevicesUnderOneName) {
   Measurement measurement = example();
-  add_devices(measurement,
-              {
-                  {"cpu-lab", "Xeon A"}
-  });
+  add_devices(measurement, {{"cpu-lab", "Xeon A"}});
   try {
-    add_devices(measurement,
-                {
-                    {"cpu-lab", "Xeon B"}
-    });
+    add_devices(measurement, {{"cpu-lab", "Xeon B"}});
     FAIL();
   } catch (const UserError& error) {
     EXPECT_THAT(error.what(), HasSubstr("\"cpu-lab\" is both \"Xeon A\" and \"Xeon B\""));

@@ -21,13 +21,11 @@ constexpr std::int64_t kGi = 1024 * kMi;
 /// One node of `gpus` whose ways deliver `bandwidth`, by NVLink.
 NetworkData nvlink_node(std::int64_t gpus, BytesPerSecond bandwidth) {
   NetworkData data;
-  data.nodes.push_back({
-      .name = "dgx",
-      .gpus = gpus,
-      .intra_node = {.latency = microseconds(0.6),
-                     .bandwidth = bandwidth,
-                     .traits = {.kind = LinkKind::kNvlink}}
-  });
+  data.nodes.push_back({.name = "dgx",
+                        .gpus = gpus,
+                        .intra_node = {.latency = microseconds(0.6),
+                                       .bandwidth = bandwidth,
+                                       .traits = {.kind = LinkKind::kNvlink}}});
   return data;
 }
 
@@ -90,13 +88,11 @@ TEST(NcclSelection, TreesForSmallMessagesOnManyNodes) {
 // 32 KiB at 2.7 GB/s.
 TEST(NcclSelection, LlDoublesTheBytes) {
   NetworkData data;
-  data.nodes.push_back({
-      .name = "box",
-      .gpus = 2,
-      .intra_node = {.latency = microseconds(1),
-                     .bandwidth = BytesPerSecond(2.7e9),
-                     .traits = {.kind = LinkKind::kPcie}}
-  });
+  data.nodes.push_back({.name = "box",
+                        .gpus = 2,
+                        .intra_node = {.latency = microseconds(1),
+                                       .bandwidth = BytesPerSecond(2.7e9),
+                                       .traits = {.kind = LinkKind::kPcie}}});
   const Tick time =
       time_of(Network(data), CollectiveKind::kAllReduce, AllReduceAlgorithm::kAuto, 16 * 1024);
   EXPECT_NEAR(to_seconds(time).value(), 8.6e-6 + 32'768 / 2.7e9, 0.02e-6);
@@ -156,11 +152,10 @@ TEST(NcclSelection, WordsSayWhatTheyNeed) {
   const Network network(nvlink_nodes(2, 8, 1, 10));
   const Communicator group(network, testing::all_ranks(16));
   for (const auto& [word, needs] : std::vector<std::pair<AllReduceAlgorithm, std::string>>{
-           {    AllReduceAlgorithm::kNvls,       "switch_reduces"},
-           {AllReduceAlgorithm::kNvlsTree,       "switch_reduces"},
-           { AllReduceAlgorithm::kCollNet,       "switch_reduces"},
-           {     AllReduceAlgorithm::kPat, "one GPU in each node"}
-  }) {
+           {AllReduceAlgorithm::kNvls, "switch_reduces"},
+           {AllReduceAlgorithm::kNvlsTree, "switch_reduces"},
+           {AllReduceAlgorithm::kCollNet, "switch_reduces"},
+           {AllReduceAlgorithm::kPat, "one GPU in each node"}}) {
     try {
       (void)group.resolve(word, kMi);
       ADD_FAILURE() << name(word);

@@ -111,14 +111,12 @@ TEST(NcclTests, KnowsOtherCollectivesByCountAndRoot) {
 TEST(NcclTests, TheProgramsNameTellsTheCollective) {
   using enum MeasuredCollective;
   const std::string gathered = table(4, {"1048576 65536 float none -1 9000 0.12 0.09 0"});
-  for (const auto& [name, kind] : {
-           std::pair("alltoall_perf", kAllToAll),
-           {    "all_gather_perf",     kAllGather},
-           {"all_gather_perf_mpi",     kAllGather},
-           {      "sendrecv_perf",   kSendReceive},
-           {"reduce_scatter_perf", kReduceScatter},
-           {       "scatter_perf",       kScatter}
-  }) {
+  for (const auto& [name, kind] : {std::pair("alltoall_perf", kAllToAll),
+                                   {"all_gather_perf", kAllGather},
+                                   {"all_gather_perf_mpi", kAllGather},
+                                   {"sendrecv_perf", kSendReceive},
+                                   {"reduce_scatter_perf", kReduceScatter},
+                                   {"scatter_perf", kScatter}}) {
     EXPECT_EQ(kind_of(fmt::format("# Collective test starting: {}\n{}", name, gathered)), kind);
   }
   std::istringstream stream(gathered);

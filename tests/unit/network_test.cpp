@@ -16,13 +16,11 @@ using ::testing::HasSubstr;
 const LinkData kLink{.latency = microseconds(50), .bandwidth = BytesPerSecond(1.25e9)};
 
 NodeData node(const std::string& name, const std::string& at, std::int64_t gpus = 1) {
-  return {
-      .name = name,
-      .gpus = gpus,
-      .nic = kLink,
-      .switch_name = at,
-      .intra_node = {.latency = microseconds(5), .bandwidth = BytesPerSecond(12e9)}
-  };
+  return {.name = name,
+          .gpus = gpus,
+          .nic = kLink,
+          .switch_name = at,
+          .intra_node = {.latency = microseconds(5), .bandwidth = BytesPerSecond(12e9)}};
 }
 
 std::string complaint(const NetworkData& data) {
@@ -35,9 +33,7 @@ std::string complaint(const NetworkData& data) {
 }
 
 TEST(Network, PathCrossesBothNics) {
-  const Network network({
-      .nodes = {node("a", ""), node("b", "")}
-  });
+  const Network network({.nodes = {node("a", ""), node("b", "")}});
   std::vector<LinkId> path;
   network.append_route(0, 1, path);
   ASSERT_EQ(path.size(), 2U);
@@ -63,16 +59,8 @@ TEST(Network, InsideANodeLatencyCountsOnce) {
 // A square of switches: A-B-D and A-C-D are equally long; the trunk that comes first in the file
 // leads to the path taken.
 TEST(Network, TiesAreBrokenByFileOrder) {
-  NetworkData data{
-      .nodes = {node("x", "A"), node("y", "D")},
-        .switches = {     "A",  "B",      "C",  "D"}
-  };
-  data.trunks = {
-      {"A", "C", kLink},
-      {"A", "B", kLink},
-      {"B", "D", kLink},
-      {"C", "D", kLink}
-  };
+  NetworkData data{.nodes = {node("x", "A"), node("y", "D")}, .switches = {"A", "B", "C", "D"}};
+  data.trunks = {{"A", "C", kLink}, {"A", "B", kLink}, {"B", "D", kLink}, {"C", "D", kLink}};
   const Network network(data);
   std::vector<LinkId> path;
   network.append_route(0, 1, path);
@@ -86,14 +74,8 @@ TEST(Network, TiesAreBrokenByFileOrder) {
 TEST(Network, TrunksMayNameNodes) {
   NodeData bare = node("y", "");
   bare.nic.reset();
-  NetworkData data{
-      .nodes = {node("x", "A"), bare},
-        .switches = {     "A",  "B"     }
-  };
-  data.trunks = {
-      {"A", "B", kLink},
-      {"y", "B", kLink}
-  };
+  NetworkData data{.nodes = {node("x", "A"), bare}, .switches = {"A", "B"}};
+  data.trunks = {{"A", "B", kLink}, {"y", "B", kLink}};
   const Network network(data);
   std::vector<LinkId> path;
   network.append_route(0, 1, path);
@@ -107,16 +89,10 @@ TEST(Network, TrunksMayNameNodes) {
 TEST(Network, SaysEveryMistake) {
   EXPECT_THAT(complaint({.nodes = {node("a", "X")}, .switches = {"A"}}),
               HasSubstr("unknown switch \"X\""));
-  EXPECT_THAT(complaint({
-                  .nodes = {node("a", "A"), node("b", "B")},
-                    .switches = {     "A",  "B"         }
-  }),
+  EXPECT_THAT(complaint({.nodes = {node("a", "A"), node("b", "B")}, .switches = {"A", "B"}}),
               HasSubstr("node \"b\" cannot reach node \"a\""));
   EXPECT_THAT(complaint({}), HasSubstr("no GPU"));
-  EXPECT_THAT(complaint({
-                  .nodes = {node("a", ""), node("a", "")}
-  }),
-              HasSubstr("two things"));
+  EXPECT_THAT(complaint({.nodes = {node("a", ""), node("a", "")}}), HasSubstr("two things"));
   for (const double bad : {0.0,
                            -1.0,
                            std::numeric_limits<double>::infinity(),
@@ -128,15 +104,10 @@ TEST(Network, SaysEveryMistake) {
     late.nic->latency = Seconds(bad - 0.5);
     EXPECT_THAT(complaint({.nodes = {late}}), HasSubstr("latency must be"));
     // Both at once.
-    EXPECT_THAT(complaint({
-                    .nodes = {slow, late}
-    }),
-                HasSubstr("\n"));
+    EXPECT_THAT(complaint({.nodes = {slow, late}}), HasSubstr("\n"));
   }
   NetworkData unknown{.nodes = {node("a", "A")}, .switches = {"A"}};
-  unknown.trunks = {
-      {"A", "Z", kLink}
-  };
+  unknown.trunks = {{"A", "Z", kLink}};
   EXPECT_THAT(complaint(unknown), HasSubstr("unknown switch or node \"Z\""));
   const Network network({.nodes = {node("a", "")}});
   EXPECT_THROW(static_cast<void>(network.node_of(1)), UserError);

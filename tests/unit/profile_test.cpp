@@ -17,15 +17,13 @@ using ::testing::HasSubstr;
 
 GpuProfile full_gpu_profile() {
   StepCurve named{.model = *vit_variant("vit-b-16"), .precision = Precision::kFp16};
-  named.points = {
-      {.micro_batch = 16,
-       .data_load = Seconds(0.001),
-       .forward = Seconds(0.1),
-       .backward = Seconds(0.2),
-       .optimizer = Seconds(0.03),
-       .other = Seconds(0.004),
-       .count = 77}
-  };
+  named.points = {{.micro_batch = 16,
+                   .data_load = Seconds(0.001),
+                   .forward = Seconds(0.1),
+                   .backward = Seconds(0.2),
+                   .optimizer = Seconds(0.03),
+                   .other = Seconds(0.004),
+                   .count = 77}};
   StepCurve custom = named;
   custom.model = {.name = "mine",
                   .layers = 6,
@@ -37,21 +35,16 @@ GpuProfile full_gpu_profile() {
                   .channels = 1,
                   .classes = 100};
   GpuProfile profile{.name = "card", .device_name = "A Card", .memory = Bytes(8e9)};
-  profile.provenance = {
-      .sources = {"run-1", "run-2"},
-        .tool = "test", .created = "2026-11-21"
-  };
+  profile.provenance = {.sources = {"run-1", "run-2"}, .tool = "test", .created = "2026-11-21"};
   profile.steps = {named, custom};
-  profile.operators = {
-      {  .kind = "forward",
-       .precision = Precision::kAmpFp16,
-       .flops_per_s = FlopsPerSecond(1.5e13),
-       .bytes_per_s = BytesPerSecond(4e11),
-       .overhead = Seconds(2e-6),
-       .fused_attention = false,
-       .error = 0.07},
-      {.kind = "optimizer", .bytes_per_s = BytesPerSecond(3e11)    }
-  };
+  profile.operators = {{.kind = "forward",
+                        .precision = Precision::kAmpFp16,
+                        .flops_per_s = FlopsPerSecond(1.5e13),
+                        .bytes_per_s = BytesPerSecond(4e11),
+                        .overhead = Seconds(2e-6),
+                        .fused_attention = false,
+                        .error = 0.07},
+                       {.kind = "optimizer", .bytes_per_s = BytesPerSecond(3e11)}};
   profile.overlap_slowdown = 1.25;
   profile.spread = {.step_sigma = 0.01, .unit_sigma = 0.0, .run_sigma = 0.02, .run_degrees = 5};
   profile.memory_constant = Bytes(7e8);
@@ -122,10 +115,8 @@ TEST(Profile, UnknownSpreadStaysUnknown) {
 TEST(Profile, LinkProfileSurvivesTheFile) {
   const TemporaryFolder folder;
   LinkProfile written{.name = "wire", .latency = Seconds(40e-6), .bandwidth = BytesPerSecond(1e9)};
-  written.curve = {
-      {Bytes(1e3), Seconds(30e-6), BytesPerSecond(1e8)},
-      {Bytes(1e6), Seconds(60e-6), BytesPerSecond(9e8)}
-  };
+  written.curve = {{Bytes(1e3), Seconds(30e-6), BytesPerSecond(1e8)},
+                   {Bytes(1e6), Seconds(60e-6), BytesPerSecond(9e8)}};
   written.collective_overhead = Seconds(0.002);
   written.spread.run_sigma = 0.01;
   written.fit = {.runs = 4, .mean_abs_error = 0.005, .worst = 0.01};
@@ -140,10 +131,8 @@ TEST(Profile, LinkProfileSurvivesTheFile) {
 TEST(Profile, LinkFiguresAreInterpolatedOnTheLogarithmOfTheSize) {
   LinkProfile link{.latency = Seconds(1), .bandwidth = BytesPerSecond(5)};
   EXPECT_EQ(link.at(Bytes(123)).bandwidth, BytesPerSecond(5));  // no curve: the same for all sizes
-  link.curve = {
-      {   Bytes(100), Seconds(10), BytesPerSecond(1000)},
-      {Bytes(10'000), Seconds(20), BytesPerSecond(3000)}
-  };
+  link.curve = {{Bytes(100), Seconds(10), BytesPerSecond(1000)},
+                {Bytes(10'000), Seconds(20), BytesPerSecond(3000)}};
   EXPECT_EQ(link.at(Bytes(1)).latency, Seconds(10));  // below the curve: its first point
   EXPECT_EQ(link.at(Bytes(100)).latency, Seconds(10));
   EXPECT_EQ(link.at(Bytes(10'000)).latency, Seconds(20));

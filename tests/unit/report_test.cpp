@@ -41,26 +41,20 @@ Report full_report() {
   rank.memory.fits = false;
   rank.memory.parts = {1, 2, 3, 4, 5, 6};
   rank.largest_micro_batch = 12;
-  report.ranks = {
-      rank, {.rank = 1, .node = "new", .gpu = "rtx-3070", .micro_batch = 16}
-  };
-  report.disturbances = {
-      {.what = "rank 1 at half speed", .cost_s = 12}
-  };
+  report.ranks = {rank, {.rank = 1, .node = "new", .gpu = "rtx-3070", .micro_batch = 16}};
+  report.disturbances = {{.what = "rank 1 at half speed", .cost_s = 12}};
   report.world_size = 2;
-  report.rank_classes = {
-      {.count = 2,
-       .first_rank = 0,
-       .node = "old",
-       .gpu = "tesla-p4",
-       .micro_batch = 16,
-       .compute_s = 0.25,
-       .wait_s = 0.02,
-       .late_share = 0.5,
-       .gain_s = 2,
-       .memory = rank.memory,
-       .largest_micro_batch = 12}
-  };
+  report.rank_classes = {{.count = 2,
+                          .first_rank = 0,
+                          .node = "old",
+                          .gpu = "tesla-p4",
+                          .micro_batch = 16,
+                          .compute_s = 0.25,
+                          .wait_s = 0.02,
+                          .late_share = 0.5,
+                          .gain_s = 2,
+                          .memory = rank.memory,
+                          .largest_micro_batch = 12}};
   report.verdict = {
       .limit = Verdict::Limit::kStraggler,
       .stragglers = {{.ranks = RankSet(0), .gpu = "tesla-p4", .node = "old", .compute_s = 0.25}},
@@ -68,10 +62,8 @@ Report full_report() {
       .reference_s = 0.1,
       .reference_is_median = false,
       .other_candidates = RankSet(1)};
-  report.basis = {
-      { .part = "rank 0", .kind = "measured",          .detail = "d", .error = 0.01},
-      {.part = "network",    .kind = "given", .detail = "as written"              }
-  };
+  report.basis = {{.part = "rank 0", .kind = "measured", .detail = "d", .error = 0.01},
+                  {.part = "network", .kind = "given", .detail = "as written"}};
   report.warnings = {"not calibrated"};
   return report;
 }
@@ -142,12 +134,7 @@ TEST(Report, SaysWhatIsWrongAndWhere) {
     EXPECT_THAT(error.what(), HasSubstr("/prediction/ranks/1: key \"memory\" is missing"));
     EXPECT_THAT(error.what(), HasSubstr("(did you mean \"bottleneck\"?)"));
   }
-  EXPECT_THROW((void)report_from_json(
-                   {
-                       {"schema", "vitsim-report/2"}
-  },
-                   "r"),
-               UserError);
+  EXPECT_THROW((void)report_from_json({{"schema", "vitsim-report/2"}}, "r"), UserError);
 }
 
 }  // namespace

@@ -24,13 +24,11 @@ class Links : public ::testing::Test {
  protected:
   Links() {
     GpuProfile gpu{.name = "a"};
-    gpu.steps = {
-        {.model = *vit_variant("vit-ti-16"),
-         .points = {{.micro_batch = 4,
-         .forward = milliseconds(10),
-         .backward = milliseconds(20),
-         .count = 1}}}
-    };
+    gpu.steps = {{.model = *vit_variant("vit-ti-16"),
+                  .points = {{.micro_batch = 4,
+                              .forward = milliseconds(10),
+                              .backward = milliseconds(20),
+                              .count = 1}}}};
     profiles_.gpus["a"] = gpu;
     profiles_.links["lan"] = link("lan", 0.02, milliseconds(1));
     profiles_.links["board"] = link("board", 0.05, milliseconds(3));
@@ -140,9 +138,7 @@ TEST_F(Links, ANetworkThatNoRouteCrossesCostsNothing) {
   add_node("one", 1);
   add_node("two", 1);
   experiment_.cluster.network = LinkSpec{.profile = "lan"};
-  experiment_.cluster.links = {
-      {.a = "one", .b = "two", .link = LinkSpec{.profile = "cable"}}
-  };
+  experiment_.cluster.links = {{.a = "one", .b = "two", .link = LinkSpec{.profile = "cable"}}};
   const ResolvedJob resolved = job();
   EXPECT_THAT(noise(resolved), ElementsAre("cable"));
   EXPECT_EQ(resolved.collective_overhead, milliseconds(2));
@@ -156,13 +152,9 @@ TEST_F(Links, EachJobCrossesItsOwn) {
   }
   experiment_.cluster.network = kGiven;
   experiment_.cluster.switches = {"left", "right"};
-  experiment_.cluster.links = {
-      {.a = "left", .b = "right", .link = LinkSpec{.profile = "cable"}}
-  };
-  experiment_.jobs = {
-      {  .name = "one side", .training = experiment_.training, .ranks = {0, 1}},
-      {.name = "both sides", .training = experiment_.training, .ranks = {2, 3}}
-  };
+  experiment_.cluster.links = {{.a = "left", .b = "right", .link = LinkSpec{.profile = "cable"}}};
+  experiment_.jobs = {{.name = "one side", .training = experiment_.training, .ranks = {0, 1}},
+                      {.name = "both sides", .training = experiment_.training, .ranks = {2, 3}}};
   experiment_.cluster.nodes[2].switch_name = "left";
   const ResolvedExperiment resolved = resolve(experiment_, profiles_);
   EXPECT_THAT(noise(resolved.jobs[0]), ElementsAre("as specified"));

@@ -125,10 +125,7 @@ TEST(Schema, ClusterKeysAreTheReaders) {
   trained["training"] = one_training();
   Json jobs = trained;
   jobs.erase("training");
-  Json job = {
-      {   "ranks",         {0, 1}},
-      {"training", one_training()}
-  };
+  Json job = {{"ranks", {0, 1}}, {"training", one_training()}};
   jobs["jobs"] = Json::array({job});
   expect_same_keys("cluster", {trained, jobs}, [](const std::string& text) {
     (void)experiment_from_text(text, "c.json");
@@ -159,18 +156,12 @@ TEST(Schema, ReportKeysAreTheReaders) {
   Report report{.resolved_json = "{}"};
   report.ranks.resize(2);
   report.ranks[1].largest_micro_batch = 7;
-  report.rank_classes = {
-      {.count = 2, .largest_micro_batch = 7}
-  };
+  report.rank_classes = {{.count = 2, .largest_micro_batch = 7}};
   report.verdict = {.limit = Verdict::Limit::kStraggler,
                     .stragglers = {{.ranks = RankSet(0)}},
                     .other_candidates = RankSet(1)};
-  report.disturbances = {
-      {.what = "x", .cost_s = 1}
-  };
-  report.basis = {
-      {.part = "x", .kind = "given", .detail = "y"}
-  };
+  report.disturbances = {{.what = "x", .cost_s = 1}};
+  report.basis = {{.part = "x", .kind = "given", .detail = "y"}};
   const Json predicted = to_json(report);
   report.source = "measured";
   expect_same_keys("report", {predicted, to_json(report)}, [](const std::string& text) {
@@ -192,17 +183,13 @@ TEST(Schema, TimelineLinesAreRight) {
 
 TEST(Schema, MeasurementKeysAreTheReaders) {
   Measurement measurement{.device = "imported", .environment = {{"torch", "2.11"}}};
-  measurement.runs = {
-      {.name = "run",
-       .cluster = "tesla",
-       .link = "wire",
-       .gpus = {"rtx-3070"},
-       .micro_batch = {16}}
-  };
-  measurement.samples = {
-      {.series = EpochSeries{.seconds = {1.5}}, .run = "run"},
-      {.series = MemoryReading{.bytes = {8e9}}, .run = "run"}
-  };
+  measurement.runs = {{.name = "run",
+                       .cluster = "tesla",
+                       .link = "wire",
+                       .gpus = {"rtx-3070"},
+                       .micro_batch = {16}}};
+  measurement.samples = {{.series = EpochSeries{.seconds = {1.5}}, .run = "run"},
+                         {.series = MemoryReading{.bytes = {8e9}}, .run = "run"}};
   expect_same_keys("measurement",
                    {Json::parse(to_text(measurement))},
                    [&](const std::string& text) { (void)measurement_from_text(text, "m.json"); });
@@ -214,23 +201,23 @@ TEST(Schema, MistakesAreMistakesForBoth) {
   const Json right = Json::parse(file_text(kConfigs / "cluster/tesla-4gpu.json"));
   ASSERT_THAT(schema_errors(rules, right), IsEmpty());
   const std::vector<std::pair<std::string, Json>> mistakes = {
-      {             "/cluster/network",                        {{"bandwidth", 10}}},
-      {             "/cluster/network",                      {{"bandwidth", "10"}}},
-      {             "/cluster/network",                  {{"bandwidth", "-1Gbps"}}},
-      {             "/cluster/network", {{"bandwidth", "1Gbps"}, {"latency", "5"}}},
-      {             "/cluster/network", {{"bandwidth", "1Gbps"}, {"profile", "p"}}},
-      {             "/cluster/network",                             Json::object()},
-      {             "/cluster/network",     {{"link", "ib-ndr"}, {"profile", "p"}}},
-      {             "/cluster/network",         {{"link", "ib-ndr"}, {"count", 0}}},
-      {               "/cluster/nodes",                              Json::array()},
-      {        "/cluster/nodes/0/gpus",                              Json::array()},
-      {       "/cluster/nodes/0/count",                                          0},
-      {             "/training/epochs",                                          0},
-      {              "/training/epoch",                                          1},
-      {              "/training/model",                                  "vit-b16"},
-      {          "/training/precision",                                      "fp8"},
-      {   "/training/dataset/fraction",                                          0},
-      {"/training/micro_batch_per_gpu",                                       "16"},
+      {"/cluster/network", {{"bandwidth", 10}}},
+      {"/cluster/network", {{"bandwidth", "10"}}},
+      {"/cluster/network", {{"bandwidth", "-1Gbps"}}},
+      {"/cluster/network", {{"bandwidth", "1Gbps"}, {"latency", "5"}}},
+      {"/cluster/network", {{"bandwidth", "1Gbps"}, {"profile", "p"}}},
+      {"/cluster/network", Json::object()},
+      {"/cluster/network", {{"link", "ib-ndr"}, {"profile", "p"}}},
+      {"/cluster/network", {{"link", "ib-ndr"}, {"count", 0}}},
+      {"/cluster/nodes", Json::array()},
+      {"/cluster/nodes/0/gpus", Json::array()},
+      {"/cluster/nodes/0/count", 0},
+      {"/training/epochs", 0},
+      {"/training/epoch", 1},
+      {"/training/model", "vit-b16"},
+      {"/training/precision", "fp8"},
+      {"/training/dataset/fraction", 0},
+      {"/training/micro_batch_per_gpu", "16"},
   };
   for (const auto& [path, value] : mistakes) {
     Json wrong = right;

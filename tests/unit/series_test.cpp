@@ -18,21 +18,16 @@ void expect_kept(const PlainSample& before) {
 }
 
 TEST(Series, EveryKindIsKnownByItsName) {
-  const Sample forward = typed({
-      .what = "forward", .number = {{"rank", 3}},
-           .figures = { 0.1,        0.2}
-  });
+  const Sample forward = typed({.what = "forward", .number = {{"rank", 3}}, .figures = {0.1, 0.2}});
   ASSERT_NE(forward.phase(StepPart::kForward), nullptr);
   EXPECT_EQ(forward.phase(StepPart::kBackward), nullptr);
   EXPECT_EQ(forward.rank(), 3);
   EXPECT_THAT(forward.figures(), ElementsAre(0.1, 0.2));
 
-  const Sample scatter = typed({
-      .what = "reduce_scatter",
-      .text = {{"gpu", "a100"}, {"place", "in-place"}},
-      .number = {{"bytes", 1024},       {"one_node", 1}},
-      .figures = {           1e-5                      }
-  });
+  const Sample scatter = typed({.what = "reduce_scatter",
+                                .text = {{"gpu", "a100"}, {"place", "in-place"}},
+                                .number = {{"bytes", 1024}, {"one_node", 1}},
+                                .figures = {1e-5}});
   const CollectiveSeries* series = scatter.collective(MeasuredCollective::kReduceScatter);
   ASSERT_NE(series, nullptr);
   EXPECT_EQ(series->bytes, 1024);
@@ -41,10 +36,8 @@ TEST(Series, EveryKindIsKnownByItsName) {
   EXPECT_FALSE(series->ranks);
   EXPECT_EQ(scatter.gpu(), "a100");
 
-  const Sample memory = typed({
-      .what = "memory", .number = {{"rank", 1}, {"capacity_bytes", 8e9}},
-           .figures = {        5e9                        }
-  });
+  const Sample memory =
+      typed({.what = "memory", .number = {{"rank", 1}, {"capacity_bytes", 8e9}}, .figures = {5e9}});
   ASSERT_NE(memory.as<MemoryReading>(), nullptr);
   EXPECT_EQ(memory.as<MemoryReading>()->bytes, std::vector<double>{5e9});
   EXPECT_EQ(memory.as<MemoryReading>()->capacity_bytes, 8e9);
@@ -55,10 +48,7 @@ TEST(Series, TellsTheTwoKindsOfOverlapApart) {
   const PlainSample profiled{.what = "overlap", .number = {{"rank", 0}}, .figures = {0.1}};
   EXPECT_NE(typed(profiled).phase(StepPart::kOverlap), nullptr);
   PlainSample measured = profiled;
-  measured.text = {
-      {  "gpu", "cpu-a"},
-      {"state", "alone"}
-  };
+  measured.text = {{"gpu", "cpu-a"}, {"state", "alone"}};
   EXPECT_NE(typed(measured).as<OverlapSeries>(), nullptr);
   expect_kept(measured);
 }
@@ -68,32 +58,21 @@ TEST(Series, KeepsWhatItDoesNotKnow) {
   expect_kept({.what = "forward", .figures = {0.1}});                           // without a rank
   expect_kept({.what = "forward", .number = {{"rank", 0.5}}, .figures = {1}});  // half a rank
   expect_kept({.what = "forward", .number = {{"rank", -0.0}}, .figures = {1}});
-  expect_kept({
-      .what = "weather", .text = {{"sky", "grey"}},
-           .figures = { 1,              2}
-  });
-  expect_kept({
-      .what = "forward", .text = {   {"unit", ""}, {"more", "x"}},
-           .number = {{"rank", 1e300}              }
-  });
-  expect_kept({
-      .what = "all_reduce",
-      .text = { {"gpu", ""}   },
-      .number = { {"bytes", 4}, {"one_node", 2}, {"ranks", 1.5}}
-  });
-  const std::map<std::string, double> model = {
-      {    "layers",   12},
-      {     "width",  768},
-      {     "heads",   12},
-      {       "mlp", 3072},
-      {     "patch",   16},
-      {"image_size",  224},
-      {     "batch",    8}
-  };
+  expect_kept({.what = "weather", .text = {{"sky", "grey"}}, .figures = {1, 2}});
+  expect_kept(
+      {.what = "forward", .text = {{"unit", ""}, {"more", "x"}}, .number = {{"rank", 1e300}}});
+  expect_kept({.what = "all_reduce",
+               .text = {{"gpu", ""}},
+               .number = {{"bytes", 4}, {"one_node", 2}, {"ranks", 1.5}}});
+  const std::map<std::string, double> model = {{"layers", 12},
+                                               {"width", 768},
+                                               {"heads", 12},
+                                               {"mlp", 3072},
+                                               {"patch", 16},
+                                               {"image_size", 224},
+                                               {"batch", 8}};
   PlainSample pass{
-      .what = "train_step", .text = {{"gpu", "card"}, {"precision", "fp32"}},
-           .number = model
-  };
+      .what = "train_step", .text = {{"gpu", "card"}, {"precision", "fp32"}}, .number = model};
   expect_kept(pass);
   pass.number["classes"] = 1000;
   pass.text["optimizer"] = "shampoo";

@@ -128,31 +128,27 @@ TEST_F(SharedTrunk, APauseStopsOneJobAndFreesTheOther) {
 TEST_F(SharedTrunk, ASlowdownLastsAsLongAsItLasts) {
   plans_[1].start = Seconds(100);
   plans_[1].epochs = 1;
-  const auto found = epochs({
-      {.what = Disturbance::What::kSlowdown,
-       .rank = 1,
-       .factor = 2,
-       .from = Seconds(28),
-       .to = Seconds(52) },
-      {.what = Disturbance::What::kSlowdown,
-       .rank = 0,
-       .factor = 3,
-       .from = Seconds(200),
-       .to = Seconds(300)}
-  });
+  const auto found = epochs({{.what = Disturbance::What::kSlowdown,
+                              .rank = 1,
+                              .factor = 2,
+                              .from = Seconds(28),
+                              .to = Seconds(52)},
+                             {.what = Disturbance::What::kSlowdown,
+                              .rank = 0,
+                              .factor = 3,
+                              .from = Seconds(200),
+                              .to = Seconds(300)}});
   expect_epochs(found[0], {14, 14, 24, 14, 14});
   expect_epochs(found[1], {14});
 }
 
 // At a quarter of its bandwidth the trunk takes 32 ms for both AllReduces: steps of 42 ms.
 TEST_F(SharedTrunk, ASlowLinkLastsAsLongAsItLasts) {
-  const auto found = epochs({
-      {.what = Disturbance::What::kLink,
-       .links = network_.trunk_links("A", "B"),
-       .bandwidth = BytesPerSecond(2.5e8),
-       .from = Seconds(18),
-       .to = Seconds(60)}
-  });
+  const auto found = epochs({{.what = Disturbance::What::kLink,
+                              .links = network_.trunk_links("A", "B"),
+                              .bandwidth = BytesPerSecond(2.5e8),
+                              .from = Seconds(18),
+                              .to = Seconds(60)}});
   expect_epochs(found[0], {18, 42, 18, 18, 18});
   expect_epochs(found[1], {18, 42, 18, 18, 18});
 }

@@ -63,9 +63,7 @@ TEST(Step, BlockingReductionWaitsForTheLast) {
 TEST(Step, OverlapSlowsBackward) {
   const Network network = two_machines();
   PlannedStep step(network,
-                   {
-                       0, 1
-  },
+                   {0, 1},
                    {.buckets = {{.bytes = 4'000'000, .ready_share = 0.5}, {.bytes = 4'000'000}},
                     .overlap_slowdown = {1.25, 1.25}});
   const Pair work(10 * kMs, 10 * kMs);
@@ -112,15 +110,9 @@ TEST(Step, OneRankDoesNotCommunicate) {
 TEST(Step, SlowdownsStretchWhatFallsInside) {
   const Network network = two_machines();
   PlannedStep step(network, {0, 1}, {.buckets = {{.bytes = 4'000'000}}});
-  step.set_speed(0,
-                 {
-                     {.from = 2 * kMs, .to = 6 * kMs, .factor = 2}
-  });
+  step.set_speed(0, {{.from = 2 * kMs, .to = 6 * kMs, .factor = 2}});
   step.set_speed(
-      1,
-      {
-          {.from = 3 * kMs, .to = 5 * kMs, .factor = std::numeric_limits<double>::infinity()}
-  });
+      1, {{.from = 3 * kMs, .to = 5 * kMs, .factor = std::numeric_limits<double>::infinity()}});
   const Pair work(10 * kMs, 10 * kMs);
   EXPECT_EQ(step.run(work.ranks, kZero).ready, (std::vector<Tick>{12 * kMs, 12 * kMs}));
 }
@@ -152,14 +144,12 @@ TEST(Step, RefusesImpossiblePlans) {
 
 /// 100 steps of 10 ms and 4 ms of AllReduce.
 PlannedJob hundred_steps(const Pair& work) {
-  return {
-      .ranks = {                                    0,                                 1},
-      .sync = {.mode = GradientSync::kDeepspeedZero0, .buckets = {{.bytes = 4'000'000}}},
-      .full = work.ranks,
-      .steps = 100,
-      .epochs = 2,
-      .after_epoch = 5 * kMs
-  };
+  return {.ranks = {0, 1},
+          .sync = {.mode = GradientSync::kDeepspeedZero0, .buckets = {{.bytes = 4'000'000}}},
+          .full = work.ranks,
+          .steps = 100,
+          .epochs = 2,
+          .after_epoch = 5 * kMs};
 }
 
 TEST(Run, RepeatedStepsAreComputedOnce) {

@@ -13,12 +13,7 @@ namespace vitsim {
 namespace {
 
 TEST(Straggler, WithoutNoiseTheSlowestIsTheSlowestAndTiesSplit) {
-  const std::vector<RankLoad> loads = {
-      {2, 0},
-      {3, 0},
-      {3, 0},
-      {1, 0}
-  };
+  const std::vector<RankLoad> loads = {{2, 0}, {3, 0}, {3, 0}, {1, 0}};
   const SlowestOf slowest = slowest_of(loads, true);
   EXPECT_DOUBLE_EQ(slowest.mean_s, 3);
   EXPECT_DOUBLE_EQ(slowest.sigma_s, 0);
@@ -27,9 +22,7 @@ TEST(Straggler, WithoutNoiseTheSlowestIsTheSlowestAndTiesSplit) {
 
 // One rank: its own mean, and sigma of a log-normal of mean m, m sqrt(exp(s^2) - 1).
 TEST(Straggler, OneRankIsItself) {
-  const std::vector<RankLoad> loads = {
-      {2, 0.1}
-  };
+  const std::vector<RankLoad> loads = {{2, 0.1}};
   const SlowestOf slowest = slowest_of(loads, true);
   EXPECT_NEAR(slowest.mean_s, 2, 1e-7);
   EXPECT_NEAR(slowest.sigma_s, 2 * std::sqrt(std::expm1(0.01)), 1e-6);
@@ -39,22 +32,14 @@ TEST(Straggler, OneRankIsItself) {
 // For small sigma the maximum of two equal normals lies sigma / sqrt(pi) above their mean.
 TEST(Straggler, TwoEqualRanksAreSlowerThanOne) {
   const double sigma = 1e-3;
-  const std::vector<RankLoad> loads = {
-      {1, sigma},
-      {1, sigma}
-  };
+  const std::vector<RankLoad> loads = {{1, sigma}, {1, sigma}};
   EXPECT_NEAR(slowest_of(loads, false).mean_s, 1 + sigma / std::sqrt(std::numbers::pi), 1e-6);
 }
 
 // Against plain sampling of 200,000 steps; tolerances are four standard errors.
 TEST(Straggler, AgreesWithDrawingStepByStep) {
   const std::vector<RankLoad> loads = {
-      { 0.72,  0.005},
-      {0.205, 0.0015},
-      { 0.73,   0.01},
-      {0.715,   0.02},
-      {0.725,      0}
-  };
+      {0.72, 0.005}, {0.205, 0.0015}, {0.73, 0.01}, {0.715, 0.02}, {0.725, 0}};
   const SlowestOf slowest = slowest_of(loads, true);
   constexpr int kSteps = 200'000;
   double sum = 0;
@@ -87,9 +72,7 @@ TEST(Straggler, AgreesWithDrawingStepByStep) {
 }
 
 TEST(Straggler, AnotherRankNeverMakesTheSlowestFaster) {
-  std::vector<RankLoad> loads = {
-      {1, 0.02}
-  };
+  std::vector<RankLoad> loads = {{1, 0.02}};
   double before = slowest_of(loads, false).mean_s;
   for (int i = 0; i < 30; ++i) {
     loads.push_back({0.9 + 0.005 * i, 0.001 * (i % 7)});

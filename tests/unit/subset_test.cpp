@@ -10,18 +10,14 @@ namespace {
 
 Experiment lab() {
   Experiment experiment;
-  experiment.cluster.nodes = {
-      {.name = "a", .gpus = {{.model = "slow"}, {.model = "fast"}}},
-      {.name = "b",                    .gpus = {{.model = "fast"}}},
-      {.name = "c",                    .gpus = {{.model = "slow"}}}
-  };
+  experiment.cluster.nodes = {{.name = "a", .gpus = {{.model = "slow"}, {.model = "fast"}}},
+                              {.name = "b", .gpus = {{.model = "fast"}}},
+                              {.name = "c", .gpus = {{.model = "slow"}}}};
   experiment.training.model = *vit_variant("vit-ti-16");
   experiment.training.dataset = {.name = "any", .samples = 1000, .fraction = 0.4};
   experiment.training.micro_batch = {1, 2, 3, 4};
-  experiment.events = {
-      {.what = DisturbanceSpec::What::kPause,   .rank = 3},
-      { .what = DisturbanceSpec::What::kLink, .node = "c"}
-  };
+  experiment.events = {{.what = DisturbanceSpec::What::kPause, .rank = 3},
+                       {.what = DisturbanceSpec::What::kLink, .node = "c"}};
   return experiment;
 }
 
@@ -29,11 +25,9 @@ ProfileSet speeds() {
   ProfileSet set;
   for (const auto& [name, ms] : {std::pair("slow", 30.0), std::pair("fast", 10.0)}) {
     GpuProfile gpu{.name = name};
-    gpu.steps = {
-        {.model = *vit_variant("vit-ti-16"),
-         .points = {{.micro_batch = 1, .forward = milliseconds(ms)},
-         {.micro_batch = 4, .forward = milliseconds(4 * ms)}}}
-    };
+    gpu.steps = {{.model = *vit_variant("vit-ti-16"),
+                  .points = {{.micro_batch = 1, .forward = milliseconds(ms)},
+                             {.micro_batch = 4, .forward = milliseconds(4 * ms)}}}};
     set.gpus[name] = gpu;
   }
   return set;

@@ -22,10 +22,7 @@ TEST(Sweep, MistakesInAKeyAreNamed) {
 }
 
 TEST(Sweep, TheLastKeyVariesFastest) {
-  const std::vector<VariedKey> keys = {
-      {"a",      {"1", "2"}},
-      {"b", {"x", "y", "z"}}
-  };
+  const std::vector<VariedKey> keys = {{"a", {"1", "2"}}, {"b", {"x", "y", "z"}}};
   const auto rows = sweep_rows(keys, 0, 1);
   ASSERT_EQ(rows.size(), 6U);
   EXPECT_EQ(rows[0].values, (std::vector<std::string>{"1", "x"}));
@@ -35,10 +32,7 @@ TEST(Sweep, TheLastKeyVariesFastest) {
 }
 
 TEST(Sweep, ShardsPartTheRows) {
-  const std::vector<VariedKey> keys = {
-      {"a", {"1", "2", "3"}},
-      {"b", {"x", "y", "z"}}
-  };
+  const std::vector<VariedKey> keys = {{"a", {"1", "2", "3"}}, {"b", {"x", "y", "z"}}};
   std::set<std::int64_t> seen;
   for (std::int64_t shard = 0; shard < 4; ++shard) {
     for (const SweepRow& row : sweep_rows(keys, shard, 4)) {

@@ -18,18 +18,16 @@ using test::TemporaryFolder;
 using ::testing::HasSubstr;
 
 Timeline two_ranks() {
-  return {
-      .name = "predicted",
-      .spans = {{.rank = 0, .phase = Phase::kForward, .begin_ns = 0, .end_ns = 1'500},
-                {.rank = 1,
-                .stream = Stream::kCommunication,
-                .step = 2,
-                .phase = Phase::kGradientAllReduce,
-                .begin_ns = 1'234'567'891'234,
-                .end_ns = 1'234'567'891'235,
-                .bytes = 346'270'624}},
-      .rank_names = {                                                      "old: tesla-p4" }
-  };
+  return {.name = "predicted",
+          .spans = {{.rank = 0, .phase = Phase::kForward, .begin_ns = 0, .end_ns = 1'500},
+                    {.rank = 1,
+                     .stream = Stream::kCommunication,
+                     .step = 2,
+                     .phase = Phase::kGradientAllReduce,
+                     .begin_ns = 1'234'567'891'234,
+                     .end_ns = 1'234'567'891'235,
+                     .bytes = 346'270'624}},
+          .rank_names = {"old: tesla-p4"}};
 }
 
 TEST(Timeline, PerfettoHasOneProcessPerTimelineAndRank) {

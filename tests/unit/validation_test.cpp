@@ -116,15 +116,13 @@ TEST(Validate, NamesDevicesThatTheProfileWasNotMeasuredOn) {
   write_profile(folder.path() / "nameless.json", GpuProfile{.name = "nameless"});
   const ProfileLibrary library({folder.path()});
   Report measured;
-  measured.ranks = {
-      {.rank = 0,    .gpu = "cpu-lab",         .device = "Xeon A"},
-      {.rank = 1,    .gpu = "cpu-lab", .device = "Xeon A 2.5 GHz"}, // a variant
-      {.rank = 2,    .gpu = "cpu-lab",         .device = "Xeon B"},
-      {.rank = 3,    .gpu = "cpu-lab",         .device = "Xeon B"}, // told once
-      {.rank = 4,    .gpu = "cpu-lab",               .device = ""}, // an older run directory
-      {.rank = 5,   .gpu = "nameless",         .device = "Xeon B"},
-      {.rank = 6, .gpu = "no-profile",         .device = "Xeon B"}
-  };
+  measured.ranks = {{.rank = 0, .gpu = "cpu-lab", .device = "Xeon A"},
+                    {.rank = 1, .gpu = "cpu-lab", .device = "Xeon A 2.5 GHz"},  // a variant
+                    {.rank = 2, .gpu = "cpu-lab", .device = "Xeon B"},
+                    {.rank = 3, .gpu = "cpu-lab", .device = "Xeon B"},  // told once
+                    {.rank = 4, .gpu = "cpu-lab", .device = ""},        // an older run directory
+                    {.rank = 5, .gpu = "nameless", .device = "Xeon B"},
+                    {.rank = 6, .gpu = "no-profile", .device = "Xeon B"}};
   const auto warnings = foreign_devices(measured, library);
   ASSERT_EQ(warnings.size(), 1U);
   EXPECT_THAT(warnings.front(),
@@ -135,19 +133,16 @@ TEST(Validate, NamesDevicesThatTheProfileWasNotMeasuredOn) {
 // The logs of a run of two ranks, of which rank 1 is slower: it waits for nobody.
 TEST(MeasuredReport, SplitsWaitingFromReducing) {
   Measurement measurement;
-  measurement.runs = {
-      {.name = "pair",
-       .cluster = "lan",
-       .gpus = {"fast", "slow"},
-       .micro_batch = {8},
-       .samples = 0}
-  };
+  measurement.runs = {{.name = "pair",
+                       .cluster = "lan",
+                       .gpus = {"fast", "slow"},
+                       .micro_batch = {8},
+                       .samples = 0}};
   const auto add = [&](StepPart part, std::int64_t rank, double seconds) {
-    measurement.samples.push_back({
-        .series =
-            PhaseSeries{.part = part, .rank = rank, .seconds = std::vector<double>(10, seconds)},
-        .run = "pair"
-    });
+    measurement.samples.push_back(
+        {.series =
+             PhaseSeries{.part = part, .rank = rank, .seconds = std::vector<double>(10, seconds)},
+         .run = "pair"});
   };
   for (const std::int64_t rank : {0, 1}) {
     add(StepPart::kForward, rank, rank == 0 ? 0.1 : 0.2);

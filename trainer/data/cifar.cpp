@@ -118,40 +118,39 @@ std::vector<std::string> read_archive(const CifarFormat& format,
 }  // namespace
 
 CifarFormat cifar10_format() {
-  return {
-      .name = "cifar10",
-      .folder = "cifar-10-batches-bin",
-      .archive = "cifar-10-binary.tar.gz",
-      .archive_md5 = "c32a1d4ab5d03f1284b67883e8d87530",
-      .train_files = {                 "data_batch_1.bin",
-                      "data_batch_2.bin", "data_batch_3.bin",
-                      "data_batch_4.bin", "data_batch_5.bin"},
-      .test_files = {                   "test_batch.bin"    },
-      .records_per_train_file = 10'000,
-      .records_per_test_file = 10'000,
-      .label_bytes = 1,
-      .classes = 10,
-      .coarse_classes = 0,
-      .normalisation = {.mean = {0.4914F, 0.4822F, 0.4465F},
-                      .deviation = {0.2470F, 0.2435F, 0.2616F}                   }
-  };
+  return {.name = "cifar10",
+          .folder = "cifar-10-batches-bin",
+          .archive = "cifar-10-binary.tar.gz",
+          .archive_md5 = "c32a1d4ab5d03f1284b67883e8d87530",
+          .train_files = {"data_batch_1.bin",
+                          "data_batch_2.bin",
+                          "data_batch_3.bin",
+                          "data_batch_4.bin",
+                          "data_batch_5.bin"},
+          .test_files = {"test_batch.bin"},
+          .records_per_train_file = 10'000,
+          .records_per_test_file = 10'000,
+          .label_bytes = 1,
+          .classes = 10,
+          .coarse_classes = 0,
+          .normalisation = {.mean = {0.4914F, 0.4822F, 0.4465F},
+                            .deviation = {0.2470F, 0.2435F, 0.2616F}}};
 }
 
 CifarFormat cifar100_format() {
-  return {
-      .name = "cifar100",
-      .folder = "cifar-100-binary",
-      .archive = "cifar-100-binary.tar.gz",
-      .archive_md5 = "03b5dce01913d631647c71ecec9e9cb8",
-      .train_files = {                        "train.bin"},
-      .test_files = { "test.bin"                                  },
-      .records_per_train_file = 50'000,
-      .records_per_test_file = 10'000,
-      .label_bytes = 2,
-      .classes = 100,
-      .coarse_classes = 20,
-      .normalisation = { .mean = {0.5071F, 0.4865F, 0.4409F},                                  .deviation = {0.2673F, 0.2564F, 0.2762F}}
-  };
+  return {.name = "cifar100",
+          .folder = "cifar-100-binary",
+          .archive = "cifar-100-binary.tar.gz",
+          .archive_md5 = "03b5dce01913d631647c71ecec9e9cb8",
+          .train_files = {"train.bin"},
+          .test_files = {"test.bin"},
+          .records_per_train_file = 50'000,
+          .records_per_test_file = 10'000,
+          .label_bytes = 2,
+          .classes = 100,
+          .coarse_classes = 20,
+          .normalisation = {.mean = {0.5071F, 0.4865F, 0.4409F},
+                            .deviation = {0.2673F, 0.2564F, 0.2762F}}};
 }
 
 CifarDataset::CifarDataset(const CifarFormat& format,

@@ -86,10 +86,7 @@ ImageFolderDataset::ImageFolderDataset(const fs::path& path,
   if (channels == 1) {
     normalisation_ = {.mean = {0.449F}, .deviation = {0.226F}};
   } else if (channels == 3) {
-    normalisation_ = {
-        .mean = {0.485F, 0.456F, 0.406F},
-          .deviation = {0.229F, 0.224F, 0.225F}
-    };
+    normalisation_ = {.mean = {0.485F, 0.456F, 0.406F}, .deviation = {0.229F, 0.224F, 0.225F}};
   } else {
     throw UserError(fmt::format(
         "training.channels is {}, but JPEG and PNG images have 1 (grey) or 3 (colour)", channels));

@@ -367,10 +367,7 @@ void measure(const Arguments& arguments,
       throw UserError(left_out);
     }
     for (std::size_t rank = 0; rank < devices.size(); ++rank) {
-      add_devices(bench.measured,
-                  {
-                      {bench.names()[rank], devices[rank]}
-      });
+      add_devices(bench.measured, {{bench.names()[rank], devices[rank]}});
     }
     open_dataset(plan.training, Split::kTrain);
     if (session.rank() == 0) {

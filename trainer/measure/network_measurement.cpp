@@ -110,15 +110,14 @@ void measure_all_reduce(Bench& bench, const std::string& link, double until_s) {
     last_s = median(seconds);
     if (session.rank() == 0) {
       const bool equal = std::ranges::count(bench.names(), bench.name()) == session.size();
-      bench.measured.samples.push_back({
-          .series = CollectiveSeries{.bytes = bytes,
-                                     .ranks = session.size(),
-                                     .one_node = bench.one_node(),
-                                     .link = link,
-                                     .gpu = equal ? bench.name() : std::string(),
-                                     .seconds = std::move(seconds)},
-          .warm_up = kWarmUp
-      });
+      bench.measured.samples.push_back(
+          {.series = CollectiveSeries{.bytes = bytes,
+                                      .ranks = session.size(),
+                                      .one_node = bench.one_node(),
+                                      .link = link,
+                                      .gpu = equal ? bench.name() : std::string(),
+                                      .seconds = std::move(seconds)},
+           .warm_up = kWarmUp});
     }
     bench.end_timing(first_sample);
   }
@@ -174,19 +173,18 @@ void measure_point_to_point(Bench& bench, const std::string& link, double until_
         if (session.rank() == 0) {
           const auto from = static_cast<std::size_t>(a);
           const auto to = static_cast<std::size_t>(b);
-          bench.measured.samples.push_back({
-              .series = PointToPointSeries{.bytes = bytes,
-                                           .link = link,
-                                           .from = bench.names()[from],
-                                           .to = bench.names()[to],
-                                           .from_host = hosts[from],
-                                           .to_host = hosts[to],
-                                           .from_rank = a,
-                                           .to_rank = b,
-                                           .one_node = bench.one_node(),
-                                           .seconds = std::move(seconds)},
-              .warm_up = kWarmUp
-          });
+          bench.measured.samples.push_back(
+              {.series = PointToPointSeries{.bytes = bytes,
+                                            .link = link,
+                                            .from = bench.names()[from],
+                                            .to = bench.names()[to],
+                                            .from_host = hosts[from],
+                                            .to_host = hosts[to],
+                                            .from_rank = a,
+                                            .to_rank = b,
+                                            .one_node = bench.one_node(),
+                                            .seconds = std::move(seconds)},
+               .warm_up = kWarmUp});
         }
         bench.end_timing(first_sample);
       }
@@ -256,16 +254,14 @@ void measure_overlap(Bench& bench, const TrainingSpec& training, double until_s)
   using State = OverlapSeries::State;
   for (const auto& [state, seconds] :
        {std::pair(State::kAlone, alone), std::pair(State::kBeside, beside)}) {
-    bench.measured.samples.push_back({
-        .series = OverlapSeries{.gpu = bench.name(),
-                                .state = state,
-                                .rank = bench.session().rank(),
-                                .ranks = bench.session().size(),
-                                .batch = micro_batch,
-                                .bytes = kBucket,
-                                .precision = training.precision,
-                                .seconds = seconds}
-    });
+    bench.measured.samples.push_back({.series = OverlapSeries{.gpu = bench.name(),
+                                                              .state = state,
+                                                              .rank = bench.session().rank(),
+                                                              .ranks = bench.session().size(),
+                                                              .batch = micro_batch,
+                                                              .bytes = kBucket,
+                                                              .precision = training.precision,
+                                                              .seconds = seconds}});
   }
   bench.end_timing(first_sample);
   bench.keep();

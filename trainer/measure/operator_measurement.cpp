@@ -144,8 +144,7 @@ class Kernels {
 Kernel adamw(const Device& device, std::int64_t parameters) {
   const auto options = at::TensorOptions().device(device.torch_device()).dtype(at::kFloat);
   const std::vector<Slice> slices = {
-      {.weight = at::zeros({parameters}, options), .gradient = at::rand({parameters}, options)}
-  };
+      {.weight = at::zeros({parameters}, options), .gradient = at::rand({parameters}, options)}};
   const std::shared_ptr<Optimizer> optimizer =
       make_optimizer({.kind = OptimizerKind::kAdamW}, slices, 1, [](at::Tensor&) {});
   return {.kind = "optimizer",
@@ -218,17 +217,15 @@ void measure_operators(Bench& bench, const std::vector<Precision>& precisions, d
           bench,
           kernel,
           bench.budget().elapsed_s() + left_s / static_cast<double>(makers.size() - done));
-      bench.measured.samples.push_back({
-          .series = OperatorSeries{.gpu = bench.name(),
-                                   .kind = kernel.kind,
-                                   .precision = precision,
-                                   .flops = kernel.flops,
-                                   .bytes = kernel.bytes,
-                                   .rank = bench.session().rank(),
-                                   .shape = kernel.number,
-                                   .seconds = std::move(seconds)},
-          .warm_up = kWarmUp
-      });
+      bench.measured.samples.push_back({.series = OperatorSeries{.gpu = bench.name(),
+                                                                 .kind = kernel.kind,
+                                                                 .precision = precision,
+                                                                 .flops = kernel.flops,
+                                                                 .bytes = kernel.bytes,
+                                                                 .rank = bench.session().rank(),
+                                                                 .shape = kernel.number,
+                                                                 .seconds = std::move(seconds)},
+                                        .warm_up = kWarmUp});
       ++done;
     }
     bench.end_timing(first_sample);
