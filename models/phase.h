@@ -13,6 +13,9 @@ enum class Phase {
   kForward,
   kBackward,
   kGradientAllReduce,
+  kParameterAllGather,
+  kTensorParallel,
+  kPipelineSend,
   kOptimizer,
   kOther,
   kEpochBarrier,
@@ -20,15 +23,18 @@ enum class Phase {
   kCheckpoint,
 };
 
-inline constexpr std::array<std::string_view, 9> kPhaseNames = {"data_load",
-                                                                "forward",
-                                                                "backward",
-                                                                "gradient_all_reduce",
-                                                                "optimizer",
-                                                                "other",
-                                                                "epoch_barrier",
-                                                                "evaluate",
-                                                                "checkpoint"};
+inline constexpr std::array<std::string_view, 12> kPhaseNames = {"data_load",
+                                                                 "forward",
+                                                                 "backward",
+                                                                 "gradient_all_reduce",
+                                                                 "parameter_all_gather",
+                                                                 "tensor_parallel",
+                                                                 "pipeline_send",
+                                                                 "optimizer",
+                                                                 "other",
+                                                                 "epoch_barrier",
+                                                                 "evaluate",
+                                                                 "checkpoint"};
 
 constexpr std::string_view name(Phase phase) {
   return kPhaseNames[static_cast<std::size_t>(phase)];

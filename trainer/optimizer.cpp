@@ -206,6 +206,10 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerSpec& spec,
       return std::make_unique<Sgd>(spec, slices);
     case OptimizerKind::kLamb:
       return std::make_unique<Lamb>(spec, slices, parameters, std::move(sum_over_shards));
+    case OptimizerKind::kOneBitAdam:
+    case OptimizerKind::kOneBitLamb:
+    case OptimizerKind::kZeroOneAdam:
+      break;
   }
   throw InternalError("unknown optimizer");
 }

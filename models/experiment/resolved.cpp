@@ -72,6 +72,16 @@ Json json_of(const ClusterSpec& cluster) {
 }
 
 Json json_of(const VitSpec& vit) {
+  if (vit.is_token_model()) {
+    return {{"name", vit.name},
+            {"layers", vit.layers},
+            {"width", vit.width},
+            {"heads", vit.heads},
+            {"mlp", vit.mlp},
+            {"tokens", vit.text_tokens},
+            {"vocabulary", vit.vocabulary},
+            {"causal", vit.causal}};
+  }
   return {{"name", vit.name},
           {"layers", vit.layers},
           {"width", vit.width},
@@ -88,12 +98,16 @@ Json json_of(const DatasetSpec& dataset) {
 }
 
 Json json_of(const OptimizerSpec& optimizer) {
-  return {{"type", name(optimizer.kind)},
-          {"lr", optimizer.lr},
-          {"weight_decay", optimizer.weight_decay},
-          {"momentum", optimizer.momentum},
-          {"betas", optimizer.betas},
-          {"eps", optimizer.eps}};
+  Json json = {{"type", name(optimizer.kind)},
+               {"lr", optimizer.lr},
+               {"weight_decay", optimizer.weight_decay},
+               {"momentum", optimizer.momentum},
+               {"betas", optimizer.betas},
+               {"eps", optimizer.eps}};
+  if (optimizer.kind > OptimizerKind::kLamb) {
+    json["freeze_step"] = optimizer.freeze_step;
+  }
+  return json;
 }
 
 Json json_of(const ScheduleSpec& schedule) {
@@ -122,6 +136,87 @@ Json json_of(const LossScaleSpec& scale) {
           {"minimum", scale.minimum}};
 }
 
+Json json_of(const ZeroSpec& zero) {
+  Json json = {{"reduce_bucket_size", zero.reduce_bucket_size},
+               {"allgather_bucket_size", zero.allgather_bucket_size},
+               {"contiguous_gradients", zero.contiguous_gradients},
+               {"use_multi_rank_bucket_allreduce", zero.multi_rank_bucket_allreduce},
+               {"prefetch_bucket_size", zero.prefetch_bucket_size},
+               {"param_persistence_threshold", zero.param_persistence_threshold},
+               {"max_live_parameters", zero.max_live_parameters},
+               {"max_reuse_distance", zero.max_reuse_distance}};
+  if (zero.overlap_comm) {
+    json["overlap_comm"] = *zero.overlap_comm;
+  }
+  return json;
+}
+
+Json json_of(const FsdpSpec& fsdp) {
+  Json json = {{"reshard_after_forward", fsdp.reshard_after_forward}};
+  if (fsdp.shard_ranks) {
+    json["shard_ranks"] = *fsdp.shard_ranks;
+  }
+  if (fsdp.reduce_precision) {
+    json["reduce_precision"] = name(*fsdp.reduce_precision);
+  }
+  return json;
+}
+
+template <class Names, class Enum>
+std::string_view word_of(const Names& names, Enum value) {
+  return names[static_cast<std::size_t>(value)];
+}
+
+Json json_of(const ParallelismSpec& split) {
+  Json json = {{"tensor", split.tensor}};
+  if (split.pipeline.stages > 1) {
+    json["pipeline"] = {{"stages", split.pipeline.stages},
+                        {"schedule", word_of(kPipelineScheduleNames, split.pipeline.schedule)},
+                        {"chunks", split.pipeline.chunks}};
+    if (split.pipeline.micro_batches) {
+      json["pipeline"]["micro_batches"] = *split.pipeline.micro_batches;
+    }
+  }
+  if (split.sequence) {
+    json["sequence"] = {{"kind", word_of(kSequenceKindNames, split.sequence->kind)},
+                        {"ranks", split.sequence->ranks},
+                        {"pad", split.sequence->pad}};
+  }
+  return json;
+}
+
+// What splits and shrinks the work, where it differs from plain data parallelism.
+void add_parallelism(Json& json, const TrainingSpec& training) {
+  if (training.zero != ZeroSpec{}) {
+    json["zero"] = json_of(training.zero);
+  }
+  if (training.fsdp != FsdpSpec{}) {
+    json["fsdp"] = json_of(training.fsdp);
+  }
+  if (training.parallelism != ParallelismSpec{}) {
+    json["parallelism"] = json_of(training.parallelism);
+  }
+  if (training.recompute != Recompute::kNone) {
+    json["recompute"] = word_of(kRecomputeNames, training.recompute);
+  }
+  if (training.offload.any()) {
+    json["offload"] = {{"optimizer", word_of(kOffloadTargetNames, training.offload.optimizer)},
+                       {"parameters", word_of(kOffloadTargetNames, training.offload.parameters)}};
+  }
+  if (training.communication_hook) {
+    const HookSpec& hook = *training.communication_hook;
+    json["communication_hook"] = {{"type", word_of(kHookNames, hook.kind)}};
+    if (hook.kind == HookKind::kPowerSgd) {
+      json["communication_hook"]["rank"] = hook.rank;
+      json["communication_hook"]["start_step"] = hook.start_step;
+    }
+  }
+  if (training.local_updates) {
+    json["local_updates"] = {{"type", word_of(kLocalUpdatesNames, training.local_updates->kind)},
+                             {"every", training.local_updates->every}};
+  }
+}
+
 Json json_of(const TrainingSpec& training) {
   Json json = {{"model", json_of(training.model)},
                {"image_size", training.model.image_size},
@@ -138,6 +233,7 @@ Json json_of(const TrainingSpec& training) {
                {"evaluate", training.evaluate},
                {"gradient_sync", name(training.gradient_sync)},
                {"all_reduce", name(training.all_reduce)}};
+  add_parallelism(json, training);
   json["micro_batch_per_gpu"] =
       training.micro_batch.size() == 1 ? Json(training.micro_batch[0]) : Json(training.micro_batch);
   json["schedule"] = training.schedule ? json_of(*training.schedule) : Json(nullptr);

@@ -8,15 +8,32 @@
 #include <string_view>
 #include <vector>
 
+#include "models/experiment/parallelism.h"
 #include "models/precision.h"
 #include "models/units.h"
 #include "models/vit/vit.h"
 
 namespace vitsim {
 
-enum class GradientSync { kDdp, kDeepspeedZero0, kDeepspeedZero1 };
-inline constexpr std::array<std::string_view, 3> kGradientSyncNames = {
-    "ddp", "deepspeed-zero-0", "deepspeed-zero-1"};
+/// What keeps the weights of data-parallel ranks equal. The ZeRO stages are DeepSpeed's: stage 1
+/// reduces all gradients everywhere, updates a part and gathers. `distributed-optimizer` is
+/// Megatron's: gradients are reduce-scattered, then parts are updated and gathered.
+enum class GradientSync {
+  kDdp,
+  kDeepspeedZero0,
+  kDeepspeedZero1,
+  kDeepspeedZero2,
+  kDeepspeedZero3,
+  kFsdp,
+  kDistributedOptimizer,
+};
+inline constexpr std::array<std::string_view, 7> kGradientSyncNames = {"ddp",
+                                                                       "deepspeed-zero-0",
+                                                                       "deepspeed-zero-1",
+                                                                       "deepspeed-zero-2",
+                                                                       "deepspeed-zero-3",
+                                                                       "fsdp",
+                                                                       "distributed-optimizer"};
 
 /// How AllReduce is done. `auto` chooses as NCCL does between GPUs, and is a ring between CPUs;
 /// `nccl` and `open-mpi` choose by size and world size as those libraries do.
@@ -45,8 +62,9 @@ inline constexpr std::array<std::string_view, 11> kAllReduceNames = {"auto",
                                                                      "collnet",
                                                                      "pat"};
 
-enum class OptimizerKind { kAdamW, kSgd, kLamb };
-inline constexpr std::array<std::string_view, 3> kOptimizerNames = {"adamw", "sgd", "lamb"};
+enum class OptimizerKind { kAdamW, kSgd, kLamb, kOneBitAdam, kOneBitLamb, kZeroOneAdam };
+inline constexpr std::array<std::string_view, 6> kOptimizerNames = {
+    "adamw", "sgd", "lamb", "onebit-adam", "onebit-lamb", "zero-one-adam"};
 
 constexpr std::string_view name(GradientSync sync) {
   return kGradientSyncNames[static_cast<std::size_t>(sync)];
@@ -75,6 +93,7 @@ struct OptimizerSpec {
   double momentum = 0.9;                       // sgd
   std::array<double, 2> betas = {0.9, 0.999};  // adamw, lamb
   double eps = 1e-8;
+  std::int64_t freeze_step = 100'000;  // onebit-*, zero-one-adam: compressed from here on
 };
 
 enum class ScheduleKind { kConstant, kCosine, kLinear };
@@ -132,6 +151,13 @@ struct TrainingSpec {
   std::optional<CheckpointSpec> checkpoint;
   LossScaleSpec loss_scale;
   GradientSync gradient_sync = GradientSync::kDdp;
+  ZeroSpec zero;
+  FsdpSpec fsdp;
+  ParallelismSpec parallelism;
+  Recompute recompute = Recompute::kNone;
+  OffloadSpec offload;
+  std::optional<HookSpec> communication_hook;
+  std::optional<LocalUpdatesSpec> local_updates;
   AllReduceAlgorithm all_reduce = AllReduceAlgorithm::kAuto;
   std::optional<std::filesystem::path> deepspeed_config;
 };

@@ -9,6 +9,7 @@
 #include "models/error.h"
 #include "models/experiment/deepspeed_config.h"
 #include "models/experiment/epoch.h"
+#include "models/experiment/parallelism_reader.h"
 
 namespace vitsim {
 
@@ -37,7 +38,8 @@ VitSpec read_model(const Field& field) {
   }
   if (!field.is_object()) {
     field.problem(
-        fmt::format("must be a model's name or {{layers, width, heads, mlp, patch}}, not {}",
+        fmt::format("must be a model's name or {{layers, width, heads, mlp, patch}} (token models: "
+                    "tokens, vocabulary, causal), not {}",
                     field.value().kind()));
     return vit;
   }
@@ -52,7 +54,13 @@ VitSpec read_model(const Field& field) {
   whole("width", vit.width, 100'000);
   whole("heads", vit.heads, 10'000);
   whole("mlp", vit.mlp, 1'000'000);
-  whole("patch", vit.patch, 10'000);
+  if (object.find("vocabulary") || object.find("tokens")) {
+    whole("tokens", vit.text_tokens, 10'000'000);
+    whole("vocabulary", vit.vocabulary, 100'000'000);
+    object.read("causal", vit.causal);
+  } else {
+    whole("patch", vit.patch, 10'000);
+  }
   object.finish();
   if (vit.width % vit.heads != 0) {
     field.problem(fmt::format("width {} is not a multiple of heads {}", vit.width, vit.heads));
@@ -125,6 +133,7 @@ OptimizerSpec read_optimizer(const Field& field) {
   object.read("weight_decay", optimizer.weight_decay, {.least = 0, .most = 1e6});
   object.read("momentum", optimizer.momentum, {.least = 0, .most = 1});
   object.read("eps", optimizer.eps, {.least = 0, .most = 1});
+  object.read("freeze_step", optimizer.freeze_step, 0, 1'000'000'000'000);
   if (const auto betas = object.find("betas")) {
     const auto both = betas->elements();
     if (betas->is_array() && both.size() != 2) {
@@ -192,7 +201,7 @@ CheckpointSpec read_checkpoint(const Field& field, const std::filesystem::path& 
 }
 
 void check_image(const ObjectReader& object, const VitSpec& vit) {
-  if (vit.image_size % vit.patch != 0) {
+  if (!vit.is_token_model() && vit.image_size % vit.patch != 0) {
     object.field().problem(fmt::format(
         "image_size {} is not a multiple of the model's patch {}", vit.image_size, vit.patch));
   }
@@ -371,6 +380,7 @@ TrainingSpec read_training(const Field& field,
     training.checkpoint = read_checkpoint(*checkpoint, place.folder);
   }
   object.read("gradient_sync", training.gradient_sync, kGradientSyncNames);
+  read_parallelism(object, training);
   object.read("all_reduce", training.all_reduce, kAllReduceNames);
   const auto config = object.find("deepspeed_config");
   if (const auto text = config ? config->text() : std::nullopt) {
@@ -384,6 +394,9 @@ TrainingSpec read_training(const Field& field,
         problems.add(problem);
       }
     }
+  }
+  if (object.is_object()) {
+    check_parallelism(object, training, place.world_size);
   }
   object.finish();
   if (training.micro_batch.empty() && object.is_object() && !config) {

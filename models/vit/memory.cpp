@@ -27,6 +27,9 @@ double optimizer_bytes_per_parameter(const TrainingSpec& training) {
       return master + (training.optimizer.momentum > 0 ? 4 : 0);
     case OptimizerKind::kAdamW:
     case OptimizerKind::kLamb:
+    case OptimizerKind::kOneBitAdam:
+    case OptimizerKind::kOneBitLamb:
+    case OptimizerKind::kZeroOneAdam:
       return master + 8;
   }
   return master;

@@ -24,11 +24,22 @@ struct VitSpec {
   std::int64_t image_size = 224;
   std::int64_t channels = 3;
   std::int64_t classes = 1000;
+  // A token model instead: an embedding of `vocabulary` rows, which is the head's matrix too, and
+  // `text_tokens` positions. Patches, channels and classes then mean nothing.
+  std::int64_t vocabulary = 0;
+  std::int64_t text_tokens = 0;
+  bool causal = false;  // attention sees no later token
 
   bool operator==(const VitSpec&) const = default;
 
-  /// Patches plus the class token. `image_size` must be a multiple of `patch`.
+  [[nodiscard]] bool is_token_model() const { return vocabulary > 0; }
+
+  /// Patches plus the class token, or the tokens of a token model. `image_size` must be a multiple
+  /// of `patch`.
   [[nodiscard]] std::int64_t tokens() const {
+    if (is_token_model()) {
+      return text_tokens;
+    }
     return (image_size / patch) * (image_size / patch) + 1;
   }
 

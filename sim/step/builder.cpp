@@ -39,7 +39,12 @@ StepProgram build_program(const TrainingSpec& training, const StepInput& input) 
     case GradientSync::kDeepspeedZero0:
       return zero_0_program(input, flat());
     case GradientSync::kDeepspeedZero1:
+    case GradientSync::kDistributedOptimizer:
       return zero_1_program(input, flat());
+    case GradientSync::kDeepspeedZero2:
+    case GradientSync::kDeepspeedZero3:
+    case GradientSync::kFsdp:
+      break;
   }
   return alone_program(input);
 }

@@ -129,7 +129,12 @@ std::unique_ptr<GradientReducer> make_gradient_reducer(GradientSync kind,
     case GradientSync::kDeepspeedZero0:
       return make_zero_0(context);
     case GradientSync::kDeepspeedZero1:
+    case GradientSync::kDistributedOptimizer:
       return make_zero_1(context);
+    case GradientSync::kDeepspeedZero2:
+    case GradientSync::kDeepspeedZero3:
+    case GradientSync::kFsdp:
+      break;
   }
   throw std::logic_error("unknown gradient_sync");
 }
