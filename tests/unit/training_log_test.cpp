@@ -49,9 +49,10 @@ TEST(TrainingLog, ReadsTheTrainersBannerAndSummary) {
 }
 
 TEST(TrainingLog, ReadsTheTableAtTheEnd) {
-  const Piece piece = read(std::string(kBanner) +
-                           "***** train metrics *****\n  train_runtime            = 0:10:00.00\n"
-                           "  train_steps_per_second   =      2.0\n");
+  std::string log(kBanner);
+  log += "***** train metrics *****\n  train_runtime            = 0:10:00.00\n";
+  log += "  train_steps_per_second   =      2.0\n";
+  const Piece piece = read(log);
   EXPECT_THAT(figures(piece.samples, "step", 0), ElementsAre(0.5));
   EXPECT_THAT(figures(piece.samples, "epoch"), ElementsAre(200.0));
 }
