@@ -57,9 +57,12 @@ VitSpec read_model(const Field& field) {
   if (object.find("vocabulary") || object.find("tokens")) {
     whole("tokens", vit.text_tokens, 10'000'000);
     whole("vocabulary", vit.vocabulary, 100'000'000);
-    object.read("causal", vit.causal);
   } else {
     whole("patch", vit.patch, 10'000);
+  }
+  object.read("causal", vit.causal);
+  if (vit.causal && !vit.is_token_model()) {
+    object.find("causal")->problem("belongs to token models: give \"tokens\" and \"vocabulary\"");
   }
   object.finish();
   if (vit.width % vit.heads != 0) {
