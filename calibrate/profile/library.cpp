@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "models/document/words.h"
 #include "models/error.h"
 
 namespace vitsim {
@@ -51,7 +52,14 @@ const std::string& name_of(const Part& part) {
 std::optional<std::filesystem::path> shipped_configs() {
   std::vector<std::filesystem::path> candidates;
   if (const auto given = environment("VITSIM_CONFIGS"); !given.empty()) {
-    return std::filesystem::path(given);
+    const std::filesystem::path folder(given);
+    if (!is_folder(folder / "profiles") && !is_folder(folder / "gpus")) {
+      throw UserError(fmt::format(
+          "$VITSIM_CONFIGS names {}, which has no folder \"profiles\" or \"gpus\": name a folder "
+          "like the project's configs/, or unset it",
+          in_quotes(given)));
+    }
+    return folder;
   }
   std::error_code error;
   const auto executable = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -75,6 +83,11 @@ ProfileLibrary::ProfileLibrary(std::vector<std::filesystem::path> first)
     const auto colon = rest.find(':');
     if (colon != 0) {
       places_.emplace_back(rest.substr(0, colon));
+      std::error_code error;
+      if (!std::filesystem::exists(places_.back(), error)) {
+        throw UserError(fmt::format("$VITSIM_PROFILES names {}, which does not exist",
+                                    in_quotes(places_.back().string())));
+      }
     }
     rest = colon == std::string_view::npos ? std::string_view() : rest.substr(colon + 1);
   }

@@ -30,6 +30,14 @@ void flush_folder(const std::filesystem::path& folder) {
 }  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path target) : target_(std::move(target)) {
+  if (target_ == "-") {
+    target_ = "standard output";
+    descriptor_ = ::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+    if (descriptor_ < 0) {
+      fail("cannot be written");
+    }
+    return;
+  }
   std::error_code error;
   // A link is kept: what it points to is replaced.
   if (std::filesystem::is_symlink(target_, error)) {

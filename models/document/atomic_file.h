@@ -8,8 +8,8 @@ namespace vitsim {
 
 /// A file that appears whole or not at all: written under a temporary name in the same folder,
 /// flushed to the disk and renamed by `commit`. Without `commit` nothing is left behind. A target
-/// that is a device or a pipe is written directly. Everything throws DeviceError with the path and
-/// the system's reason.
+/// that is a device or a pipe is written directly, and so is standard output, "-". Everything
+/// throws DeviceError with the path and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path target);

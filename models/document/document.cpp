@@ -10,6 +10,7 @@
 #include <array>
 #include <charconv>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 #include <optional>
 #include <system_error>
@@ -261,8 +262,31 @@ std::string too_large(const std::string& origin, std::uintmax_t limit) {
   return fmt::format("{}: larger than {} MB; no file of this kind is", origin, limit / 1'000'000);
 }
 
+// What a file is called in messages.
+std::string origin_of(const std::filesystem::path& file) {
+  return file == "-" ? "standard input" : file.string();
+}
+
+// A stream has no size: read no more than the limit and one byte.
+std::string read_up_to_limit(std::istream& input,
+                             const std::string& origin,
+                             const DocumentOptions& options) {
+  std::string text;
+  std::array<char, 65536> block{};
+  while (input.read(block.data(), block.size()) || input.gcount() > 0) {
+    text.append(block.data(), static_cast<std::size_t>(input.gcount()));
+    if (text.size() > options.bytes) {
+      throw UserError(too_large(origin, options.bytes));
+    }
+  }
+  return text;
+}
+
 std::string slurp(const std::filesystem::path& file, const DocumentOptions& options) {
-  const std::string origin = file.string();
+  const std::string origin = origin_of(file);
+  if (file == "-") {
+    return read_up_to_limit(std::cin, origin, options);
+  }
   if (const std::string problem = cause(file); !problem.empty()) {
     throw UserError(fmt::format("{}: {}", origin, problem));
   }
@@ -276,16 +300,7 @@ std::string slurp(const std::filesystem::path& file, const DocumentOptions& opti
     throw UserError(
         fmt::format("{}: cannot be read: {}", origin, std::generic_category().message(errno)));
   }
-  // A pipe has no size: read no more than the limit and one byte.
-  std::string text;
-  std::array<char, 65536> block{};
-  while (input.read(block.data(), block.size()) || input.gcount() > 0) {
-    text.append(block.data(), static_cast<std::size_t>(input.gcount()));
-    if (text.size() > options.bytes) {
-      throw UserError(too_large(origin, options.bytes));
-    }
-  }
-  return text;
+  return read_up_to_limit(input, origin, options);
 }
 
 std::optional<std::size_t> index_of(std::string_view text) {
@@ -327,7 +342,7 @@ std::string_view DocumentValue::kind() const {
 Document Document::read(const std::filesystem::path& file,
                         Problems& problems,
                         const DocumentOptions& options) {
-  return parse(slurp(file, options), file.string(), problems, options);
+  return parse(slurp(file, options), origin_of(file), problems, options);
 }
 
 Document Document::parse(std::string_view text,

@@ -44,7 +44,10 @@ void whole_number(CLI::Option& option, std::int64_t least, std::int64_t most) {
 
 void add_prediction_input(CLI::App& command, PredictionInput& input) {
   command
-      .add_option("FILE", input.file, "Cluster and training, e.g. configs/cluster/tesla-5gpu.json")
+      .add_option(
+          "FILE",
+          input.file,
+          "Cluster and training, e.g. configs/cluster/tesla-5gpu.json; - for standard input")
       ->required();
   command.add_option("--set", input.settings, "Set a key of the file, e.g. training.epochs=3")
       ->type_name("KEY=VALUE")

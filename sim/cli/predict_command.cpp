@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "models/error.h"
 #include "models/report/timeline.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
@@ -20,6 +21,9 @@ struct PredictArguments {
 };
 
 int run_predict(const PredictArguments& arguments) {
+  if (arguments.json == "-" && arguments.trace == "-") {
+    throw UserError("--json - and --trace - would mix on standard output: name a file for one");
+  }
   const ThreadLimit limit(arguments.input.threads);
   const ResolvedExperiment resolved = load(arguments.input);
   const PredictOptions options{.replicates = arguments.input.replicates,
@@ -39,7 +43,7 @@ int run_predict(const PredictArguments& arguments) {
     }
     write_output(arguments.json, json.dump(2) + "\n");
   }
-  if (arguments.json != "-") {
+  if (arguments.json != "-" && arguments.trace != "-") {
     for (std::size_t job = 0; job < reports.size(); ++job) {
       if (reports.size() > 1) {
         const std::string& name = resolved.experiment.jobs[job].name;
@@ -63,8 +67,9 @@ void add_predict_command(CLI::App& app, Action& action) {
   command->add_option("--json", arguments->json, "Write the report as JSON; - for standard output")
       ->type_name("FILE");
   command
-      ->add_option(
-          "--trace", arguments->trace, "Write a timeline of the first steps for ui.perfetto.dev")
+      ->add_option("--trace",
+                   arguments->trace,
+                   "Write a timeline of the first steps for ui.perfetto.dev; - for standard output")
       ->type_name("FILE");
   whole_number(
       *command->add_option("--trace-steps", arguments->trace_steps, "Steps in the timeline")

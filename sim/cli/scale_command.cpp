@@ -7,6 +7,7 @@
 #include "models/error.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
+#include "sim/predict/ring_latency.h"
 #include "sim/predict/subset.h"
 #include "sim/render/report_text.h"
 
@@ -39,12 +40,16 @@ int run_scale(const ScaleArguments& arguments) {
   }
   std::vector<Report> reports(counts.size());
   std::vector<std::string> last_gpu(counts.size());
+  std::optional<std::string> ring_latency;  // of all GPUs
   const PredictOptions options{.replicates = arguments.input.replicates,
                                .seed = arguments.input.seed};
   oneapi::tbb::parallel_for(std::size_t{0}, counts.size(), [&](std::size_t i) {
     const ResolvedExperiment part =
         resolve(first_ranks(experiment, counts[i], arguments.weak), profiles);
     reports[i] = predict_jobs(part, options, true).front();
+    if (i + 1 == counts.size()) {
+      ring_latency = ring_latency_sentence(part.jobs.front());
+    }
     last_gpu[i] = part.jobs.front().classes[part.jobs.front().class_of.back()].gpu;
   });
 
@@ -100,11 +105,16 @@ int run_scale(const ScaleArguments& arguments) {
       counts.front() == 1 ? "" : "s",
       counts.back(),
       verdict_sentence(reports.back()));
+  if (ring_latency) {
+    text += *ring_latency + "\n";
+  }
   if (!arguments.json.empty()) {
-    const nlohmann::json json = {{"schema", "vitsim-scale/1"},
-                                 {"scaling", arguments.weak ? "weak" : "strong"},
-                                 {"resolved", nlohmann::json::parse(reports.back().resolved_json)},
-                                 {"rows", rows}};
+    const nlohmann::json json = {
+        {"schema", "vitsim-scale/1"},
+        {"scaling", arguments.weak ? "weak" : "strong"},
+        {"resolved", nlohmann::json::parse(reports.back().resolved_json)},
+        {"ring_latency", ring_latency ? nlohmann::json(*ring_latency) : nullptr},
+        {"rows", rows}};
     write_output(arguments.json, json.dump(2) + "\n");
   }
   if (arguments.json != "-") {

@@ -118,9 +118,10 @@ constexpr const char* kColumns[] = {"gpus",
                                     "fits",
                                     "problem"};
 
-std::string csv_text(const Json& rows) {
+std::string csv_text(const Json& sweep) {
+  const Json& rows = sweep["rows"];
   std::string text = "index";
-  for (const auto& [key, value] : rows.front()["keys"].items()) {
+  for (const auto& [key, values] : sweep["vary"].items()) {
     text += "," + csv_field(key);
   }
   for (const char* column : kColumns) {
@@ -200,17 +201,16 @@ std::string table_text(const Json& rows) {
 
 int print_sweep(const SweepArguments& arguments, const Json& sweep) {
   const Json& rows = sweep["rows"];
-  if (rows.empty()) {
-    throw UserError("the sweep has no configurations: this shard is empty");
-  }
   if (!arguments.csv.empty()) {
-    write_output(arguments.csv, csv_text(rows));
+    write_output(arguments.csv, csv_text(sweep));
   }
   if (!arguments.json.empty()) {
     write_output(arguments.json, sweep.dump(1) + "\n");
   }
   if (arguments.json != "-" && arguments.csv != "-") {
-    fmt::print("{}", table_text(rows));
+    fmt::print("{}",
+               rows.empty() ? "This shard is empty: there are fewer configurations than shards.\n"
+                            : table_text(rows));
   }
   return 0;
 }

@@ -15,7 +15,7 @@ namespace vitsim {
 
 namespace {
 
-void describe_compute(ResolvedJob& job) {
+void describe_compute(ResolvedJob& job, const ProfileSet& profiles) {
   // Classes that differ in nodes or links alone are one source.
   std::map<std::string, std::size_t> index;  // of gpu and detail
   std::vector<const RankClass*> kinds;
@@ -37,6 +37,11 @@ void describe_compute(ResolvedJob& job) {
     basis.part = fmt::format("{} ({})", rank_list(ranks[kind]), kinds[kind]->gpu);
     if (basis.kind != "measured" && basis.kind != "interpolated") {
       job.warnings.push_back(fmt::format("{}: {}", basis.part, basis.detail));
+    }
+    if (const auto profile = profiles.gpus.find(kinds[kind]->gpu); profile != profiles.gpus.end()) {
+      for (const std::string& note : profile->second.notes) {
+        basis.detail += "; " + note;
+      }
     }
     job.basis.push_back(std::move(basis));
   }
@@ -94,7 +99,7 @@ std::vector<const LinkSpec*> crossed_links(const ResolvedJob& job, const Cluster
 void describe_sources(ResolvedJob& job,
                       const std::vector<const LinkSpec*>& crossed,
                       const ProfileSet& profiles) {
-  describe_compute(job);
+  describe_compute(job, profiles);
   describe_links(job, crossed, profiles);
 }
 

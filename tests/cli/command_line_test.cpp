@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -63,6 +64,15 @@ TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
       {{"completion", "fish"}, "fish not in {bash}"},
   };
   expect_mistakes(mistakes);
+}
+
+TEST(CommandLine, FoldersOfTheEnvironmentThatDoNotExistAreNamed) {
+  for (const std::string variable : {"VITSIM_PROFILES", "VITSIM_CONFIGS"}) {
+    const ProgramRun run = run_program(
+        {"env", variable + "=/no/such/folder", VITSIM_BINARY_DIR "/vitsim", "predict", kTesla});
+    EXPECT_EQ(run.exit_code, 2);
+    EXPECT_THAT(run.errors, HasSubstr(fmt::format("${} names \"/no/such/folder\"", variable)));
+  }
 }
 
 TEST(CommandLine, WordsThatWouldDoNothingExitWith2) {

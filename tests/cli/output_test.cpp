@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <string>
+#include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -31,6 +34,76 @@ TEST(Output, JsonOnStandardOutputIsTheReportAlone) {
   // 25,000 samples on 5 ranks are 5,000 each, in ceil(5,000 / 16) = 313 steps.
   EXPECT_EQ(report["prediction"]["steps_per_epoch"], 313);
   EXPECT_EQ(report["prediction"]["ranks"].size(), 5U);
+}
+
+TEST(Output, TheClusterMayComeFromStandardInput) {
+  const ProgramRun piped = run_program(
+      {"sh", "-c", fmt::format("'{}' predict - < '{}'", VITSIM_BINARY_DIR "/vitsim", kTesla)});
+  ASSERT_EQ(piped.exit_code, 0) << piped.errors;
+  EXPECT_EQ(piped.output, run_vitsim({"predict", kTesla}).output);
+}
+
+TEST(Output, TheTimelineOnStandardOutputIsAlone) {
+  const ProgramRun run = run_vitsim({"predict", kTesla, "--trace", "-"});
+  ASSERT_EQ(run.exit_code, 0) << run.errors;
+  EXPECT_TRUE(nlohmann::json::parse(run.output).contains("traceEvents"));
+  const ProgramRun both = run_vitsim({"predict", kTesla, "--trace", "-", "--json", "-"});
+  EXPECT_EQ(both.exit_code, 2);
+  EXPECT_THAT(both.errors, HasSubstr("would mix on standard output"));
+}
+
+// Two configurations in three parts: the last has none, and the parts still make the whole.
+TEST(Output, AnEmptyShardIsAnEmptyShard) {
+  const TemporaryFolder folder;
+  std::vector<std::string> merge = {"sweep", "--csv", "-", "--merge"};
+  for (const std::string part : {"1", "2", "3"}) {
+    const std::string file = (folder.path() / (part + ".json")).string();
+    const ProgramRun run = run_vitsim({"sweep",
+                                       kTesla,
+                                       "--vary",
+                                       "training.epochs=1,2",
+                                       "--replicates",
+                                       "3",
+                                       "--shard",
+                                       part + "/3",
+                                       "--json",
+                                       file});
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+    EXPECT_EQ(run.output.find("shard is empty") != std::string::npos, part == "3");
+    merge.push_back(file);
+  }
+  const ProgramRun whole = run_vitsim(merge);
+  ASSERT_EQ(whole.exit_code, 0) << whole.errors;
+  EXPECT_EQ(std::ranges::count(whole.output, '\n'), 3);  // header and two rows
+}
+
+TEST(Output, ACardThatWasMeasuredSickSaysSo) {
+  EXPECT_THAT(run_vitsim({"predict", kTesla}).output, HasSubstr("a sound card is likely"));
+}
+
+// On 16 nodes the ring's 30 steps wait 5 ms each; a binary tree over 16 is at most 5 deep.
+TEST(Output, ScaleSaysWhenTheRingsLatencyRules) {
+  const std::string nodes = R"([{"name": "n", "count": 16, "gpus": ["tesla-t4"]}])";
+  const std::string network = R"({"bandwidth": "100Gbps", "latency": "5ms"})";
+  const auto scale = [&](const std::string& algorithm) {
+    const ProgramRun run = run_vitsim({"scale",
+                                       VITSIM_SOURCE_DIR "/configs/cluster/t4-4gpu.json",
+                                       "--gpus",
+                                       "16",
+                                       "--replicates",
+                                       "3",
+                                       "--set",
+                                       "training.all_reduce=" + algorithm,
+                                       "--set",
+                                       "cluster.nodes=" + nodes,
+                                       "--set",
+                                       "cluster.network=" + network});
+    EXPECT_EQ(run.exit_code, 0) << run.errors;
+    return run.output;
+  };
+  EXPECT_THAT(scale("ring"), HasSubstr("The ring's latency rules"));
+  EXPECT_THAT(scale("ring"), HasSubstr("they would take"));
+  EXPECT_THAT(scale("tree"), ::testing::Not(HasSubstr("latency rules")));
 }
 
 TEST(Output, TwoFormsOfASweepDoNotShareStandardOutput) {

@@ -127,7 +127,18 @@ TEST(Schema, ClusterKeysAreTheReaders) {
   jobs.erase("training");
   Json job = {{"ranks", {0, 1}}, {"training", one_training()}};
   jobs["jobs"] = Json::array({job});
-  expect_same_keys("cluster", {trained, jobs}, [](const std::string& text) {
+  Json split = trained;
+  split["training"].update(Json::parse(R"({
+    "gradient_sync": "deepspeed-zero-1", "gradient_accumulation_steps": 2,
+    "zero": {}, "fsdp": {}, "offload": {"optimizer": "cpu"},
+    "parallelism": {"pipeline": {"stages": 2}, "sequence": {"kind": "ring"}}})"));
+  Json alone = trained;
+  alone["training"].update(Json::parse(R"({
+    "gradient_sync": "ddp", "local_updates": {"type": "local-sgd", "every": 8}})"));
+  Json hooked = trained;
+  hooked["training"].update(Json::parse(R"({
+    "gradient_sync": "ddp", "communication_hook": {"type": "powersgd"}})"));
+  expect_same_keys("cluster", {trained, jobs, split, alone, hooked}, [](const std::string& text) {
     (void)experiment_from_text(text, "c.json");
   });
 }
