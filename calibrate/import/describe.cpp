@@ -13,6 +13,7 @@
 
 #include "models/distribution.h"
 #include "models/document/quantity_text.h"
+#include "models/document/words.h"
 
 namespace vitsim {
 
@@ -112,13 +113,13 @@ std::string collectives_text(const Measurement& measurement) {
   std::string text;
   for (const auto& [key, table] : tables) {
     const CollectiveSeries& series = *table.first;
-    text += fmt::format("{}: {}, {}{}{}, {} sizes ({})\n",
+    text += fmt::format("{}: {}, {}{}{}, {} ({})\n",
                         series.series.empty() ? "measured" : series.series,
                         name(series.kind),
-                        series.ranks ? fmt::format("{} ranks", *series.ranks) : "unknown ranks",
-                        series.nodes ? fmt::format(" on {} nodes", *series.nodes) : "",
+                        series.ranks ? counted(*series.ranks, "rank") : "unknown ranks",
+                        series.nodes ? " on " + counted(*series.nodes, "node") : "",
                         series.gpu.empty() ? "" : ", " + series.gpu,
-                        table.sizes.size(),
+                        counted(std::ssize(table.sizes), "size"),
                         sizes_text(table.least, table.most));
   }
   return text;
@@ -129,7 +130,7 @@ std::string collectives_text(const Measurement& measurement) {
 std::string describe(const Measurement& measurement) {
   std::string text;
   if (!measurement.runs.empty()) {
-    text += fmt::format("{} runs:\n", measurement.runs.size());
+    text += counted(std::ssize(measurement.runs), "run") + ":\n";
     std::vector<Row> rows = {
         {"run", "ranks", "GPUs", "model", "precision", "batch", "steps", "epochs"}};
     for (const RecordedRun& run : measurement.runs) {
@@ -158,7 +159,8 @@ std::string describe(const Measurement& measurement) {
     }
   }
   for (const auto& [what, count] : others) {
-    text += fmt::format("{} measurements of {}\n", count, what);
+    text +=
+        fmt::format("{} of {}\n", counted(static_cast<std::int64_t>(count), "measurement"), what);
   }
   return text;
 }

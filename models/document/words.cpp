@@ -137,4 +137,8 @@ std::vector<std::string> words(std::span<const std::string_view> names) {
   return {names.begin(), names.end()};
 }
 
+std::string counted(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 }  // namespace vitsim

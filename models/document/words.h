@@ -28,4 +28,7 @@ std::string rank_list(std::span<const std::int64_t> ranks);
 /// Names of an enumeration, as the functions above take them.
 std::vector<std::string> words(std::span<const std::string_view> names);
 
+/// "1 rank", "2 ranks".
+std::string counted(std::int64_t count, std::string_view noun);
+
 }  // namespace vitsim

@@ -23,10 +23,44 @@ class Comparer {
     part("wait, mean over ranks", a_.wait_s, b_.wait_s);
     ranks();
     slowest();
+    parameters();
     return std::move(result_);
   }
 
  private:
+  // What was run where; how often it was sampled, and where files are, makes no other training.
+  static nlohmann::json parameters_of(const Report& report) {
+    const nlohmann::json whole =
+        nlohmann::json::parse(report.resolved_json, nullptr, /*allow_exceptions=*/false);
+    nlohmann::json kept = nlohmann::json::object();
+    for (const char* key : {"cluster", "training", "jobs", "events"}) {
+      if (whole.is_object() && whole.contains(key)) {
+        kept[key] = whole[key];
+      }
+    }
+    return kept.flatten();
+  }
+
+  void parameters() {
+    const nlohmann::json a = parameters_of(a_);
+    const nlohmann::json b = parameters_of(b_);
+    if (a.is_null() || b.is_null()) {
+      return;
+    }
+    nlohmann::json both = a;
+    both.update(b);
+    for (const auto& [pointer, unused] : both.items()) {
+      const auto text = [&](const nlohmann::json& side) {
+        return side.contains(pointer) ? side[pointer].dump() : "-";
+      };
+      if (text(a) != text(b) && !pointer.ends_with("/path")) {
+        std::string key = pointer.substr(1);
+        std::ranges::replace(key, '/', '.');
+        result_.parameters.push_back({.key = std::move(key), .a = text(a), .b = text(b)});
+      }
+    }
+  }
+
   void quantiles(const std::string& name, const Quantiles& a, const Quantiles& b) {
     if (a.p50 <= 0 || b.p50 <= 0) {
       result_.notes.push_back(fmt::format("{}: {} does not hold it", name, a.p50 <= 0 ? "A" : "B"));
@@ -173,7 +207,11 @@ nlohmann::json to_json(const Comparison& comparison, double tolerance) {
                          {"tolerance", tolerance},
                          {"within", comparison.beyond(tolerance).empty()},
                          {"figures", std::move(figures)},
+                         {"parameters", nlohmann::json::array()},
                          {"notes", comparison.notes}};
+  for (const DifferentParameter& parameter : comparison.parameters) {
+    json["parameters"].push_back({{"key", parameter.key}, {"a", parameter.a}, {"b", parameter.b}});
+  }
   if (!comparison.named_a.empty() && comparison.slowest_b) {
     json["slowest_rank"] = {{"a", comparison.named_a.front()},
                             {"named", comparison.named_a},

@@ -30,9 +30,17 @@ struct ComparedFigure {
   [[nodiscard]] std::optional<bool> inside() const;
 };
 
+/// A parameter, defaults included, that two reports do not share; "-" where one has none.
+struct DifferentParameter {
+  std::string key;  // "training.epochs"
+  std::string a;
+  std::string b;
+};
+
 /// Two reports side by side. `a` is what the other is held against.
 struct Comparison {
   std::vector<ComparedFigure> figures;
+  std::vector<DifferentParameter> parameters;
   std::vector<std::string> notes;        // what could not be compared
   std::vector<std::size_t> named_a;      // ranks that may be the slowest, the likeliest first
   std::optional<std::size_t> slowest_b;  // rank that is last most often; none for one rank

@@ -106,6 +106,21 @@ std::string comparison_text(const Comparison& comparison,
                         *comparison.slowest_b,
                         verdict_on_slowest(comparison));
   }
+  constexpr std::size_t kMostParameters = 12;
+  for (std::size_t i = 0; i < std::min(comparison.parameters.size(), kMostParameters); ++i) {
+    const DifferentParameter& parameter = comparison.parameters[i];
+    text += fmt::format("{}{}: {} ({}), {} ({})\n",
+                        i == 0 ? "Parameters that differ\n  " : "  ",
+                        parameter.key,
+                        parameter.a,
+                        a,
+                        parameter.b,
+                        b);
+  }
+  if (comparison.parameters.size() > kMostParameters) {
+    text += fmt::format("  and {} more (--json lists all)\n",
+                        comparison.parameters.size() - kMostParameters);
+  }
   for (const std::string& note : comparison.notes) {
     text += fmt::format("note: {}\n", note);
   }

@@ -116,6 +116,18 @@ TEST(Compare, JsonSaysWhatIsWithin) {
   EXPECT_EQ(json.at("slowest_rank").at("a"), 1);
 }
 
+TEST(Compare, NamesTheParametersThatDiffer) {
+  Report a = report(2.0, 0.1);
+  Report b = report(2.0, 0.1);
+  a.resolved_json = R"({"training": {"epochs": 3, "dataset": {"path": "/a"}}, "seed": 1})";
+  b.resolved_json = R"({"training": {"epochs": 4, "dataset": {"path": "/b"}}, "seed": 2})";
+  const Comparison comparison = compare(a, b);
+  ASSERT_EQ(comparison.parameters.size(), 1U);  // neither seeds nor paths make another training
+  EXPECT_EQ(comparison.parameters[0].key, "training.epochs");
+  EXPECT_THAT(comparison_text(comparison, "A", "B", 0.05),
+              HasSubstr("training.epochs: 3 (A), 4 (B)"));
+}
+
 TEST(Compare, TextMarksWhatIsOutOfTolerance) {
   const Comparison comparison = compare(report(2.0, 0.1), report(2.3, 0.1));
   const std::string text = comparison_text(comparison, "predicted", "measured", 0.05);
