@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "calibrate/compute/compute_sources.h"
+#include "calibrate/compute/operator_rates.h"
 #include "models/distribution.h"
 #include "models/error.h"
 
@@ -62,6 +63,20 @@ class EmulatedModel final : public ComputeModel {
   std::unique_ptr<ComputeModel> own_;
   std::unique_ptr<ComputeModel> plain_;
 };
+
+// What nobody measured must not beat the data sheet: then the model is wrong, not the card good.
+void check_physics(const ComputeModel& model,
+                   const GpuSheet& sheet,
+                   const TrainingSpec& training,
+                   std::int64_t micro_batch) {
+  constexpr double kRounding = 1e-9;
+  const MicroBatchTimes times = model.at(micro_batch);
+  for (const auto& [pass, time] : {std::pair(Pass::kForward, times.forward),
+                                   std::pair(Pass::kBackward, times.backward)}) {
+    const PhysicalLimit limit(sheet, training.model, training.precision, pass);
+    VITSIM_CHECK(time.value(), >=, (1 - kRounding) * limit.at(micro_batch).value());
+  }
+}
 
 }  // namespace
 
@@ -125,6 +140,9 @@ std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
     }
   }
   model->memory = memory_of(gpu, profiles);
+  if (sheet != profiles.sheets.end() && model->basis.kind != "measured") {
+    check_physics(*model, sheet->second, training, micro_batch);
+  }
   return model;
 }
 
