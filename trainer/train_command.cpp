@@ -40,6 +40,7 @@ Arguments parse(int argc, const char* const* argv) {
   std::string out;
   std::vector<std::string> sets;
   std::optional<std::int64_t> epochs;
+  std::optional<std::int64_t> workers;
   app.add_option("FILE", file, "cluster file")->required();
   app.add_option("--set", sets, "KEY=VALUE: overrides a key of the file, e.g. training.epochs=2");
   app.add_option("--steps", arguments.run.steps, "stop after so many updates")
@@ -56,8 +57,8 @@ Arguments parse(int argc, const char* const* argv) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
   app.add_option("--loader-workers",
-                 arguments.run.loader_workers,
-                 "threads that load and decode images, per rank")
+                 workers,
+                 "overrides training.loader.workers: threads that load and decode images, per rank")
       ->check(CLI::Range(1, 256));
   bool stop_on_unreadable = false;
   app.add_flag("--stop-on-unreadable",
@@ -81,6 +82,9 @@ Arguments parse(int argc, const char* const* argv) {
   arguments.overrides = parse_overrides(sets);
   if (epochs) {
     arguments.overrides.push_back({"training.epochs", std::to_string(*epochs)});
+  }
+  if (workers) {
+    arguments.overrides.push_back({"training.loader.workers", std::to_string(*workers)});
   }
   if (!resume.empty()) {
     arguments.run.resume = resume;

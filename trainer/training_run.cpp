@@ -78,9 +78,9 @@ class Run {
         communication_(communication),
         device_(device),
         board_(watchdog.board()),
-        loader_options_{.workers = options.loader_workers,
-                        .ahead = 2 * options.loader_workers,  // as PyTorch's DataLoader
-                        .pin_memory = !device.torch_device().is_cpu()},
+        loader_options_{.workers = training_.loader.workers,
+                        .ahead = 2 * training_.loader.workers,  // as PyTorch's DataLoader
+                        .pin_memory = training_.loader.pinned && !device.torch_device().is_cpu()},
         model_(training_.model, training_.seed) {
     communication_.on_every_rank([&] {
       dataset_ = open_dataset(training_, Split::kTrain, options.on_unreadable);

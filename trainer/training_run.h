@@ -19,7 +19,6 @@ struct RunOptions {
   std::filesystem::path out;                    // the run directory
   bool kineto = false;
   bool timeline = true;  // record when phases begin and end
-  std::int64_t loader_workers = 2;
   OnUnreadable on_unreadable = OnUnreadable::kReplace;
   bool check_replicas = false;  // at the end: all ranks must hold the same bits
 };

@@ -71,8 +71,8 @@ void check_physics(const ComputeModel& model,
                    std::int64_t micro_batch) {
   constexpr double kRounding = 1e-9;
   const MicroBatchTimes times = model.at(micro_batch);
-  for (const auto& [pass, time] : {std::pair(Pass::kForward, times.forward),
-                                   std::pair(Pass::kBackward, times.backward)}) {
+  for (const auto& [pass, time] :
+       {std::pair(Pass::kForward, times.forward), std::pair(Pass::kBackward, times.backward)}) {
     const PhysicalLimit limit(sheet, training.model, training.precision, pass);
     VITSIM_CHECK(time.value(), >=, (1 - kRounding) * limit.at(micro_batch).value());
   }
@@ -129,6 +129,7 @@ std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
     model->overlap_slowdown = profile->second.overlap_slowdown;
     model->capacity = profile->second.memory;
     model->device_name = profile->second.device_name;
+    model->loader = loader_for(profile->second.loaders, training);
     if (!model->spread.unit_sigma) {
       model->spread.unit_sigma = profile->second.spread.unit_sigma;
     }

@@ -44,6 +44,7 @@ class ComputeModel {
   Spread spread;  // model error included where the figures are not measured
   Basis basis;    // `part` is left to the caller
   MemoryModel memory;
+  std::optional<LoaderTimes> loader;  // of the training's data set; none: nobody measured it
   std::optional<Bytes> capacity;
   std::string device_name;
 };

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "calibrate/fit/collective_tables.h"
+#include "calibrate/fit/loader_fit.h"
 #include "calibrate/fit/memory_fit.h"
 #include "calibrate/fit/overlap_fit.h"
 #include "calibrate/fit/point_to_point_fit.h"
@@ -410,6 +411,7 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
     fit_memory(measurement, summaries, options, calibration);
   }
   fit_overlap(measurement, calibration);
+  fit_loaders(measurement, calibration);
   if (!has_steps) {
     fit_rates(measurement, options, calibration);
   }

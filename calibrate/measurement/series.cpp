@@ -269,6 +269,17 @@ void parameters(Is<PassSeries> auto& series, auto& take) {
   take("torch", series.torch);
 }
 
+void parameters(Is<LoaderSeries> auto& series, auto& take) {
+  take.needed("gpu", series.gpu);
+  take.needed("dataset", series.dataset);
+  take.needed("image_size", series.image_size);
+  take.needed("channels", series.channels);
+  take.needed("workers", series.workers);
+  take.needed("cores", series.cores);
+  take.needed("compute_threads", series.compute_threads);
+  take("rank", series.rank);
+}
+
 void parameters(Is<MemoryReading> auto& series, auto& take) {
   take.needed("rank", series.rank);
   take("unit", series.unit);
@@ -320,6 +331,9 @@ bool take_known(PlainSample& plain, Sample& sample) {
   }
   if (what == "kernels") {
     return take_series(plain, sample, KernelSeries());
+  }
+  if (what == "load_image") {
+    return take_series(plain, sample, LoaderSeries());
   }
   if (what == "memory") {
     return take_series(plain, sample, MemoryReading());
@@ -373,6 +387,8 @@ struct Name {
   std::string operator()(const PassSeries& series) const {
     return series.kind == PassSeries::Kind::kForward ? "forward_pass" : "train_step";
   }
+
+  std::string operator()(const LoaderSeries&) const { return "load_image"; }
 
   std::string operator()(const MemoryReading&) const { return "memory"; }
 

@@ -195,6 +195,19 @@ struct PassSeries {
   std::vector<double> seconds;
 };
 
+/// Loading of images by so many workers, with nothing else running: seconds per image.
+struct LoaderSeries {
+  std::string gpu;      // beside which it was measured
+  std::string dataset;  // "image-folder", ...
+  std::int64_t image_size = 224;
+  std::int64_t channels = 3;
+  std::int64_t workers = 1;
+  double cores = 1;            // of the host, per rank
+  double compute_threads = 0;  // of the model's computation on the same host; 0 on a GPU
+  std::optional<std::int64_t> rank;
+  std::vector<double> seconds;
+};
+
 /// Memory of a rank's GPU in use.
 struct MemoryReading {
   std::int64_t rank = 0;
@@ -219,6 +232,7 @@ using Series = std::variant<PhaseSeries,
                             OverlapSeries,
                             OperatorSeries,
                             PassSeries,
+                            LoaderSeries,
                             MemoryReading,
                             UnknownSeries>;
 

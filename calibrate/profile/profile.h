@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "calibrate/profile/loader_times.h"
 #include "models/experiment/training.h"
 #include "models/link_kind.h"
 #include "models/precision.h"
@@ -112,7 +113,8 @@ struct GpuProfile {
   std::optional<Bytes> memory_constant;
   Bytes memory_alone;  // what a job of one rank holds on top
   double activation_factor = 1;
-  Seconds epoch_start;     // once per epoch: the loader's workers start
+  Seconds epoch_start;               // once per epoch: the loader's workers start
+  std::vector<LoaderTimes> loaders;  // of the host's loader, by data set and image size
   std::string intra_node;  // link profile measured with it: the path between two in a node
   FitQuality fit;
 };

@@ -259,6 +259,39 @@ void read_all_rates(ObjectReader& object, GpuProfile& profile) {
   }
 }
 
+LoaderTimes read_loader(const Field& field) {
+  LoaderTimes times;
+  ObjectReader object(field);
+  times.dataset = require_text(object, "dataset");
+  object.read("image_size", times.image_size, 1, 10'000);
+  object.read("channels", times.channels, 1, 1'000);
+  object.read("cores", times.cores, {.least = 0, .most = 1e6, .above_least = true});
+  object.read("compute_threads", times.compute_threads, {.least = 0, .most = 1e6});
+  if (const auto points = object.require("points")) {
+    for (const Field& element : points->elements()) {
+      LoaderPoint point;
+      ObjectReader inner(element);
+      inner.read("workers", point.workers, 1, 1'000'000);
+      require_quantity(inner, "seconds_per_image", point.per_image, kDuration);
+      if (point.per_image <= Seconds(0)) {
+        element.problem("loading an image takes some time: seconds_per_image must be above 0");
+      }
+      inner.finish();
+      times.points.push_back(point);
+    }
+    if (points->is_array() && times.points.empty()) {
+      points->problem("must hold at least one point");
+    }
+    std::ranges::stable_sort(times.points, {}, &LoaderPoint::workers);
+    if (std::ranges::adjacent_find(times.points, std::ranges::equal_to(), &LoaderPoint::workers) !=
+        times.points.end()) {
+      points->problem("gives a number of workers twice");
+    }
+  }
+  object.finish();
+  return times;
+}
+
 GpuProfile read_gpu(ObjectReader& object) {
   GpuProfile profile;
   profile.name = require_text(object, "name");
@@ -282,6 +315,11 @@ GpuProfile read_gpu(ObjectReader& object) {
   read_all_rates(object, profile);
   object.read("overlap_slowdown", profile.overlap_slowdown, {.least = 1, .most = 1e6});
   read_quantity(object, "epoch_start_s", profile.epoch_start, kDuration);
+  if (const auto loaders = object.find("loaders")) {
+    for (const Field& element : loaders->elements()) {
+      profile.loaders.push_back(read_loader(element));
+    }
+  }
   object.read_any("intra_node", profile.intra_node);
   profile.spread = read_spread(object);
   if (const auto memory = object.find("memory")) {

@@ -149,6 +149,18 @@ std::string profile_text(const GpuProfile& profile) {
   json["overlap_slowdown"] = profile.overlap_slowdown;
   json["spread"] = json_of(profile.spread);
   json["epoch_start_s"] = profile.epoch_start.value();
+  for (const LoaderTimes& times : profile.loaders) {
+    Json loader = {{"dataset", times.dataset},
+                   {"image_size", times.image_size},
+                   {"channels", times.channels},
+                   {"cores", times.cores},
+                   {"compute_threads", times.compute_threads}};
+    for (const LoaderPoint& point : times.points) {
+      loader["points"].push_back(
+          {{"workers", point.workers}, {"seconds_per_image", point.per_image.value()}});
+    }
+    json["loaders"].push_back(std::move(loader));
+  }
   if (!profile.intra_node.empty()) {
     json["intra_node"] = profile.intra_node;
   }

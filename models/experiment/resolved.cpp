@@ -218,21 +218,23 @@ void add_parallelism(Json& json, const TrainingSpec& training) {
 }
 
 Json json_of(const TrainingSpec& training) {
-  Json json = {{"model", json_of(training.model)},
-               {"image_size", training.model.image_size},
-               {"channels", training.model.channels},
-               {"classes", training.model.classes},
-               {"dataset", json_of(training.dataset)},
-               {"gradient_accumulation_steps", training.accumulation},
-               {"epochs", training.epochs},
-               {"precision", name(training.precision)},
-               {"optimizer", json_of(training.optimizer)},
-               {"label_smoothing", training.label_smoothing},
-               {"seed", training.seed},
-               {"augment", {{"flip", training.augment.flip}, {"crop", training.augment.crop}}},
-               {"evaluate", training.evaluate},
-               {"gradient_sync", name(training.gradient_sync)},
-               {"all_reduce", name(training.all_reduce)}};
+  Json json = {
+      {"model", json_of(training.model)},
+      {"image_size", training.model.image_size},
+      {"channels", training.model.channels},
+      {"classes", training.model.classes},
+      {"dataset", json_of(training.dataset)},
+      {"gradient_accumulation_steps", training.accumulation},
+      {"epochs", training.epochs},
+      {"precision", name(training.precision)},
+      {"optimizer", json_of(training.optimizer)},
+      {"label_smoothing", training.label_smoothing},
+      {"seed", training.seed},
+      {"augment", {{"flip", training.augment.flip}, {"crop", training.augment.crop}}},
+      {"evaluate", training.evaluate},
+      {"loader", {{"workers", training.loader.workers}, {"pinned", training.loader.pinned}}},
+      {"gradient_sync", name(training.gradient_sync)},
+      {"all_reduce", name(training.all_reduce)}};
   add_parallelism(json, training);
   json["micro_batch_per_gpu"] =
       training.micro_batch.size() == 1 ? Json(training.micro_batch[0]) : Json(training.micro_batch);

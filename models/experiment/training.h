@@ -123,6 +123,14 @@ struct CheckpointSpec {
   std::optional<Seconds> cost;  // what the predictor charges for one
 };
 
+/// How images are loaded beside the training.
+struct LoaderSpec {
+  std::int64_t workers = 2;  // threads that read and decode, per rank
+  bool pinned = true;        // host memory from which a GPU copies without waiting
+
+  bool operator==(const LoaderSpec&) const = default;
+};
+
 /// Dynamic loss scaling by DeepSpeed's rules (fp16 section of its configuration).
 struct LossScaleSpec {
   double fixed = 0;  // 0: dynamic
@@ -149,6 +157,7 @@ struct TrainingSpec {
   AugmentSpec augment;
   bool evaluate = false;
   std::optional<CheckpointSpec> checkpoint;
+  LoaderSpec loader;
   LossScaleSpec loss_scale;
   GradientSync gradient_sync = GradientSync::kDdp;
   ZeroSpec zero;

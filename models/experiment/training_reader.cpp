@@ -203,6 +203,15 @@ CheckpointSpec read_checkpoint(const Field& field, const std::filesystem::path& 
   return checkpoint;
 }
 
+LoaderSpec read_loader(const Field& field) {
+  LoaderSpec loader;
+  ObjectReader object(field);
+  object.read("workers", loader.workers, 1, 256);
+  object.read("pinned", loader.pinned);
+  object.finish();
+  return loader;
+}
+
 void check_image(const ObjectReader& object, const VitSpec& vit) {
   if (!vit.is_token_model() && vit.image_size % vit.patch != 0) {
     object.field().problem(fmt::format(
@@ -381,6 +390,9 @@ TrainingSpec read_training(const Field& field,
   object.read("evaluate", training.evaluate);
   if (const auto checkpoint = object.find("checkpoint")) {
     training.checkpoint = read_checkpoint(*checkpoint, place.folder);
+  }
+  if (const auto loader = object.find("loader")) {
+    training.loader = read_loader(*loader);
   }
   object.read("gradient_sync", training.gradient_sync, kGradientSyncNames);
   read_parallelism(object, training);

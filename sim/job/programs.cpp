@@ -1,9 +1,11 @@
 #include "sim/job/programs.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
 #include "sim/step/builder.h"
+#include "sim/step/step_executor.h"
 
 namespace vitsim {
 
@@ -21,6 +23,47 @@ ClassWork class_work(const RankClass& ranks, const StepShape& shape, bool copies
         {.data_load = times.data_load, .forward = times.forward, .backward = times.backward});
   }
   return work;
+}
+
+// Workers load the next step's images while this one runs: where that takes longer than the step,
+// it waits for the difference. True where a class waits.
+bool add_loader_waits(const ResolvedJob& job,
+                      const std::vector<StepShape>& shapes,
+                      const StepProgram& program,
+                      StepInput& input) {
+  std::vector<Seconds> loading(input.classes.size());
+  bool is_bound = false;
+  for (std::size_t position = job.world_size(); position-- > 0;) {
+    const std::uint32_t of = input.class_of[position];
+    const auto& loader = job.rank_class(position).compute->loader;
+    if (!loader || loading[of] > Seconds(0)) {
+      continue;
+    }
+    const ClassWork& work = input.classes[of];
+    Seconds compute = work.optimizer + work.other;
+    for (const MicroBatchSeconds& batch : work.micro_batches) {
+      compute += batch.forward + batch.backward;
+    }
+    loading[of] = loader->step_limit(job.training.loader.workers,
+                                     static_cast<double>(shapes[position].samples()),
+                                     compute * work.slowdown);
+    is_bound |= loading[of] > compute * work.slowdown;
+  }
+  if (!is_bound) {
+    return false;
+  }
+  StepExecutor executor(job.group, program);
+  std::vector<Tick> ends(job.world_size(), 0);
+  executor.run(OperationTicks(program), ends, ends);
+  const Seconds step = to_seconds(std::ranges::max(ends));
+  bool waits = false;
+  for (std::size_t of = 0; of < loading.size(); ++of) {
+    if (loading[of] > step && !input.classes[of].micro_batches.empty()) {
+      input.classes[of].micro_batches.front().data_load += loading[of] - step;
+      waits = true;
+    }
+  }
+  return waits;
 }
 
 std::shared_ptr<const StepProgram> program_of(const ResolvedJob& job,
@@ -49,6 +92,9 @@ std::shared_ptr<const StepProgram> program_of(const ResolvedJob& job,
   }
   auto program = std::make_shared<StepProgram>(build_program(job.training, input));
   check_program(*program);
+  if (add_loader_waits(job, shapes, *program, input)) {
+    program = std::make_shared<StepProgram>(build_program(job.training, input));
+  }
   return program;
 }
 

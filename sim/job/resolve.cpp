@@ -158,6 +158,13 @@ ResolvedJob make_job(const ClusterSpec& cluster,
   job.group = std::make_shared<const Communicator>(*network, std::move(ranks));
   const std::vector<const LinkSpec*> crossed = crossed_links(job, cluster);
   describe_sources(job, crossed, profiles);
+  const bool is_decoded = training.dataset.name == "image-folder";
+  if (is_decoded && std::ranges::any_of(
+                        job.classes, [](const RankClass& each) { return !each.compute->loader; })) {
+    job.warnings.emplace_back(
+        "reading and decoding images is not in the prediction: nobody measured it on these hosts "
+        "(vitsim calibrate FILE does)");
+  }
   build_programs(job);
   widen_beyond_measured(job, crossed, profiles);
   return job;

@@ -106,7 +106,7 @@ Json one_training() {
     "dataset": {"name": "synthetic", "samples": 100},
     "micro_batch_per_gpu": [1, 2], "optimizer": {"betas": [0.9, 0.99]},
     "schedule": {"type": "cosine"}, "augment": {"flip": true},
-    "checkpoint": {"cost": "2s"}})");
+    "checkpoint": {"cost": "2s"}, "loader": {"workers": 4}})");
 }
 
 TEST(Schema, ClusterKeysAreTheReaders) {
@@ -152,7 +152,8 @@ TEST(Schema, ProfileKeysAreTheReaders) {
     "rates": [{"gemm_forward_flops_per_s": 1, "gemm_backward_flops_per_s": 1,
                "attention_flops_per_s": 1, "convolution_flops_per_s": 1, "memory_bytes_per_s": 1,
                "elements_per_s": 1}],
-    "host": {"forward_launch_s": 1, "backward_launch_s": 1}, "notes": ["x"]})");
+    "host": {"forward_launch_s": 1, "backward_launch_s": 1}, "notes": ["x"],
+    "loaders": [{"dataset": "d", "points": [{"workers": 1, "seconds_per_image": 1}]}]})");
   const Json link = Json::parse(R"({"schema": "vitsim-profile/1", "kind": "link", "name": "l",
     "latency_s": 0, "bandwidth_bytes_per_s": 1,
     "curve": [{"message_bytes": 1, "latency_s": 0, "bandwidth_bytes_per_s": 1}],

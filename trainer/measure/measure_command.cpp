@@ -30,6 +30,7 @@
 #include "trainer/failure.h"
 #include "trainer/measure/bench.h"
 #include "trainer/measure/device_name.h"
+#include "trainer/measure/loader_measurement.h"
 #include "trainer/measure/network_measurement.h"
 #include "trainer/measure/operator_measurement.h"
 #include "trainer/measure/plan.h"
@@ -52,7 +53,7 @@ struct Arguments {
   std::vector<std::string> precisions;
   std::vector<std::int64_t> micro_batches;
   std::string device = "auto";
-  std::vector<std::string> parts = {"network", "steps", "operators"};
+  std::vector<std::string> parts = {"network", "loader", "steps", "operators"};
 };
 
 void add_options(CLI::App& app, Arguments& arguments) {
@@ -74,9 +75,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--device", arguments.device, "auto takes a GPU where there is one")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
-  app.add_option("--parts", arguments.parts, "what to measure: network, steps, operators")
+  app.add_option("--parts", arguments.parts, "what to measure: network, loader, steps, operators")
       ->delimiter(',')
-      ->check(CLI::IsMember({"network", "steps", "operators"}))
+      ->check(CLI::IsMember({"network", "loader", "steps", "operators"}))
       ->capture_default_str();
 }
 
@@ -269,6 +270,7 @@ std::map<std::string, std::string> environment(const MpiSession& session,
   found["torch"] = TORCH_VERSION;
   found["kernel"] = fmt::format("{} {}", system.sysname, system.release);
   found["threads"] = std::to_string(at::get_num_threads());
+  found["loader"] = device.torch_device().is_cpu() ? "2 workers" : "2 workers, pinned";
   found["ranks"] = std::to_string(session.size());
   if (session.size() > 1) {
     found["link"] = link;
@@ -295,6 +297,10 @@ void measure_parts(const Arguments& arguments,
     measure_all_reduce(bench, link, share * budget_s);
     measure_overlap(bench, plan.training, (share + 0.15) * budget_s);
     bench.communication().release_scratch();  // steps are asked for their peak of memory
+  }
+  if (wants(arguments, "loader")) {
+    const double share = several && (steps || operators) ? 0.5 : steps || operators ? 0.15 : 0.9;
+    measure_loader(bench, plan.training, share * budget_s);
   }
   if (steps) {
     measure_steps(bench, plan.training, plan.steps, (operators ? 0.85 : 0.95) * budget_s);

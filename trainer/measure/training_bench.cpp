@@ -13,6 +13,7 @@ TrainingBench::TrainingBench(TrainingSpec training,
                              PhaseBoard& board)
     : training_(std::move(training)),
       dataset_(dataset),
+      device_(device),
       model_(training_.model, training_.seed),
       recorder_(device, board, 0) {
   // One flat copy there and back is what a sum over ranks costs beside the wire, in ddp's buckets
@@ -47,7 +48,14 @@ void TrainingBench::start_loader(std::int64_t micro_batch) {
                                     1,
                                     training_.micro_batch,
                                     /*accumulation=*/1);
-  loader_ = start_epoch(dataset_, training_, plan, 0, 1, epoch_++, 0);
+  loader_ = start_epoch(dataset_,
+                        training_,
+                        plan,
+                        0,
+                        1,
+                        epoch_++,
+                        0,
+                        {.pin_memory = !device_.torch_device().is_cpu()});
   loader_batch_ = micro_batch;
 }
 

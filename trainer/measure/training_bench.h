@@ -35,6 +35,7 @@ class TrainingBench {
 
   TrainingSpec training_;
   const Dataset& dataset_;
+  Device& device_;
   VisionTransformer model_;
   Recorder recorder_;
   std::unique_ptr<GradientReducer> reducer_;

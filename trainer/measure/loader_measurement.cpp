@@ -1,0 +1,104 @@
+#include "trainer/measure/loader_measurement.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <thread>
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include "models/experiment/epoch.h"
+#include "trainer/data/loader.h"
+
+namespace vitsim {
+
+namespace {
+
+constexpr std::array<std::int64_t, 3> kWorkers = {1, 2, 4};
+constexpr std::int64_t kBatch = 8;
+constexpr std::int64_t kLeastBatches = 4;
+constexpr double kMost_s = 3;  // of one case
+
+// Seconds per image of one epoch's start: the first batches fill the queue and are left out.
+std::vector<double> seconds_per_image(const Dataset& dataset,
+                                      const TrainingSpec& training,
+                                      std::int64_t workers,
+                                      double most_s) {
+  using Clock = std::chrono::steady_clock;
+  const std::int64_t batch = std::min(kBatch, dataset.size());
+  const EpochPlan plan = plan_epoch(dataset.size() - dataset.size() % batch, 1, {batch}, 1);
+  std::vector<double> found;
+  const auto begin = Clock::now();
+  for (std::int64_t epoch = 0; found.size() < 3; ++epoch) {
+    const auto loader = start_epoch(dataset,
+                                    training,
+                                    plan,
+                                    /*rank=*/0,
+                                    /*world=*/1,
+                                    epoch,
+                                    /*first_step=*/0,
+                                    {.workers = workers, .ahead = 2 * workers});
+    const std::int64_t warm_up = std::min(2 * workers, loader->left() - 1);
+    for (std::int64_t i = 0; i < warm_up; ++i) {
+      (void)loader->next();
+    }
+    const auto start = Clock::now();
+    std::int64_t batches = 0;
+    double taken_s = 0;
+    while (loader->left() > 0 && (batches < kLeastBatches * workers || taken_s < most_s / 4)) {
+      (void)loader->next();
+      ++batches;
+      taken_s = std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    found.push_back(taken_s / static_cast<double>(batches * batch));
+    if (std::chrono::duration<double>(Clock::now() - begin).count() > most_s) {
+      break;
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+void measure_loader(Bench& bench, const TrainingSpec& training, double until_s) {
+  const std::int64_t ranks_here = bench.session().local_size();
+  const double cores = static_cast<double>(std::max(1U, std::thread::hardware_concurrency())) /
+                       static_cast<double>(ranks_here);
+  const bool on_cpu = bench.device().torch_device().is_cpu();
+  std::vector<std::int64_t> sizes = {training.model.image_size};
+  if (training.model.image_size % (2 * training.model.patch) == 0) {
+    sizes.push_back(training.model.image_size / 2);
+  }
+  for (const std::int64_t size : sizes) {
+    TrainingSpec resized = training;
+    resized.model.image_size = size;
+    const auto dataset = open_dataset(resized, Split::kTrain);
+    for (const std::int64_t workers : kWorkers) {
+      const double left_s = until_s - bench.budget().elapsed_s();
+      if (!bench.agree(left_s > 0.5)) {
+        bench.could_not(fmt::format(
+            "not measured: loading {} px images with {} workers: no time", size, workers));
+        return;
+      }
+      bench.progress(fmt::format("loading with {} workers", workers));
+      bench.communication().barrier();
+      const std::size_t first_sample = bench.measured.samples.size();
+      bench.begin_timing();
+      LoaderSeries series{
+          .gpu = bench.name(),
+          .dataset = training.dataset.name,
+          .image_size = size,
+          .channels = training.model.channels,
+          .workers = workers,
+          .cores = cores,
+          .compute_threads = on_cpu ? static_cast<double>(at::get_num_threads()) : 0.0,
+          .rank = bench.session().rank()};
+      series.seconds = seconds_per_image(*dataset, resized, workers, std::min(kMost_s, left_s / 2));
+      bench.measured.samples.push_back({.series = std::move(series)});
+      bench.end_timing(first_sample);
+    }
+  }
+}
+
+}  // namespace vitsim
