@@ -2,6 +2,7 @@
 'use strict';
 
 const valueOf = (row, side) => row[`${side}_s`] ?? row[`${side}_bytes`] ?? row[side];
+const isPart = (row) => String(row.kind).startsWith('part');
 const isMemory = (row) => row.kind === 'memory' || row.a_bytes !== undefined;
 const shown = (row, side) => (isMemory(row) ? bytes(valueOf(row, side)) : duration(valueOf(row, side)));
 const outside = (row) => row.within_tolerance === false && row.judged !== false;
@@ -22,7 +23,7 @@ function pairChart(says, rows, label, names, whiskers) {
     data: {labels: rows.map(label), datasets: [
       {label: names[0], data: rows.map((row) => valueOf(row, 'a')), backgroundColor: colour('a'), whiskers: rows.map(whiskers)},
       {label: names[1], data: rows.map((row) => valueOf(row, 'b')), backgroundColor: colour('b')}]},
-    options: {indexAxis: 'y', scales: {x: axis('', duration, {beginAtZero: true}), y: axis('')}, plugins: {tooltip: tooltip(duration)}},
+    options: {indexAxis: 'y', scales: {x: axis('', duration, {beginAtZero: true, ...roomFor(rows.map(whiskers))}), y: axis('')}, plugins: {tooltip: tooltip(duration)}},
   }));
 }
 
@@ -36,9 +37,9 @@ function comparisonSections(comparison, names) {
     {name: '90% prediction interval', show: (row) => (isNumber(row.p05_s) ? `${row.inside_interval ? 'inside' : 'outside'} ${duration(row.p05_s)} to ${duration(row.p95_s)}` : none)},
     {name: 'remark', text: true, show: (row) => (row.judged === false ? 'not judged' : outside(row) ? 'out of tolerance' : '')},
   ];
-  const totals = figures.filter((row) => !isMemory(row) && row.kind !== 'part');
-  const ofRanks = figures.filter((row) => row.kind === 'part' && /^rank /.test(row.name));
-  const phases = figures.filter((row) => row.kind === 'part' && !/^rank /.test(row.name));
+  const totals = figures.filter((row) => !isMemory(row) && !isPart(row));
+  const ofRanks = figures.filter((row) => isPart(row) && /^rank /.test(row.name));
+  const phases = figures.filter((row) => isPart(row) && !/^rank /.test(row.name));
   const memory = figures.filter(isMemory);
   const slowest = comparison.slowest_rank;
   const part = (title, lead, rows, ...drawing) => (rows.length === 0 ? null
@@ -99,6 +100,7 @@ function runSections(rows) {
   ];
   const details = () => folded('Table', table('Runs', columns, rows, {sortable: true}));
   const drawn = rows.slice(0, 80);
+  const whiskers = drawn.map((row) => (isNumber(row.low) ? [100 * (row.low / row.measured - 1), 100 * (row.high / row.measured - 1)] : null));
   return [
     section('Predicted against measured', 'On the line the prediction is right. Both axes are logarithmic.',
       chart('Predicted against measured time of each run', 340, () => ({
@@ -115,8 +117,8 @@ function runSections(rows) {
         type: 'bar',
         data: {labels: drawn.map((row) => row.name), datasets: [{label: 'error', data: drawn.map((row) => 100 * row.error),
           backgroundColor: drawn.map((row) => colour(row.inside === false ? 'wait' : 'a')),
-          whiskers: drawn.map((row) => (isNumber(row.low) ? [100 * (row.low / row.measured - 1), 100 * (row.high / row.measured - 1)] : null))}]},
-        options: {indexAxis: 'y', scales: {x: axis('error of the prediction (%)', plain), y: axis('')}, plugins: {legend: {display: false}, tooltip: tooltip((value) => `${plain(value)} %`)}},
+          whiskers}]},
+        options: {indexAxis: 'y', scales: {x: axis('error of the prediction (%)', plain, roomFor(whiskers)), y: axis('')}, plugins: {legend: {display: false}, tooltip: tooltip((value) => `${plain(value)} %`)}},
       })), details()),
   ];
 }
@@ -163,7 +165,7 @@ function validationRunsPage(data) {
     return figure_ ? [{name: run.name, predicted: valueOf(figure_, 'a'), measured: valueOf(figure_, 'b'), low: figure_.p05_s, high: figure_.p95_s,
       error: valueOf(figure_, 'a') / valueOf(figure_, 'b') - 1, inside: figure_.inside_interval}] : [];
   });
-  const parts = all.flatMap((run) => figures(run).filter((row) => row.kind === 'part' && !/^rank /.test(row.name))
+  const parts = all.flatMap((run) => figures(run).filter((row) => isPart(row) && !/^rank /.test(row.name))
     .map((row) => ({part: row.name, error: row.difference})));
   const byRank = all.flatMap((run) => figures(run).filter((row) => /^rank .* (compute|wait)$/.test(row.name)).map((row) => ({...row, run: run.name})));
   return {title: `Validation against ${counted(rows.length, 'recorded run')}`, kind: 'Validation',

@@ -175,13 +175,42 @@ const marks = {
   },
 };
 
-function axis(title, show, more) {
+// Steps between ticks of long durations, in seconds.
+const timeSteps = [10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 864000];
+
+function timeTicks(scale) {
+  const span = scale.max - scale.min;
+  const step = timeSteps.find((each) => span / each <= 7);
+  if (scale.type !== 'linear' || span < 60 || !step) return;
+  const ticks = [];
+  for (let i = Math.ceil(scale.min / step); i * step <= scale.max; ++i) ticks.push({value: i * step});
+  scale.ticks = ticks;
+}
+
+// `show` writes the numbers; on a logarithmic axis only those that begin with 1, 2 or 5, or powers
+// of two for sizes.
+function axis(title, show, more = {}) {
+  const leading = (value) => Number(String(Number(value).toExponential())[0]);
+  const isShown = (value) => more.type !== 'logarithmic' || (show === bytes
+    ? Number.isInteger(Math.log2(value) / 3) : [1, 2, 5].includes(leading(value)));
   return {
     title: {display: Boolean(title), text: title, color: colour('soft')},
-    ticks: {color: colour('soft'), callback: show ? (value) => show(value) : undefined, maxRotation: 50},
+    ticks: {color: colour('soft'), maxRotation: 50, autoSkipPadding: 12,
+      ...(show ? {callback: (value) => (isShown(value) ? show(value) : '')} : {})},
     grid: {color: colour('line')},
+    ...(show === duration ? {afterBuildTicks: timeTicks} : {}),
+    ...(show === bytes && more.type === 'logarithmic' ? {afterBuildTicks: (scale) => {
+      scale.ticks = [];
+      for (let value = 1; value <= scale.max; value *= 8) if (value >= scale.min) scale.ticks.push({value});
+    }} : {}),
     ...more,
   };
+}
+
+// Ends of an axis that has room for whiskers.
+function roomFor(whiskers) {
+  const ends = whiskers.filter(Boolean).flat().filter(isNumber);
+  return ends.length === 0 ? {} : {suggestedMin: Math.min(0, ...ends), suggestedMax: Math.max(...ends)};
 }
 
 // A chart of the given height in pixels; `make` returns Chart.js's configuration in the colours of

@@ -112,6 +112,12 @@ function sweepPage(data) {
     drawing = [el('p', {class: 'controls'}, el('label', {}, 'Show ', choice)), place];
   }
   const bars = good.slice(0, 60);
+  const whiskers = bars.map((row) => [row.epoch_p05_s, row.epoch_p95_s]);
+  const columns = [
+    ...keys.map((key) => ({name: short(key), show: (row) => (row.keys || {})[key]})),
+    {name: 'epoch', show: (row) => duration(row.epoch_s), value: (row) => row.epoch_s},
+    {name: '90% prediction interval', show: (row) => interval({p05: row.epoch_p05_s, p95: row.epoch_p95_s}), value: (row) => row.epoch_p05_s},
+  ];
   return {
     title: `Sweep over ${keys.map(short).join(' and ')}`,
     kind: 'Sweep',
@@ -130,13 +136,12 @@ function sweepPage(data) {
           : chart('Epoch time by configuration', 300, () => ({
             type: 'bar',
             data: {labels: bars.map(label), datasets: [{label: 'epoch', data: bars.map((row) => row.epoch_s), backgroundColor: colour('a'),
-              whiskers: bars.map((row) => [row.epoch_p05_s, row.epoch_p95_s])}]},
-            options: {scales: {x: axis(keys.map(short).join(', ')), y: axis('epoch', duration, {beginAtZero: true})}, plugins: {tooltip: tooltip(duration)}},
-          }))),
+              whiskers}]},
+            options: {scales: {x: axis(keys.map(short).join(', ')), y: axis('epoch', duration, {beginAtZero: true, ...roomFor(whiskers)})}, plugins: {tooltip: tooltip(duration)}},
+          })),
+        folded('Table', table('Epoch time', columns, good, {sortable: true}))),
       section('All configurations', 'Press a heading to sort.', table('Configurations', [
-        ...keys.map((key) => ({name: short(key), show: (row) => (row.keys || {})[key]})),
-        {name: 'epoch', show: (row) => duration(row.epoch_s), value: (row) => row.epoch_s},
-        {name: '90% prediction interval', show: (row) => interval({p05: row.epoch_p05_s, p95: row.epoch_p95_s}), value: (row) => row.epoch_p05_s},
+        ...columns,
         {name: 'run', show: (row) => duration(row.total_s), value: (row) => row.total_s},
         {name: 'images/s', show: (row) => plain(row.samples_per_s), value: (row) => row.samples_per_s},
         {name: 'exposed', show: (row) => percent(row.communication_share, 0), value: (row) => row.communication_share},
@@ -199,6 +204,7 @@ function planPage(data) {
     {name: 'keys', text: true, show: (row) => Object.entries(row.set || {}).map(([key, value]) => `${key}=${typeof value === 'object' ? JSON.stringify(value) : value}`).join(', ')},
   ];
   const drawn = rows.filter((row) => isNumber(time(row))).slice(0, 30);
+  const whiskers = drawn.map((row) => (row.total_s && isNumber(row.total_s.p05) ? [row.total_s.p05, row.total_s.p95] : null));
   const part = (title, lead, entries) => (list(entries).length === 0 ? null
     : section(title, lead, table(title, columns, list(entries), {sortable: true})));
   const batches = data.micro_batches;
@@ -212,9 +218,9 @@ function planPage(data) {
         chart('Time of the run by option', 90 + 26 * drawn.length, () => ({
           type: 'bar',
           data: {labels: drawn.map((row) => String(row.change || '').slice(0, 60)), datasets: [{label: 'run', data: drawn.map(time), backgroundColor: drawn.map((row) => colour(row === rows[0] && current ? 'ideal' : 'a')),
-            whiskers: drawn.map((row) => (row.total_s && isNumber(row.total_s.p05) ? [row.total_s.p05, row.total_s.p95] : null)),
+            whiskers,
             limits: current && isNumber(time(current)) ? drawn.map(() => time(current)) : undefined}]},
-          options: {indexAxis: 'y', scales: {x: axis('run; the line is the file as it stands', duration, {beginAtZero: true}), y: axis('')}, plugins: {tooltip: tooltip(duration), legend: {display: false}}},
+          options: {indexAxis: 'y', scales: {x: axis('run; the line is the file as it stands', duration, {beginAtZero: true, ...roomFor(whiskers)}), y: axis('')}, plugins: {tooltip: tooltip(duration), legend: {display: false}}},
         })), folded('Table', table('Options', columns, rows, {sortable: true}))),
       priced.length > 1 && section('Time against price', 'Down and left is better.',
         chart('Time of the run against its price', 300, () => ({
@@ -227,7 +233,7 @@ function planPage(data) {
       part('Without a part of the cluster', 'Each node or kind of GPU left out.', data.without),
       part('With more GPUs', 'Each kind of GPU added.', data.with),
       batches && (Array.isArray(batches) ? batches.length > 0 : Object.keys(batches).length > 0) && section('Balanced micro-batches', 'The split of the batch at which all ranks finish together.',
-        pairs('Micro-batches', flattened(batches, '', []))),
+        pairs('Micro-batches', Array.isArray(batches) && batches.every(isNumber) ? batches.map((size, rank) => [`rank ${rank}`, whole(size)]) : flattened(batches, '', []))),
       parametersSection(data.resolved),
     ],
   };
