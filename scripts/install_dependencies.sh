@@ -6,7 +6,7 @@
 #   install_dependencies.sh test      that, the tests and the checks
 set -eu
 
-cli="g++ cmake make ninja-build libfmt-dev nlohmann-json3-dev libeigen3-dev libcli11-dev libtbb-dev zlib1g-dev"
+cli="g++ cmake make ninja-build libfmt-dev nlohmann-json3-dev libeigen3-dev libcli11-dev libtbb-dev zlib1g-dev libjs-chart.js"
 trainer="python3 python3-pip python3-venv ca-certificates
   openmpi-bin libopenmpi-dev libjpeg62-turbo-dev libpng-dev libssl-dev"
 test="git libgtest-dev libgmock-dev libbenchmark-dev

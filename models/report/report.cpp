@@ -80,6 +80,14 @@ nlohmann::json to_json(const RankReport& rank) {
   return json;
 }
 
+nlohmann::json to_json(const PhaseSeconds& phases) {
+  nlohmann::json json;
+  for (const NamedPhase& named : kPhases) {
+    json[std::string(named.key)] = phases.*named.seconds;
+  }
+  return json;
+}
+
 nlohmann::json to_json(const RankClassReport& ranks) {
   return {{"count", ranks.count},
           {"first_rank", ranks.first_rank},
@@ -88,10 +96,36 @@ nlohmann::json to_json(const RankClassReport& ranks) {
           {"micro_batch", ranks.micro_batch},
           {"compute_s", ranks.compute_s},
           {"wait_s", ranks.wait_s},
+          {"phases", to_json(ranks.phases)},
+          {"exposed_communication_s", ranks.exposed_communication_s},
           {"late_share", ranks.late_share},
           {"gain_s", ranks.gain_s},
           {"memory", to_json(ranks.memory)},
           {"largest_micro_batch", or_null(ranks.largest_micro_batch)}};
+}
+
+nlohmann::json to_json(const StepTrack& track) {
+  nlohmann::json spans = nlohmann::json::array();
+  for (const StepSpan& span : track.spans) {
+    spans.push_back({{"stream", name(span.stream)},
+                     {"phase", name(span.phase)},
+                     {"begin_s", span.begin_s},
+                     {"end_s", span.end_s}});
+    if (span.straggler_wait) {
+      spans.back()["straggler_wait"] = true;
+    }
+  }
+  return {{"rank", track.rank}, {"name", track.name}, {"spans", spans}};
+}
+
+constexpr std::array<std::string_view, 3> kLinkKinds = {"nic", "inside node", "trunk"};
+
+nlohmann::json to_json(const LinkUse& link) {
+  return {{"name", link.name},
+          {"kind", link.kind},
+          {"bandwidth_bytes_per_s", link.bandwidth_bytes_per_s},
+          {"bytes", link.bytes},
+          {"share", link.share}};
 }
 
 nlohmann::json to_json(const RankSet& ranks) {
@@ -189,6 +223,52 @@ RankReport read_rank(const Field& field) {
   return rank;
 }
 
+PhaseSeconds read_phases(const Field& field) {
+  PhaseSeconds phases;
+  ObjectReader object(field);
+  for (const NamedPhase& named : kPhases) {
+    read_number(object, named.key, phases.*named.seconds);
+  }
+  object.finish();
+  return phases;
+}
+
+StepTrack read_track(const Field& field) {
+  StepTrack track;
+  ObjectReader object(field);
+  object.read("rank", track.rank, 0, kMostCount);
+  object.read_any("name", track.name);
+  if (const auto spans = object.require("spans")) {
+    for (const Field& element : spans->elements()) {
+      StepSpan span;
+      ObjectReader inner(element);
+      inner.read("stream", span.stream, kStreamNames);
+      inner.read("phase", span.phase, kPhaseNames);
+      read_number(inner, "begin_s", span.begin_s);
+      read_number(inner, "end_s", span.end_s);
+      inner.read("straggler_wait", span.straggler_wait);
+      inner.finish();
+      track.spans.push_back(span);
+    }
+  }
+  object.finish();
+  return track;
+}
+
+LinkUse read_link(const Field& field) {
+  LinkUse link;
+  ObjectReader object(field);
+  object.read_any("name", link.name);
+  if (const auto kind = object.require("kind")) {
+    link.kind = kLinkKinds[kind->choice(kLinkKinds).value_or(0)];
+  }
+  read_number(object, "bandwidth_bytes_per_s", link.bandwidth_bytes_per_s);
+  read_number(object, "bytes", link.bytes);
+  read_number(object, "share", link.share);
+  object.finish();
+  return link;
+}
+
 RankClassReport read_rank_class(const Field& field) {
   RankClassReport ranks;
   ObjectReader object(field);
@@ -199,6 +279,10 @@ RankClassReport read_rank_class(const Field& field) {
   object.read("micro_batch", ranks.micro_batch, 0, kMostCount);
   read_number(object, "compute_s", ranks.compute_s);
   read_number(object, "wait_s", ranks.wait_s);
+  if (const auto phases = object.find("phases")) {
+    ranks.phases = read_phases(*phases);
+  }
+  ranks.exposed_communication_s = number_if_any(object, "exposed_communication_s").value_or(0);
   read_number(object, "late_share", ranks.late_share);
   if (const auto gain = object.require("gain_s")) {
     ranks.gain_s = gain->number({}).value_or(0);
@@ -331,11 +415,7 @@ void read_body(const Field& field, Report& report) {
   report.model_flops_per_s = number_if_any(object, "model_flops_per_s");
   report.model_flops_utilisation = number_if_any(object, "model_flops_utilisation");
   if (const auto phases = object.require("phases")) {
-    ObjectReader inner(*phases);
-    for (const NamedPhase& named : kPhases) {
-      read_number(inner, named.key, report.phases.*named.seconds);
-    }
-    inner.finish();
+    report.phases = read_phases(*phases);
   }
   read_number(object, "exposed_communication_s", report.exposed_communication_s);
   read_number(object, "wait_s", report.wait_s);
@@ -367,6 +447,16 @@ void read_body(const Field& field, Report& report) {
       }
     }
   }
+  if (const auto tracks = object.find("timeline")) {
+    for (const Field& track : tracks->elements()) {
+      report.timeline.push_back(read_track(track));
+    }
+  }
+  if (const auto links = object.find("links")) {
+    for (const Field& link : links->elements()) {
+      report.links.push_back(read_link(link));
+    }
+  }
   if (const auto events = object.find("events")) {
     for (const Field& event : events->elements()) {
       report.disturbances.push_back(read_disturbance(event));
@@ -394,14 +484,14 @@ void read_body(const Field& field, Report& report) {
   object.finish();
 }
 
-Report read_document(const Document& document, Problems& problems) {
+Report read_one(const Field& field) {
   Report report;
-  ObjectReader object(Field(document, problems));
+  ObjectReader object(field);
   if (object.is_object() && check_schema(object, "vitsim-report", 1)) {
     static constexpr std::array<std::string_view, 2> kSources = {"predicted", "measured"};
     std::size_t source = 0;
-    if (const auto field = object.require("source")) {
-      source = field->choice(kSources).value_or(0);
+    if (const auto word = object.require("source")) {
+      source = word->choice(kSources).value_or(0);
     }
     report.source = kSources[source];
     if (const auto resolved = object.find("resolved")) {
@@ -411,8 +501,18 @@ Report read_document(const Document& document, Problems& problems) {
     if (const auto body = object.require(source == 0 ? "prediction" : "measurement")) {
       read_body(*body, report);
     }
+    if (const auto jobs = object.find("jobs")) {
+      for (const Field& job : jobs->elements()) {
+        (void)read_one(job);  // of several jobs the first one stands for the file
+      }
+    }
     object.finish();
   }
+  return report;
+}
+
+Report read_document(const Document& document, Problems& problems) {
+  Report report = read_one(Field(document, problems));
   problems.throw_if_any();
   return report;
 }
@@ -447,10 +547,6 @@ std::vector<std::size_t> likely_stragglers(const Report& report) {
 }
 
 nlohmann::json to_json(const Report& report) {
-  nlohmann::json phases;
-  for (const NamedPhase& named : kPhases) {
-    phases[std::string(named.key)] = report.phases.*named.seconds;
-  }
   nlohmann::json ranks = nlohmann::json::array();
   nlohmann::json largest = nlohmann::json::array();
   for (const RankReport& rank : report.ranks) {
@@ -478,7 +574,7 @@ nlohmann::json to_json(const Report& report) {
                          {"step_s", to_json(report.step_s)},
                          {"total_s", to_json(report.total_s)},
                          {"samples_per_s", report.samples_per_s},
-                         {"phases", phases},
+                         {"phases", to_json(report.phases)},
                          {"exposed_communication_s", report.exposed_communication_s},
                          {"wait_s", report.wait_s},
                          {"events", events},
@@ -490,6 +586,18 @@ nlohmann::json to_json(const Report& report) {
   if (!report.ranks.empty()) {
     body["ranks"] = ranks;
     body["largest_micro_batch"] = largest;
+  }
+  if (!report.timeline.empty()) {
+    body["timeline"] = nlohmann::json::array();
+    for (const StepTrack& track : report.timeline) {
+      body["timeline"].push_back(to_json(track));
+    }
+  }
+  if (!report.links.empty()) {
+    body["links"] = nlohmann::json::array();
+    for (const LinkUse& link : report.links) {
+      body["links"].push_back(to_json(link));
+    }
   }
   if (report.model_flops_per_s) {
     body["model_flops_per_s"] = *report.model_flops_per_s;

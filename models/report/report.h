@@ -11,6 +11,7 @@
 
 #include "models/report/basis.h"
 #include "models/report/rank_set.h"
+#include "models/report/step_picture.h"
 #include "models/units.h"
 #include "models/vit/memory.h"
 
@@ -72,6 +73,8 @@ struct RankClassReport {
   std::int64_t micro_batch = 0;
   double compute_s = 0;
   double wait_s = 0;
+  PhaseSeconds phases;
+  double exposed_communication_s = 0;
   double late_share = 0;  // share of steps in which one of them was the last to be ready
   double gain_s = 0;      // what an epoch would gain were all of them as fast as the median rank
   RankMemory memory;
@@ -123,7 +126,9 @@ struct Report {
   double wait_s = 0;
   std::int64_t world_size = 0;
   std::vector<RankClassReport> rank_classes;
-  std::vector<RankReport> ranks;  // none where they are many, see `kMostListedRanks`
+  std::vector<RankReport> ranks;    // none where they are many, see `kMostListedRanks`
+  std::vector<StepTrack> timeline;  // of a typical step; empty where it was not asked for
+  std::vector<LinkUse> links;       // the same
   std::vector<DisturbanceCost> disturbances;
   Verdict verdict;
   std::vector<Basis> basis;

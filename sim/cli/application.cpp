@@ -132,6 +132,7 @@ int run_application(int argc, const char* const* argv) {
   add_sweep_command(app, action);
   add_collective_command(app, action);
   add_compare_command(app, action);
+  add_report_command(app, action);
   add_calibrate_command(app, action);
   add_train_command(app, action);
   add_completion_command(app, action);

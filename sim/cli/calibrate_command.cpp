@@ -450,26 +450,28 @@ nlohmann::json check_json(const CalibrationCheck& check) {
 }
 
 int run_check(const ImportArguments& arguments,
-              const std::string& json,
+              const ResultFiles& files,
               const std::filesystem::path& history) {
   if (arguments.files.empty() && history.empty()) {
     throw UserError("give recorded runs to refit, or --history with validations");
   }
-  if (arguments.files.empty() && !json.empty()) {
-    throw UserError("--json holds the errors of recorded runs: give some to refit");
+  if (arguments.files.empty() && files.any()) {
+    throw UserError(fmt::format("--{} holds the errors of recorded runs: give some to refit",
+                                files.json.empty() ? "html" : "json"));
   }
   if (!history.empty()) {
-    fmt::print(json == "-" ? stderr : stdout, "{}", history_text(read_history(history)));
+    fmt::print(
+        files.take_standard_output() ? stderr : stdout, "{}", history_text(read_history(history)));
   }
   if (arguments.files.empty()) {
     return 0;
   }
   const Measurement measurement = read(arguments);
   const CalibrationCheck check = check_calibration(measurement, fit_options(measurement));
-  if (!json.empty()) {
-    write_output(json, check_json(check).dump(2) + "\n");
+  if (files.any()) {
+    files.write(check_json(check));
   }
-  if (json != "-") {
+  if (!files.take_standard_output()) {
     fmt::print("{}", check_text(check));
   }
   return 0;
@@ -508,7 +510,7 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   auto* check = command->add_subcommand(
       "check", "Refit without each run in turn and print how far its prediction falls");
   auto check_arguments = std::make_shared<ImportArguments>();
-  auto check_json = std::make_shared<std::string>();
+  auto check_files = std::make_shared<ResultFiles>();
   auto check_history = std::make_shared<std::filesystem::path>();
   add_import_arguments(*check, *check_arguments);
   check->get_option("FILES")->required(false);
@@ -518,11 +520,11 @@ void add_calibrate_command(CLI::App& app, Action& action) {
           *check_history,
           "Print how the error of validations moved, e.g. outputs/validation_history.jsonl")
       ->type_name("FILE");
-  check->add_option("--json", *check_json, "Write the errors as JSON; - for standard output");
+  add_result_files(*check, *check_files, "errors");
   check->footer("Example: vitsim calibrate check lab.json");
-  check->callback([check_arguments, check_json, check_history, &action] {
-    action = [check_arguments, check_json, check_history] {
-      return run_check(*check_arguments, *check_json, *check_history);
+  check->callback([check_arguments, check_files, check_history, &action] {
+    action = [check_arguments, check_files, check_history] {
+      return run_check(*check_arguments, *check_files, *check_history);
     };
   });
 }

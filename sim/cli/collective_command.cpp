@@ -24,7 +24,7 @@ struct CollectiveArguments {
   std::vector<std::string> settings;
   std::string bytes = "8B:1GiB";
   std::string algorithm;
-  std::string json;
+  ResultFiles files;
 };
 
 std::int64_t parse_size(const std::string& text) {
@@ -108,10 +108,10 @@ int run_collective(const CollectiveArguments& arguments) {
                             {"algbw_bytes_per_s", row.algbw.value()},
                             {"busbw_bytes_per_s", row.busbw.value()}});
   }
-  if (!arguments.json.empty()) {
-    write_output(arguments.json, json.dump(2) + "\n");
+  if (arguments.files.any()) {
+    arguments.files.write(json);
   }
-  if (arguments.json != "-") {
+  if (!arguments.files.take_standard_output()) {
     fmt::print("{}", text);
   }
   return 0;
@@ -140,8 +140,7 @@ void add_collective_command(CLI::App& app, Action& action) {
   command->add_option("--set", arguments->settings, "Set a key of the file")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  command->add_option("--json", arguments->json, "Write the rows as JSON; - for standard output")
-      ->type_name("FILE");
+  add_result_files(*command, arguments->files, "rows");
   command->footer(
       "Example: vitsim collective all-reduce configs/cluster/tesla-5gpu.json --bytes 8B:1GiB "
       "--algorithm ring");

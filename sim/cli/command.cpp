@@ -1,14 +1,19 @@
 #include "sim/cli/command.h"
 
 #include <charconv>
+#include <fstream>
 #include <limits>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <nlohmann/json.hpp>
 #include <oneapi/tbb/global_control.h>
 
 #include "models/document/atomic_file.h"
+#include "models/error.h"
 #include "models/experiment/override.h"
+#include "sim/render/html/page.h"
 
 namespace vitsim {
 
@@ -76,12 +81,46 @@ void add_tolerance(CLI::App& command, std::string& tolerance) {
       ->capture_default_str();
 }
 
+std::string read_text(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) {
+    throw UserError(fmt::format("{}: cannot be read", file.string()));
+  }
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return std::move(text).str();
+}
+
 void write_output(const std::string& target, std::string_view text) {
   if (target == "-") {
     fmt::print("{}", text);
     return;
   }
   write_file_atomically(target, text);
+}
+
+void ResultFiles::write(const nlohmann::json& result) const {
+  if (json == "-" && html == "-") {
+    throw UserError("--json and --html both write to standard output: name a file for one of them");
+  }
+  // The page first: where it cannot be made, nothing is written.
+  const std::string page = html.empty() ? std::string() : html_page(result, "the result");
+  if (!json.empty()) {
+    write_output(json, result.dump(2) + "\n");
+  }
+  if (!html.empty()) {
+    write_output(html, page);
+  }
+}
+
+void add_result_files(CLI::App& command, ResultFiles& files, const std::string& result) {
+  command
+      .add_option(
+          "--json", files.json, fmt::format("Write the {} as JSON; - for standard output", result))
+      ->type_name("FILE");
+  command
+      .add_option("--html", files.html, fmt::format("Write the {} as a page for browsers", result))
+      ->type_name("FILE");
 }
 
 }  // namespace vitsim

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "models/experiment/experiment.h"
 
 namespace CLI {
@@ -29,6 +31,7 @@ void add_scale_command(CLI::App& app, Action& action);
 void add_sweep_command(CLI::App& app, Action& action);
 void add_collective_command(CLI::App& app, Action& action);
 void add_compare_command(CLI::App& app, Action& action);
+void add_report_command(CLI::App& app, Action& action);
 void add_calibrate_command(CLI::App& app, Action& action);
 void add_validate_command(CLI::App& app, Action& action);
 void add_train_command(CLI::App& app, Action& action);
@@ -61,8 +64,29 @@ void add_prediction_input(CLI::App& command, PredictionInput& input);
 /// Adds --tolerance, a share; what `tolerance` holds is its default.
 void add_tolerance(CLI::App& command, std::string& tolerance);
 
+/// The whole file. Throws UserError where it cannot be read.
+std::string read_text(const std::filesystem::path& file);
+
 /// Writes to the file, or to standard output for "-".
 void write_output(const std::string& target, std::string_view text);
+
+/// Where a result goes besides the terminal.
+struct ResultFiles {
+  std::string json;
+  std::string html;
+
+  [[nodiscard]] bool any() const { return !json.empty() || !html.empty(); }
+
+  /// Whether one of the files is standard output, which then holds nothing else.
+  [[nodiscard]] bool take_standard_output() const { return json == "-" || html == "-"; }
+
+  /// Writes what was asked for: the JSON, and the page made of it. Throws UserError where both go
+  /// to standard output.
+  void write(const nlohmann::json& result) const;
+};
+
+/// Adds --json and --html; `result` is what they hold, e.g. "report".
+void add_result_files(CLI::App& command, ResultFiles& files, const std::string& result);
 
 /// Uses `threads` threads for parallel work while it lives; 0: all cores.
 class ThreadLimit {

@@ -16,7 +16,7 @@ struct CompareArguments {
   std::filesystem::path a;
   std::filesystem::path b;
   std::string tolerance = "5%";
-  std::string json;
+  ResultFiles files;
 };
 
 // A report, or the one of a run directory.
@@ -34,10 +34,10 @@ int run_compare(const CompareArguments& arguments) {
                                 in_quotes(arguments.a.string()),
                                 in_quotes(arguments.b.string())));
   }
-  if (!arguments.json.empty()) {
-    write_output(arguments.json, to_json(comparison, tolerance).dump(2) + "\n");
+  if (arguments.files.any()) {
+    arguments.files.write(to_json(comparison, tolerance));
   }
-  if (arguments.json != "-") {
+  if (!arguments.files.take_standard_output()) {
     fmt::print("{}", comparison_text(comparison, "A " + a.source, "B " + b.source, tolerance));
   }
   return comparison.beyond(tolerance).empty() ? 0 : 1;
@@ -52,9 +52,7 @@ void add_compare_command(CLI::App& app, Action& action) {
   command->add_option("A", arguments->a, "Report or run directory")->required();
   command->add_option("B", arguments->b, "Report or run directory, held against A")->required();
   add_tolerance(*command, arguments->tolerance);
-  command
-      ->add_option("--json", arguments->json, "Write the comparison as JSON; - for standard output")
-      ->type_name("FILE");
+  add_result_files(*command, arguments->files, "comparison");
   command->footer(
       "Example: vitsim compare predicted.json outputs/tesla-5gpu-20260301-1200 --tolerance 10%");
   command->callback(

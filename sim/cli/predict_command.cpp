@@ -14,26 +14,28 @@ namespace {
 
 struct PredictArguments {
   PredictionInput input;
-  std::string json;
+  ResultFiles files;
   std::filesystem::path trace;
   std::int64_t trace_steps = 10;
   std::string ranks = "some";
 };
 
 int run_predict(const PredictArguments& arguments) {
-  if (arguments.json == "-" && arguments.trace == "-") {
-    throw UserError("--json - and --trace - would mix on standard output: name a file for one");
+  if (arguments.files.take_standard_output() && arguments.trace == "-") {
+    throw UserError(
+        "--trace - and --json - or --html - would mix on standard output: name a file for one");
   }
   const ThreadLimit limit(arguments.input.threads);
   const ResolvedExperiment resolved = load(arguments.input);
   const PredictOptions options{.replicates = arguments.input.replicates,
                                .seed = arguments.input.seed,
-                               .all_ranks = arguments.ranks == "all"};
-  const std::vector<Report> reports = predict_jobs(resolved, options, !arguments.json.empty());
+                               .all_ranks = arguments.ranks == "all",
+                               .picture = arguments.files.any()};
+  const std::vector<Report> reports = predict_jobs(resolved, options, arguments.files.any());
   if (!arguments.trace.empty()) {
     write_perfetto(arguments.trace, trace(resolved, arguments.trace_steps));
   }
-  if (!arguments.json.empty()) {
+  if (arguments.files.any()) {
     nlohmann::json json = to_json(reports.front());
     if (reports.size() > 1) {
       json["jobs"] = nlohmann::json::array();
@@ -41,9 +43,9 @@ int run_predict(const PredictArguments& arguments) {
         json["jobs"].push_back(to_json(report));
       }
     }
-    write_output(arguments.json, json.dump(2) + "\n");
+    arguments.files.write(json);
   }
-  if (arguments.json != "-" && arguments.trace != "-") {
+  if (!arguments.files.take_standard_output() && arguments.trace != "-") {
     for (std::size_t job = 0; job < reports.size(); ++job) {
       if (reports.size() > 1) {
         const std::string& name = resolved.experiment.jobs[job].name;
@@ -64,8 +66,7 @@ void add_predict_command(CLI::App& app, Action& action) {
       "predict", "How long a training takes, how sure that is, and who holds it up");
   auto arguments = std::make_shared<PredictArguments>();
   add_prediction_input(*command, arguments->input);
-  command->add_option("--json", arguments->json, "Write the report as JSON; - for standard output")
-      ->type_name("FILE");
+  add_result_files(*command, arguments->files, "report");
   command
       ->add_option("--trace",
                    arguments->trace,
@@ -84,7 +85,9 @@ void add_predict_command(CLI::App& app, Action& action) {
       ->check(CLI::IsMember({"some", "all"}))
       ->capture_default_str();
   command->footer(
-      "Example: vitsim predict configs/cluster/tesla-5gpu.json --set training.epochs=3");
+      "Examples:\n"
+      "  vitsim predict configs/cluster/tesla-5gpu.json --set training.epochs=3\n"
+      "  vitsim predict configs/cluster/tesla-5gpu.json --html report.html");
   command->callback(
       [arguments, &action] { action = [arguments] { return run_predict(*arguments); }; });
 }

@@ -21,7 +21,7 @@ struct ScaleArguments {
   bool weak = false;
   bool strong = false;
   bool fastest_first = false;
-  std::string json;
+  ResultFiles files;
 };
 
 int run_scale(const ScaleArguments& arguments) {
@@ -108,16 +108,16 @@ int run_scale(const ScaleArguments& arguments) {
   if (ring_latency) {
     text += *ring_latency + "\n";
   }
-  if (!arguments.json.empty()) {
+  if (arguments.files.any()) {
     const nlohmann::json json = {
         {"schema", "vitsim-scale/1"},
         {"scaling", arguments.weak ? "weak" : "strong"},
         {"resolved", nlohmann::json::parse(reports.back().resolved_json)},
         {"ring_latency", ring_latency ? nlohmann::json(*ring_latency) : nullptr},
         {"rows", rows}};
-    write_output(arguments.json, json.dump(2) + "\n");
+    arguments.files.write(json);
   }
-  if (arguments.json != "-") {
+  if (!arguments.files.take_standard_output()) {
     fmt::print("{}", text);
   }
   return 0;
@@ -141,8 +141,7 @@ void add_scale_command(CLI::App& app, Action& action) {
       ->excludes(strong);
   command->add_flag(
       "--fastest-first", arguments->fastest_first, "Take the fastest GPUs first, not file order");
-  command->add_option("--json", arguments->json, "Write the rows as JSON; - for standard output")
-      ->type_name("FILE");
+  add_result_files(*command, arguments->files, "rows");
   command->footer("Example: vitsim scale configs/cluster/tesla-5gpu.json --gpus 1,2,3,4,5 --weak");
   command->callback(
       [arguments, &action] { action = [arguments] { return run_scale(*arguments); }; });

@@ -1,8 +1,6 @@
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 #include <set>
-#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -30,18 +28,8 @@ struct SweepArguments {
   std::string shard;
   std::vector<std::filesystem::path> merge;
   std::string csv;
-  std::string json;
+  ResultFiles files;
 };
-
-std::string read_text(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) {
-    throw UserError(fmt::format("{}: cannot be read", file.string()));
-  }
-  std::ostringstream text;
-  text << stream.rdbuf();
-  return std::move(text).str();
-}
 
 // "i/n", i from 1.
 std::pair<std::int64_t, std::int64_t> parse_shard(const std::string& text) {
@@ -204,10 +192,10 @@ int print_sweep(const SweepArguments& arguments, const Json& sweep) {
   if (!arguments.csv.empty()) {
     write_output(arguments.csv, csv_text(sweep));
   }
-  if (!arguments.json.empty()) {
-    write_output(arguments.json, sweep.dump(1) + "\n");
+  if (arguments.files.any()) {
+    arguments.files.write(nlohmann::json(sweep));
   }
-  if (arguments.json != "-" && arguments.csv != "-") {
+  if (!arguments.files.take_standard_output() && arguments.csv != "-") {
     fmt::print("{}",
                rows.empty() ? "This shard is empty: there are fewer configurations than shards.\n"
                             : table_text(rows));
@@ -259,8 +247,10 @@ int run_merge(const SweepArguments& arguments) {
 }
 
 int run_sweep(const SweepArguments& arguments) {
-  if (arguments.json == "-" && arguments.csv == "-") {
-    throw UserError("--json and --csv both write to standard output: name a file for one of them");
+  if (arguments.files.take_standard_output() && arguments.csv == "-") {
+    throw UserError(
+        fmt::format("--{} and --csv both write to standard output: name a file for one of them",
+                    arguments.files.json == "-" ? "json" : "html"));
   }
   if (!arguments.merge.empty()) {
     return run_merge(arguments);
@@ -333,8 +323,7 @@ void add_sweep_command(CLI::App& app, Action& action) {
       ->type_name("PARTS");
   command->add_option("--csv", arguments->csv, "Write the rows as CSV; - for standard output")
       ->type_name("FILE");
-  command->add_option("--json", arguments->json, "Write the rows as JSON; - for standard output")
-      ->type_name("FILE");
+  add_result_files(*command, arguments->files, "rows");
   command->footer(
       "Examples:\n"
       "  vitsim sweep configs/cluster/tesla-4gpu.json --vary training.micro_batch_per_gpu=8,16,32 "

@@ -37,12 +37,14 @@ struct ValidateArguments {
   fs::path history = "outputs/validation_history.jsonl";
   fs::path trace;
   std::int64_t trace_steps = 10;
-  std::string json;
+  ResultFiles files;
   std::string budget = "2min";
   LaunchOptions launch;
 
   // Where it is told what goes on: standard output may be the JSON's alone.
-  [[nodiscard]] std::FILE* progress() const { return json == "-" ? stderr : stdout; }
+  [[nodiscard]] std::FILE* progress() const {
+    return files.take_standard_output() ? stderr : stdout;
+  }
 };
 
 std::vector<std::string> training_command(const ValidateArguments& arguments, const fs::path& out) {
@@ -238,15 +240,15 @@ int validate_file(const ValidateArguments& arguments) {
     seen.rank_names = foreseen.rank_names;
     write_perfetto(arguments.trace, {foreseen, seen});
   }
-  if (!arguments.json.empty()) {
+  if (arguments.files.any()) {
     nlohmann::json json = run_json(run, tolerance);
     json["schema"] = "vitsim-validation/1";
     json["runs"] = real.runs;
     json["disturbed"] = real.disturbed;
     json["run_directory"] = real.folder.string();
-    write_output(arguments.json, json.dump(2) + "\n");
+    arguments.files.write(json);
   }
-  if (arguments.json != "-") {
+  if (!arguments.files.take_standard_output()) {
     fmt::print("{}{} run{}, {} disturbed and repeated; the one compared is {}\n",
                comparison_text(run.comparison, "predicted", "measured", tolerance),
                real.runs,
@@ -335,10 +337,10 @@ int validate_runs(const ValidateArguments& arguments) {
       beyond,
       100 * tolerance);
   json["mean_abs_error"] = sum / count;
-  if (!arguments.json.empty()) {
-    write_output(arguments.json, json.dump(2) + "\n");
+  if (arguments.files.any()) {
+    arguments.files.write(json);
   }
-  if (arguments.json != "-") {
+  if (!arguments.files.take_standard_output()) {
     fmt::print("{}", text);
   }
   return beyond == 0 ? 0 : 1;
@@ -408,8 +410,7 @@ void add_validate_command(CLI::App& app, Action& action) {
   command->add_option("--trace-steps", arguments->trace_steps, "Steps in the timeline")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  command->add_option("--json", arguments->json, "Write the result as JSON; - for standard output")
-      ->type_name("FILE");
+  add_result_files(*command, arguments->files, "result");
   command->add_option("--hostfile", arguments->launch.hostfile, "Machines to train on");
   command->add_option("--launcher",
                       arguments->launch.launcher,

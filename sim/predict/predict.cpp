@@ -15,6 +15,7 @@
 #include "models/vit/memory.h"
 #include "sim/job/resolve.h"
 #include "sim/predict/physics.h"
+#include "sim/predict/step_picture.h"
 #include "sim/run/disturbance_cost.h"
 #include "sim/run/job_plan.h"
 #include "sim/sample/epoch_sampler.h"
@@ -90,6 +91,15 @@ double checkpoint_seconds(const ResolvedJob& job) {
 
 double phase_of(const TypicalRank& rank, Phase phase) {
   return rank.phase_s[static_cast<std::size_t>(phase)];
+}
+
+PhaseSeconds phases_of(const TypicalRank& rank) {
+  return {.data_load_s = phase_of(rank, Phase::kDataLoad),
+          .forward_s = phase_of(rank, Phase::kForward),
+          .backward_s = phase_of(rank, Phase::kBackward),
+          .gradient_all_reduce_s = rank.communication_s,
+          .optimizer_s = phase_of(rank, Phase::kOptimizer),
+          .other_s = phase_of(rank, Phase::kOther)};
 }
 
 // Scales the typical step to the median one, so that the parts shown are those of the step shown.
@@ -177,6 +187,8 @@ void add_classes(const ResolvedJob& job,
                                    .micro_batch = ranks.micro_batch(),
                                    .compute_s = entries[of].compute_s,
                                    .wait_s = typical.classes[of].wait_s,
+                                   .phases = phases_of(typical.classes[of]),
+                                   .exposed_communication_s = typical.classes[of].exposed_s,
                                    .late_share = typical.late_share[of],
                                    .gain_s = gain == nullptr ? 0 : entry_gain_s(entries, of, gain),
                                    .memory = memory->second.first,
@@ -296,6 +308,10 @@ Report predict_job(const ResolvedJob& job,
     add_ranks(job, typical, entries, options.gains ? sampler.get() : nullptr, report);
   }
   report.verdict = attribute(report, entries, gain);
+  if (options.picture) {
+    report.timeline = step_tracks(job, report.rank_classes);
+    report.links = link_uses(job, report.step_s.p50);
+  }
   if (!noise.is_known()) {
     report.warnings.emplace_back(
         "no spread between runs is known for some GPU: no interval is given");

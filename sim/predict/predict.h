@@ -14,6 +14,7 @@ struct PredictOptions {
   std::uint64_t seed = 1;
   bool gains = true;       // what an epoch would gain without each class; sweeps do without
   bool all_ranks = false;  // list every rank, however many they are
+  bool picture = false;    // fill in the timeline of a step and the use of links
 };
 
 /// Predicts every job of a resolved experiment: quantiles over new real runs, phases, attribution

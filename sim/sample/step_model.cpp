@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sim/run/spans.h"
+
 namespace vitsim {
 
 namespace {
@@ -188,17 +190,43 @@ StepModel::Scatter StepModel::scatter_of(const std::vector<double>& seen) {
   return result;
 }
 
-StepModel::Settled StepModel::settled(std::optional<std::size_t> most) const {
-  const StepProgram& program = by_classes() ? *class_program_ : *job_.full;
-  const std::size_t positions = program.positions();
-  const OperationTicks ticks(program);
+StepTimes StepModel::settled_times() const {
+  const OperationTicks ticks(program());
   const std::vector<Tick>& starts = settled_offsets().starts;
-  StepTimes times(positions, program.most_operations());
+  StepTimes times(program().positions(), program().most_operations());
   if (by_classes()) {
     classes_->run(ticks, starts, {}, times.step_end, &times);
   } else {
     ranks_->run(ticks, starts, times.step_end, &times);
   }
+  return times;
+}
+
+AloneTimes StepModel::alone_times() const {
+  if (!by_classes()) {
+    return {program(), ranks_->groups()};
+  }
+  return {program(), [this](const Collective& collective) {
+            return *together_.at(collective) + program().collective_overhead;
+          }};
+}
+
+std::vector<Span> StepModel::settled_spans(std::span<const std::uint32_t> positions) const {
+  const std::vector<Tick>& starts = settled_offsets().starts;
+  const StepTimes times = settled_times();
+  const AloneTimes alone = alone_times();
+  std::vector<Span> spans;
+  for (const std::uint32_t position : positions) {
+    append_spans(program(), times, alone, position, starts[position], {.rank = position}, spans);
+  }
+  return spans;
+}
+
+StepModel::Settled StepModel::settled(std::optional<std::size_t> most) const {
+  const StepProgram& program = this->program();
+  const std::size_t positions = program.positions();
+  const std::vector<Tick>& starts = settled_offsets().starts;
+  const StepTimes times = settled_times();
   Settled result{.begin = *std::ranges::max_element(starts)};
   // A stride that no size of node divides, so that every place in a node is seen.
   std::vector<std::size_t> stride(job_.classes.size(), 1);
@@ -213,12 +241,7 @@ StepModel::Settled StepModel::settled(std::optional<std::size_t> most) const {
       result.positions.push_back(i);
     }
   }
-  const AloneTimes alone =
-      by_classes() ? AloneTimes(program,
-                                [&](const Collective& collective) {
-                                  return *together_.at(collective) + program.collective_overhead;
-                                })
-                   : AloneTimes(program, ranks_->groups());
+  const AloneTimes alone = alone_times();
   result.accounts.reserve(result.positions.size());
   for (const std::uint32_t i : result.positions) {
     result.accounts.push_back(account_rank(program, times, alone, i, starts[i]));

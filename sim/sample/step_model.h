@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "models/report/timeline.h"
 #include "sim/job/resolved_job.h"
 #include "sim/step/accounting.h"
 #include "sim/step/step_executor.h"
@@ -75,6 +76,10 @@ class StepModel {
   /// Of every position, or of no more than about `most` of each class, evenly spread.
   [[nodiscard]] Settled settled(std::optional<std::size_t> most = std::nullopt) const;
 
+  /// What the given positions do in the settled step, on a clock that begins with the first of all
+  /// ranks. Spans name the position as their rank.
+  [[nodiscard]] std::vector<Span> settled_spans(std::span<const std::uint32_t> positions) const;
+
   /// The class of a position of `settled`.
   [[nodiscard]] std::size_t class_of(std::size_t position) const {
     return by_classes() ? position : job_.class_of[position];
@@ -91,6 +96,13 @@ class StepModel {
   };
 
   [[nodiscard]] const Offsets& settled_offsets() const;
+
+  [[nodiscard]] const StepProgram& program() const {
+    return by_classes() ? *class_program_ : *job_.full;
+  }
+
+  [[nodiscard]] StepTimes settled_times() const;
+  [[nodiscard]] AloneTimes alone_times() const;
   [[nodiscard]] StepExecutor& rank_executor() const;
   [[nodiscard]] Tick noisy_step(const std::vector<double>& factors,
                                 std::vector<Tick>& starts) const;

@@ -172,6 +172,8 @@ TEST(Schema, ReportKeysAreTheReaders) {
   report.verdict = {.limit = Verdict::Limit::kStraggler,
                     .stragglers = {{.ranks = RankSet(0)}},
                     .other_candidates = RankSet(1)};
+  report.timeline = {{.rank = 1, .spans = {{.end_s = 1, .straggler_wait = true}}}};
+  report.links = {{.name = "x", .kind = "nic"}};
   report.disturbances = {{.what = "x", .cost_s = 1}};
   report.basis = {{.part = "x", .kind = "given", .detail = "y"}};
   const Json predicted = to_json(report);

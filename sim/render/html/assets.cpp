@@ -1,0 +1,27 @@
+#include "sim/render/html/assets.h"
+
+// Where the assembler put the files.
+extern "C" {
+extern const char vitsim_page_style_begin[];
+extern const char vitsim_page_style_end[];
+extern const char vitsim_page_scripts_begin[];
+extern const char vitsim_page_scripts_end[];
+extern const char vitsim_chart_js_begin[];
+extern const char vitsim_chart_js_end[];
+}
+
+namespace vitsim {
+
+std::string_view page_style() {
+  return {vitsim_page_style_begin, vitsim_page_style_end};
+}
+
+std::string_view page_scripts() {
+  return {vitsim_page_scripts_begin, vitsim_page_scripts_end};
+}
+
+std::string_view chart_js() {
+  return {vitsim_chart_js_begin, vitsim_chart_js_end};
+}
+
+}  // namespace vitsim
