@@ -11,6 +11,7 @@
 #include "models/error.h"
 #include "sim/job/link_figures.h"
 #include "sim/job/network_figures.h"
+#include "sim/job/offload.h"
 #include "sim/job/programs.h"
 #include "sim/job/sources.h"
 
@@ -158,6 +159,7 @@ ResolvedJob make_job(const ClusterSpec& cluster,
   job.group = std::make_shared<const Communicator>(*network, std::move(ranks));
   const std::vector<const LinkSpec*> crossed = crossed_links(job, cluster);
   describe_sources(job, crossed, profiles);
+  set_offload(job, cluster, profiles);
   build_programs(job);
   widen_beyond_measured(job, crossed, profiles);
   return job;

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "models/report/communication.h"
 #include "sim/job/resolved_job.h"
 #include "sim/step/accounting.h"
 #include "sim/step/step_executor.h"
@@ -70,6 +71,7 @@ class StepModel {
     std::vector<std::uint32_t> positions;  // that are accounted, rising
     std::vector<RankAccount> accounts;     // of these
     Tick begin = 0;
+    std::vector<CommunicationRow> communication;  // mean over the job's ranks
   };
 
   /// Of every position, or of no more than about `most` of each class, evenly spread.

@@ -18,7 +18,8 @@ using ::testing::HasSubstr;
 // Eight GPUs and a training with further keys. ViT-B/16 has 12 blocks and heads and 197 tokens.
 std::string file(const std::string& keys) {
   return fmt::format(R"({{
-  "cluster": {{"nodes": [{{"name": "n", "count": 2, "gpus": ["t4", "t4", "t4", "t4"]}}],
+  "cluster": {{"nodes": [{{"name": "n", "count": 2, "gpus": ["t4", "t4", "t4", "t4"],
+      "host_memory": "64GiB"}}],
     "network": {{"bandwidth": "10Gbps", "latency": "50us"}}}},
   "training": {{"model": "vit-b-16", "dataset": {{"name": "cifar10"}},
     "micro_batch_per_gpu": 16,
@@ -62,13 +63,31 @@ TEST(ParallelismReader, ReadsEveryKey) {
 }
 
 TEST(ParallelismReader, ReadsHooksAndLocalUpdates) {
-  const TrainingSpec hook =
-      training_of(R"("communication_hook": {"type": "powersgd", "rank": 4})");
+  const TrainingSpec hook = training_of(R"("communication_hook": {"type": "powersgd", "rank": 4})");
   EXPECT_EQ(hook.communication_hook->rank, 4);
   EXPECT_EQ(hook.communication_hook->start_step, 10);
   const TrainingSpec local = training_of(R"("local_updates": {"type": "diloco", "every": 30})");
   EXPECT_EQ(local.local_updates->kind, LocalUpdatesKind::kDiloco);
   EXPECT_EQ(local.local_updates->every, 30);
+}
+
+// State that goes to the hosts must fit there: the file says how much they have.
+TEST(ParallelismReader, OffloadNeedsTheHostsMemory) {
+  std::string text =
+      file(R"("gradient_sync": "deepspeed-zero-2", "offload": {"optimizer": "cpu"})");
+  EXPECT_EQ(experiment_from_text(text, "lab.json").cluster.nodes[1].host_memory,
+            Bytes(64.0 * (1 << 30)));
+  text.erase(text.find(",\n      \"host_memory\""),
+             std::string(",\n      \"host_memory\": \"64GiB\"").size());
+  try {
+    experiment_from_text(text, "lab.json");
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.problems(),
+                ElementsAre(::testing::AllOf(HasSubstr("/training/offload"),
+                                             HasSubstr("\"n-0\""),
+                                             HasSubstr("\"host_memory\": \"256GiB\""))));
+  }
 }
 
 TEST(ParallelismReader, APipelineOfANumberIsItsStages) {
@@ -85,9 +104,8 @@ class Refused : public testing::TestWithParam<Refusal> {};
 
 TEST_P(Refused, IsNamedWithPathAndCure) {
   EXPECT_THAT(problems_of(GetParam().keys),
-              ElementsAre(::testing::AllOf(HasSubstr("lab.json:"),
-                                           HasSubstr(GetParam().path),
-                                           HasSubstr(GetParam().what))));
+              ElementsAre(::testing::AllOf(
+                  HasSubstr("lab.json:"), HasSubstr(GetParam().path), HasSubstr(GetParam().what))));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -146,10 +164,8 @@ TEST(ParallelismReader, TokenModelsNeedTokensAndVocabulary) {
     "cluster": {"nodes": [{"name": "n", "gpus": ["t4"]}]},
     "training": {"dataset": {"name": "text", "samples": 1000}, "micro_batch_per_gpu": 1,
       "model": {"layers": 2, "width": 64, "heads": 2, "mlp": 256, "tokens": 1024})";
-  const Experiment right =
-      experiment_from_text(text.substr(0, text.size() - 1) +
-                               R"(, "vocabulary": 51200, "causal": true}}})",
-                           "lab.json");
+  const Experiment right = experiment_from_text(
+      text.substr(0, text.size() - 1) + R"(, "vocabulary": 51200, "causal": true}}})", "lab.json");
   EXPECT_TRUE(right.training.model.is_token_model());
   EXPECT_EQ(right.training.model.tokens(), 1024);
   try {

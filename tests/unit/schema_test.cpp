@@ -113,8 +113,9 @@ TEST(Schema, ClusterKeysAreTheReaders) {
   Json trained = Json::parse(R"({
     "cluster": {
       "nodes": [{"name": "a", "gpus": [{"model": "x", "slowdown": 1.5}], "switch": "s",
-                 "nic": {"bandwidth": "1Gbps", "latency": 0}},
-                {"name": "b", "gpus": ["x"], "switch": "s", "intra_node": {"profile": "p"}}],
+                 "host_memory": "64GiB", "nic": {"bandwidth": "1Gbps", "latency": 0}},
+                {"name": "b", "gpus": ["x"], "switch": "s", "host_memory": "64GiB",
+                 "intra_node": {"profile": "p"}}],
       "network": {"link": "ib-ndr", "count": 8},
       "intra_node": {"link": "nvlink4"},
       "switches": ["s", "t"],
@@ -127,7 +128,18 @@ TEST(Schema, ClusterKeysAreTheReaders) {
   jobs.erase("training");
   Json job = {{"ranks", {0, 1}}, {"training", one_training()}};
   jobs["jobs"] = Json::array({job});
-  expect_same_keys("cluster", {trained, jobs}, [](const std::string& text) {
+  Json split = trained;
+  split["training"].update(Json::parse(R"({
+    "gradient_sync": "deepspeed-zero-1", "gradient_accumulation_steps": 2,
+    "zero": {}, "fsdp": {}, "offload": {"optimizer": "cpu"},
+    "parallelism": {"pipeline": {"stages": 2}, "sequence": {"kind": "ring"}}})"));
+  Json alone = trained;
+  alone["training"].update(Json::parse(R"({
+    "gradient_sync": "ddp", "local_updates": {"type": "local-sgd", "every": 8}})"));
+  Json hooked = trained;
+  hooked["training"].update(Json::parse(R"({
+    "gradient_sync": "ddp", "communication_hook": {"type": "powersgd"}})"));
+  expect_same_keys("cluster", {trained, jobs, split, alone, hooked}, [](const std::string& text) {
     (void)experiment_from_text(text, "c.json");
   });
 }
@@ -160,6 +172,8 @@ TEST(Schema, ReportKeysAreTheReaders) {
   report.verdict = {.limit = Verdict::Limit::kStraggler,
                     .stragglers = {{.ranks = RankSet(0)}},
                     .other_candidates = RankSet(1)};
+  report.communication = {{.collective = "all-reduce", .algorithm = "ring"}};
+  report.remarks = {"x"};
   report.disturbances = {{.what = "x", .cost_s = 1}};
   report.basis = {{.part = "x", .kind = "given", .detail = "y"}};
   const Json predicted = to_json(report);
