@@ -131,9 +131,6 @@ class RunJoiner {
 
   void add(Piece piece) { pieces_.push_back(std::move(piece)); }
 
-  /// Why the run is to be left out; empty where it is not.
-  [[nodiscard]] const std::string& left_out() const { return left_out_; }
-
   /// The samples, after `run()` is complete.
   std::vector<Sample> take_samples() { return std::move(samples_); }
 
@@ -196,24 +193,6 @@ class RunJoiner {
     return world;
   }
 
-  /// False where the configuration is of a ZeRO stage that is not simulated: its run is no other's,
-  /// and others are imported without it. Throws for other problems.
-  bool accept(const Problems& problems) {
-    try {
-      problems.throw_if_any();
-    } catch (const UserError& error) {
-      const bool only_stage = std::ranges::all_of(error.problems(), [](const std::string& problem) {
-        return problem.find(": ZeRO stage ") != std::string::npos;
-      });
-      if (!only_stage) {
-        throw;
-      }
-      left_out_ = error.problems().front();
-      return false;
-    }
-    return true;
-  }
-
   void read_configuration(std::int64_t world) {
     for (const Piece& piece : pieces_) {
       if (!piece.deepspeed_config) {
@@ -222,9 +201,7 @@ class RunJoiner {
       Problems problems;
       const DeepspeedConfig config = deepspeed_config_from_text(
           *piece.deepspeed_config, piece.origin, world, problems, warnings_);
-      if (!accept(problems)) {
-        return;
-      }
+      problems.throw_if_any();
       RunFacts stated;
       if (config.micro_batch) {
         stated.micro_batch = {config.micro_batch->value};
@@ -321,7 +298,6 @@ class RunJoiner {
   std::vector<std::string>& warnings_;
   std::vector<Piece> pieces_;
   RunFacts facts_;
-  std::string left_out_;
   std::vector<std::string> missing_;  // what no file and no hint tells
   RecordedRun run_;
   std::vector<Sample> samples_;
@@ -356,11 +332,6 @@ Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
     const std::size_t warnings = measurement.warnings.size();
     RecordedRun run = joiner.join();
     std::vector<Sample> samples = joiner.take_samples();
-    if (!joiner.left_out().empty()) {
-      measurement.warnings.resize(warnings);
-      measurement.warnings.push_back(fmt::format("run {}: {}; left out", name, joiner.left_out()));
-      continue;
-    }
     if (samples.empty()) {
       measurement.warnings.resize(warnings);
       measurement.warnings.push_back(

@@ -43,6 +43,7 @@ struct NodeSpec {
   std::optional<std::string> switch_name;  // else the first, see below
   std::optional<LinkSpec> intra_node;      // else the cluster's
   std::optional<std::string> host;         // address, for real runs
+  std::optional<Bytes> host_memory;        // what offloaded state may take of it
 };
 
 /// A link between two switches, or a switch and a node.

@@ -114,6 +114,9 @@ NodeGroup read_node(const Field& field, std::size_t index) {
   if (const auto host = object.find("host")) {
     group.node.host = host->text();
   }
+  if (const auto memory = object.find("host_memory")) {
+    group.node.host_memory = memory->bytes(Bytes(1), Bytes(1e16));
+  }
   object.finish();
   return group;
 }

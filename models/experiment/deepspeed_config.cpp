@@ -367,27 +367,88 @@ class ConfigReader {
       stage = found->integer(0, 3).value_or(0);
       set_stage(*found, stage);
     }
+    read_zero_sizes(object, stage);
+    read_offload(object, stage);
     for (const Field& rest : object.unknown()) {
       const std::string key = key_of(rest);
       if (!contains(kZeroKeys, key)) {
         std::vector<std::string> known = words(kZeroKeys);
         known.emplace_back("stage");
         warn_unknown(rest, known);
-      } else if (stage > 0 && !is_off(rest) && !is_auto(rest)) {
+      } else if (stage > 0 && !contains(kSilentZeroKeys, key) && !is_off(rest) && !is_auto(rest)) {
         warn_not_modelled(rest);
       }
       // At stage 0 DeepSpeed itself gives the others no effect.
     }
   }
 
-  void set_stage(const Field& field, std::int64_t stage) {
-    if (stage > 1) {
-      field.problem(fmt::format("ZeRO stage {} is not supported; stages 0 and 1 are", stage));
-      return;
+  /// Sizes in elements, and what overlaps. Hugging Face's "auto" leaves DeepSpeed's default.
+  void read_zero_sizes(ObjectReader& object, std::int64_t stage) {
+    constexpr std::int64_t kMostElements = 1'000'000'000'000'000;
+    ZeroSpec zero;
+    bool any = false;
+    const auto flag = [&](std::string_view key, auto& target) {
+      if (const auto found = present(object, key)) {
+        if (const auto value = found->boolean()) {
+          target = *value;
+          any = true;
+        }
+      }
+    };
+    const auto elements = [&](std::string_view key, std::int64_t& target, std::int64_t least) {
+      if (const auto found = present(object, key)) {
+        target = found->integer(least, kMostElements).value_or(target);
+        any = true;
+      }
+    };
+    elements("reduce_bucket_size", zero.reduce_bucket_size, 1);
+    elements("allgather_bucket_size", zero.allgather_bucket_size, 1);
+    flag("overlap_comm", zero.overlap_comm);
+    flag("contiguous_gradients", zero.contiguous_gradients);
+    flag("use_multi_rank_bucket_allreduce", zero.multi_rank_bucket_allreduce);
+    elements("stage3_prefetch_bucket_size", zero.prefetch_bucket_size, 0);
+    elements("stage3_param_persistence_threshold", zero.param_persistence_threshold, 0);
+    elements("stage3_max_live_parameters", zero.max_live_parameters, 0);
+    elements("stage3_max_reuse_distance", zero.max_reuse_distance, 0);
+    if (any && stage > 0) {
+      config_.zero = {.value = zero, .where = object.field().where()};
     }
-    config_.gradient_sync = {
-        .value = stage == 0 ? GradientSync::kDeepspeedZero0 : GradientSync::kDeepspeedZero1,
-        .where = field.where()};
+  }
+
+  void read_offload(ObjectReader& object, std::int64_t stage) {
+    OffloadSpec offload;
+    const auto device = [&](std::string_view key, OffloadTarget& target) {
+      const auto section = present(object, key);
+      if (!section) {
+        return;
+      }
+      ObjectReader inner(*section, ObjectReader::Null::kIsAbsent);
+      if (const auto found = present(inner, "device")) {
+        if (const auto index = found->choice(kOffloadTargetNames)) {
+          target = static_cast<OffloadTarget>(*index);
+        }
+      }
+      // Its further keys say how buffers are pinned and piped.
+    };
+    if (const auto old = present(object, "cpu_offload")) {
+      if (old->boolean().value_or(false)) {
+        offload.optimizer = OffloadTarget::kCpu;
+      }
+    }
+    device("offload_optimizer", offload.optimizer);
+    device("offload_param", offload.parameters);
+    if (offload.any() && stage > 0) {
+      config_.offload = {.value = offload, .where = object.field().where()};
+    }
+  }
+
+  void set_stage(const Field& field, std::int64_t stage) {
+    static constexpr std::array<GradientSync, 4> kStages = {GradientSync::kDeepspeedZero0,
+                                                            GradientSync::kDeepspeedZero1,
+                                                            GradientSync::kDeepspeedZero2,
+                                                            GradientSync::kDeepspeedZero3};
+    config_.gradient_sync = {.value = kStages[static_cast<std::size_t>(stage)],
+                             .where = field.where()};
   }
 
   void read_optimizer(const Field& field) {
@@ -400,9 +461,17 @@ class ConfigReader {
       config_.optimizer.kind = {.value = OptimizerKind::kLamb, .where = type->where()};
     } else if (word == "sgd") {
       config_.optimizer.kind = {.value = OptimizerKind::kSgd, .where = type->where()};
+    } else if (word == "onebitadam") {
+      config_.optimizer.kind = {.value = OptimizerKind::kOneBitAdam, .where = type->where()};
+    } else if (word == "onebitlamb") {
+      config_.optimizer.kind = {.value = OptimizerKind::kOneBitLamb, .where = type->where()};
+    } else if (word == "zerooneadam") {
+      config_.optimizer.kind = {.value = OptimizerKind::kZeroOneAdam, .where = type->where()};
     } else if (!word.empty()) {
-      type->problem(fmt::format("optimizer {} is not supported; adam, adamw, sgd and lamb are",
-                                in_quotes(word)));
+      type->problem(
+          fmt::format("optimizer {} is not supported; adam, adamw, sgd, lamb, "
+                      "OneBitAdam, OneBitLamb and ZeroOneAdam are",
+                      in_quotes(word)));
     } else if (!type && object.is_object()) {
       field.problem("key \"type\" is missing");
     }
@@ -435,6 +504,20 @@ class ConfigReader {
     number("weight_decay", optimizer.weight_decay, {.least = 0, .most = 1e6});
     number("momentum", optimizer.momentum, {.least = 0, .most = 1});
     number("eps", optimizer.eps, {.least = 0, .most = 1});
+    if (type == "onebitadam" || type == "onebitlamb" || type == "zerooneadam") {
+      const std::string_view key = type == "zerooneadam" ? "var_freeze_step" : "freeze_step";
+      if (const auto step = present(object, key)) {
+        state(optimizer.freeze_step, *step, step->integer(0, kMostSteps));
+      }
+      for (const std::string_view how : {"cuda_aware",
+                                         "comm_backend_name",
+                                         "coeff_beta",
+                                         "factor_max",
+                                         "factor_min",
+                                         "factor_threshold"}) {
+        (void)object.find(how);
+      }
+    }
     if (const auto betas = present(object, "betas")) {
       const auto both = betas->elements();
       if (both.size() == 2) {

@@ -28,6 +28,7 @@ struct DeepspeedConfig {
     std::optional<Stated<double>> momentum;
     std::optional<Stated<std::array<double, 2>>> betas;
     std::optional<Stated<double>> eps;
+    std::optional<Stated<std::int64_t>> freeze_step;  // of the compressed ones
   };
 
   std::optional<Stated<std::int64_t>> micro_batch;
@@ -40,6 +41,8 @@ struct DeepspeedConfig {
   std::optional<LossScaleSpec> loss_scale;
   std::optional<Stated<double>> clip_norm;  // 0: none
   std::optional<Stated<GradientSync>> gradient_sync;
+  std::optional<Stated<ZeroSpec>> zero;
+  std::optional<Stated<OffloadSpec>> offload;
   Optimizer optimizer;
   std::optional<Stated<ScheduleSpec>> schedule;
 };

@@ -88,4 +88,15 @@ inline constexpr std::array<std::string_view, 28> kZeroKeys = {
     "memory_efficient_linear",
     "use_multi_rank_bucket_allreduce"};
 
+/// Those of them that change no time: DeepSpeed's defaults, checkpoints.
+inline constexpr std::array<std::string_view, 8> kSilentZeroKeys = {
+    "reduce_scatter",
+    "allgather_partitions",
+    "sub_group_size",
+    "load_from_fp32_weights",
+    "elastic_checkpoint",
+    "ignore_unused_parameters",
+    "round_robin_gradients",
+    "stage3_gather_16bit_weights_on_model_save"};
+
 }  // namespace vitsim

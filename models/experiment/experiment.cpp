@@ -179,6 +179,27 @@ std::vector<std::int64_t> read_job_ranks(const Field& field,
   return ranks;
 }
 
+/// State that goes to the hosts' memory needs its size in the file.
+void check_host_memory(const Field& training_field,
+                       const TrainingSpec& training,
+                       const ClusterSpec& cluster) {
+  if (training.offload.optimizer != OffloadTarget::kCpu &&
+      training.offload.parameters != OffloadTarget::kCpu) {
+    return;
+  }
+  const auto without =
+      std::ranges::find_if(cluster.nodes, [](const NodeSpec& node) { return !node.host_memory; });
+  if (without == cluster.nodes.end() || !training_field.is_object()) {
+    return;
+  }
+  ObjectReader(training_field)
+      .find("offload")
+      .value_or(training_field)
+      .problem(fmt::format("offload to the host needs the memory of node {}: write "
+                           "\"host_memory\": \"256GiB\" into its entry of /cluster/nodes",
+                           in_quotes(without->name)));
+}
+
 std::vector<JobSpec> read_jobs(const Field& field,
                                const Experiment& experiment,
                                Problems& problems,
@@ -205,6 +226,7 @@ std::vector<JobSpec> read_jobs(const Field& field,
                                     .world_size = static_cast<std::int64_t>(job.ranks.size())},
                                    problems,
                                    warnings);
+      check_host_memory(*training, job.training, experiment.cluster);
     }
     object.finish();
     if (std::ranges::find(jobs, job.name, &JobSpec::name) != jobs.end()) {
@@ -256,6 +278,7 @@ Experiment read_document(Document& document,
                       {.folder = file.parent_path(), .world_size = experiment.cluster.world_size()},
                       problems,
                       experiment.warnings);
+    check_host_memory(*training, experiment.training, experiment.cluster);
   }
   if (jobs) {
     experiment.jobs = read_jobs(*jobs, experiment, problems, experiment.warnings);

@@ -46,6 +46,9 @@ Json json_of(const NodeSpec& node) {
   if (node.host) {
     json["host"] = *node.host;
   }
+  if (node.host_memory) {
+    json["host_memory_bytes"] = node.host_memory->value();
+  }
   return json;
 }
 
@@ -303,6 +306,7 @@ void drop_nulls(Json& json) {
 void write_units(Json& json) {
   if (json.is_object()) {
     give_unit(json, "bandwidth_bytes_per_s", "bandwidth", "B/s");
+    give_unit(json, "host_memory_bytes", "host_memory", "B");
     give_unit(json, "latency_s", "latency", "s");
     give_unit(json, "from_s", "from", "s");
     give_unit(json, "to_s", "to", "s");

@@ -236,6 +236,8 @@ class DeepspeedMerge {
     if (!section_.find("gradient_sync") && !config.gradient_sync) {
       training_.gradient_sync = GradientSync::kDeepspeedZero0;  // DeepSpeed's default stage
     }
+    put("zero", training_.zero, config.zero);
+    put("offload", training_.offload, config.offload);
     merge_optimizer(config.optimizer);
     merge_schedule(config.schedule);
     training_.loss_scale = config.loss_scale.value_or(training_.loss_scale);
@@ -328,6 +330,7 @@ class DeepspeedMerge {
     put_key("momentum", training_.optimizer.momentum, config.momentum);
     put_key("betas", training_.optimizer.betas, config.betas);
     put_key("eps", training_.optimizer.eps, config.eps);
+    put_key("freeze_step", training_.optimizer.freeze_step, config.freeze_step);
   }
 
   void merge_schedule(const std::optional<Stated<ScheduleSpec>>& stated) {

@@ -28,6 +28,30 @@ void unite(std::vector<Interval>& intervals) {
   intervals.resize(kept);
 }
 
+/// Last parts of communication, in the order in which they begin.
+struct Part {
+  Interval interval;
+  std::size_t operation = 0;
+};
+
+/// Adds to each operation what of the gap is its own.
+void share_gap(const Interval& gap,
+               const std::vector<Part>& parts,
+               std::vector<std::int64_t>& exposed) {
+  std::int64_t told = gap.begin;
+  for (const Part& part : parts) {
+    if (part.interval.begin >= gap.end) {
+      break;
+    }
+    const std::int64_t from = std::max(told, part.interval.begin);
+    const std::int64_t to = std::min(gap.end, part.interval.end);
+    if (to > from) {
+      exposed[part.operation] += to - from;
+      told = to;
+    }
+  }
+}
+
 // Part of the gap that the intervals, disjoint and rising, cover.
 std::int64_t covered(const Interval& gap, const std::vector<Interval>& intervals) {
   std::int64_t sum = 0;
@@ -51,13 +75,14 @@ std::int64_t StepAccount::compute() const {
 
 StepAccount account(std::span<const OperationTime> operations,
                     std::int64_t begin,
-                    std::int64_t end) {
+                    std::int64_t end,
+                    std::vector<std::int64_t>* exposed) {
   StepAccount sum;
   std::vector<Interval> calls;          // all of each communication
   std::vector<Interval> communicating;  // its last part
   for (const OperationTime& operation : operations) {
     std::int64_t& phase = sum.phases[static_cast<std::size_t>(operation.phase)];
-    if (operation.stream != Stream::kCommunication) {
+    if (!is_communication(operation.stream)) {
       phase += operation.end - operation.begin;
       continue;
     }
@@ -66,6 +91,17 @@ StepAccount account(std::span<const OperationTime> operations,
     calls.push_back({operation.begin, operation.end});
     communicating.push_back(
         {std::max(operation.begin, operation.end - operation.alone), operation.end});
+  }
+  std::vector<Part> parts;
+  if (exposed != nullptr) {
+    exposed->assign(operations.size(), 0);
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      const OperationTime& each = operations[i];
+      if (is_communication(each.stream)) {
+        parts.push_back({{std::max(each.begin, each.end - each.alone), each.end}, i});
+      }
+    }
+    std::ranges::stable_sort(parts, {}, [](const Part& part) { return part.interval.begin; });
   }
   unite(calls);
   unite(communicating);
@@ -76,12 +112,15 @@ StepAccount account(std::span<const OperationTime> operations,
     const std::int64_t communication = covered(gap, communicating);
     const std::int64_t in_calls = covered(gap, calls);
     sum.exposed += communication;
+    if (exposed != nullptr) {
+      share_gap(gap, parts, *exposed);
+    }
     sum.wait += in_calls - communication;
     sum.idle += gap.end - gap.begin - in_calls;
   };
   std::int64_t now = begin;
   for (const OperationTime& operation : operations) {
-    if (operation.stream != Stream::kCommunication) {
+    if (!is_communication(operation.stream)) {
       add_gap({now, operation.begin});
       now = std::max(now, operation.end);
     }

@@ -41,9 +41,11 @@ struct StepAccount {
 /// The one accounting of predicted and measured steps. Gaps between a rank's compute (and loading)
 /// are communication in its last `alone` part, straggler wait in the part before, idle elsewhere.
 /// `operations` of each stream must not overlap among themselves; those of compute and loader must
-/// be in order of time.
+/// be in order of time. `exposed`, if given, receives what of the exposed communication belongs to
+/// each operation; where several communicate at once, to the one that began first.
 StepAccount account(std::span<const OperationTime> operations,
                     std::int64_t begin,
-                    std::int64_t end);
+                    std::int64_t end,
+                    std::vector<std::int64_t>* exposed = nullptr);
 
 }  // namespace vitsim

@@ -31,13 +31,17 @@ constexpr std::array<NamedPart, 6> kMemoryParts = {{{"weights", &MemoryParts::we
 struct NamedPhase {
   std::string_view key;
   double PhaseSeconds::*seconds;
+  bool is_new = false;  // reports of earlier versions do not have it
 };
 
-constexpr std::array<NamedPhase, 6> kPhases = {
+constexpr std::array<NamedPhase, 9> kPhases = {
     {{"data_load_s", &PhaseSeconds::data_load_s},
      {"forward_s", &PhaseSeconds::forward_s},
      {"backward_s", &PhaseSeconds::backward_s},
      {"gradient_all_reduce_s", &PhaseSeconds::gradient_all_reduce_s},
+     {"parameter_all_gather_s", &PhaseSeconds::parameter_all_gather_s, true},
+     {"tensor_parallel_s", &PhaseSeconds::tensor_parallel_s, true},
+     {"pipeline_send_s", &PhaseSeconds::pipeline_send_s, true},
      {"optimizer_s", &PhaseSeconds::optimizer_s},
      {"other_s", &PhaseSeconds::other_s}}};
 
@@ -126,6 +130,26 @@ nlohmann::json to_json(const LinkUse& link) {
           {"bandwidth_bytes_per_s", link.bandwidth_bytes_per_s},
           {"bytes", link.bytes},
           {"share", link.share}};
+}
+
+// A whole number is written as one.
+nlohmann::json number(double value) {
+  const auto whole = static_cast<std::int64_t>(value);
+  return static_cast<double>(whole) == value ? nlohmann::json(whole) : nlohmann::json(value);
+}
+
+nlohmann::json to_json(const CommunicationRow& row) {
+  nlohmann::json json = {{"collective", row.collective},
+                         {"phase", row.phase},
+                         {"group", row.group},
+                         {"calls", number(row.calls)},
+                         {"bytes", number(row.bytes)},
+                         {"busy_s", row.busy_s},
+                         {"exposed_s", row.exposed_s}};
+  if (!row.algorithm.empty()) {
+    json["algorithm"] = row.algorithm;
+  }
+  return json;
 }
 
 nlohmann::json to_json(const RankSet& ranks) {
@@ -227,7 +251,11 @@ PhaseSeconds read_phases(const Field& field) {
   PhaseSeconds phases;
   ObjectReader object(field);
   for (const NamedPhase& named : kPhases) {
-    read_number(object, named.key, phases.*named.seconds);
+    if (named.is_new) {
+      phases.*named.seconds = number_if_any(object, named.key).value_or(0);
+    } else {
+      read_number(object, named.key, phases.*named.seconds);
+    }
   }
   object.finish();
   return phases;
@@ -393,6 +421,23 @@ Basis read_basis(const Field& field) {
   return basis;
 }
 
+CommunicationRow read_communication(const Field& field) {
+  CommunicationRow row;
+  ObjectReader object(field);
+  object.read_any("collective", row.collective);
+  object.read_any("phase", row.phase);
+  object.read_any("group", row.group);
+  read_number(object, "calls", row.calls);
+  read_number(object, "bytes", row.bytes);
+  read_number(object, "busy_s", row.busy_s);
+  read_number(object, "exposed_s", row.exposed_s);
+  if (const auto algorithm = object.find("algorithm")) {
+    row.algorithm = algorithm->text().value_or("");
+  }
+  object.finish();
+  return row;
+}
+
 DisturbanceCost read_disturbance(const Field& field) {
   DisturbanceCost event;
   ObjectReader object(field);
@@ -416,6 +461,16 @@ void read_body(const Field& field, Report& report) {
   report.model_flops_utilisation = number_if_any(object, "model_flops_utilisation");
   if (const auto phases = object.require("phases")) {
     report.phases = read_phases(*phases);
+  }
+  if (const auto rows = object.find("communication")) {
+    for (const Field& row : rows->elements()) {
+      report.communication.push_back(read_communication(row));
+    }
+  }
+  if (const auto remarks = object.find("remarks")) {
+    for (const Field& remark : remarks->elements()) {
+      report.remarks.push_back(remark.text().value_or(""));
+    }
   }
   read_number(object, "exposed_communication_s", report.exposed_communication_s);
   read_number(object, "wait_s", report.wait_s);
@@ -568,6 +623,10 @@ nlohmann::json to_json(const Report& report) {
   for (const DisturbanceCost& event : report.disturbances) {
     events.push_back({{"what", event.what}, {"cost_s", event.cost_s}});
   }
+  nlohmann::json communication = nlohmann::json::array();
+  for (const CommunicationRow& row : report.communication) {
+    communication.push_back(to_json(row));
+  }
   nlohmann::json body = {{"steps_per_epoch", report.steps_per_epoch},
                          {"samples_per_epoch", report.samples_per_epoch},
                          {"epoch_s", to_json(report.epoch_s)},
@@ -575,6 +634,8 @@ nlohmann::json to_json(const Report& report) {
                          {"total_s", to_json(report.total_s)},
                          {"samples_per_s", report.samples_per_s},
                          {"phases", to_json(report.phases)},
+                         {"communication", communication},
+                         {"remarks", report.remarks},
                          {"exposed_communication_s", report.exposed_communication_s},
                          {"wait_s", report.wait_s},
                          {"events", events},

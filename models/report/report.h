@@ -10,6 +10,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "models/report/basis.h"
+#include "models/report/communication.h"
 #include "models/report/rank_set.h"
 #include "models/report/step_picture.h"
 #include "models/units.h"
@@ -33,12 +34,20 @@ struct PhaseSeconds {
   double forward_s = 0;
   double backward_s = 0;
   double gradient_all_reduce_s = 0;
+  double parameter_all_gather_s = 0;
+  double tensor_parallel_s = 0;
+  double pipeline_send_s = 0;
   double optimizer_s = 0;
   double other_s = 0;
 
   /// Of the phases on compute and loader.
   [[nodiscard]] double compute_s() const {
     return data_load_s + forward_s + backward_s + optimizer_s + other_s;
+  }
+
+  /// Of all communication, hidden or not.
+  [[nodiscard]] double communication_s() const {
+    return gradient_all_reduce_s + parameter_all_gather_s + tensor_parallel_s + pipeline_send_s;
   }
 };
 
@@ -122,6 +131,8 @@ struct Report {
   std::optional<double> model_flops_per_s;
   std::optional<double> model_flops_utilisation;
   PhaseSeconds phases;
+  std::vector<CommunicationRow> communication;
+  std::vector<std::string> remarks;  // why the chosen way to train costs what it costs
   double exposed_communication_s = 0;
   double wait_s = 0;
   std::int64_t world_size = 0;

@@ -12,8 +12,9 @@
 
 namespace vitsim {
 
-/// Where an operation runs on a rank. `copy` moves data between host and device.
-enum class Stream { kCompute, kCommunication, kLoader, kCopy };
+/// Where an operation runs on a rank. `copy` moves data between host and device; `replicas` is a
+/// second stream of communication, between the replicas of shards.
+enum class Stream { kCompute, kCommunication, kLoader, kCopy, kReplicas };
 
 /// One stretch of time of one rank; `begin_ns` and `end_ns` count from the start of the run.
 struct Span {
@@ -38,8 +39,12 @@ struct Timeline {
   std::vector<std::int64_t> ring;       // ranks in the order in which they send; may be empty
 };
 
-inline constexpr std::array<std::string_view, 4> kStreamNames = {
-    "compute", "communication", "loader", "copy"};
+inline constexpr std::array<std::string_view, 5> kStreamNames = {
+    "compute", "communication", "loader", "copy", "replicas"};
+
+constexpr bool is_communication(Stream stream) {
+  return stream == Stream::kCommunication || stream == Stream::kReplicas;
+}
 
 constexpr std::string_view name(Stream stream) {
   return kStreamNames[static_cast<std::size_t>(stream)];

@@ -2,28 +2,19 @@
 
 #include <utility>
 
+#include "models/vit/modules.h"
+
 namespace vitsim {
 
 namespace {
 
-// Multiply-accumulates of backward that end with this tensor's gradient, relative to each other:
-// every weight meets every token; attention's own products come just before its input projection.
-double backward_work(const VitSpec& vit, const ParameterTensor& tensor) {
-  const auto tokens = static_cast<double>(vit.tokens());
-  const auto elements = static_cast<double>(tensor.elements());
-  if (tensor.name == "heads.head.weight") {
-    return elements;
-  }
-  if (tensor.name.ends_with("in_proj_weight")) {
-    return tokens * elements + 2 * tokens * tokens * static_cast<double>(vit.width);
-  }
-  const bool weight = tensor.name.ends_with("weight") && tensor.shape.size() > 1;
-  return weight ? tokens * elements : 0;
-}
-
-}  // namespace
-
-std::vector<GradientBucket> gradient_buckets(const VitSpec& vit, Bytes bytes_per_parameter) {
+/// Gradients in ready order, each bucket closed where `closes_before` or `closes_after` says so;
+/// both are given the elements that the open bucket holds.
+template <class Before, class After>
+std::vector<GradientBucket> buckets_of(const VitSpec& vit,
+                                       Bytes bytes_per_parameter,
+                                       Before closes_before,
+                                       After closes_after) {
   const std::vector<ParameterTensor> tensors = parameters(vit);
   const auto element = static_cast<std::int64_t>(bytes_per_parameter.value());
   double total = 0;
@@ -32,21 +23,54 @@ std::vector<GradientBucket> gradient_buckets(const VitSpec& vit, Bytes bytes_per
   }
   std::vector<GradientBucket> buckets;
   GradientBucket open;
+  std::int64_t held = 0;
   double done = 0;
+  const auto close = [&] {
+    buckets.push_back(std::exchange(open, {}));
+    held = 0;
+  };
   for (std::size_t i = tensors.size(); i-- > 0;) {
-    open.bytes += tensors[i].elements() * element;
+    const std::int64_t elements = tensors[i].elements();
+    if (held > 0 && closes_before(held, elements)) {
+      close();
+    }
+    held += elements;
+    open.bytes += elements * element;
     open.tensors.push_back(i);
     done += backward_work(vit, tensors[i]);
     open.ready_share = done / total;
-    if (open.bytes >= (buckets.empty() ? kFirstBucketCap : kBucketCap)) {
-      buckets.push_back(std::exchange(open, {}));
+    if (closes_after(held, buckets.size())) {
+      close();
     }
   }
   if (!open.tensors.empty()) {
-    buckets.push_back(std::move(open));
+    close();
   }
   buckets.back().ready_share = 1;
   return buckets;
+}
+
+}  // namespace
+
+std::vector<GradientBucket> gradient_buckets(const VitSpec& vit, Bytes bytes_per_parameter) {
+  const auto element = static_cast<std::int64_t>(bytes_per_parameter.value());
+  return buckets_of(
+      vit,
+      bytes_per_parameter,
+      [](std::int64_t, std::int64_t) { return false; },
+      [&](std::int64_t held, std::size_t closed) {
+        return held * element >= (closed == 0 ? kFirstBucketCap : kBucketCap);
+      });
+}
+
+std::vector<GradientBucket> deepspeed_buckets(const VitSpec& vit,
+                                              Bytes bytes_per_parameter,
+                                              std::int64_t most_elements) {
+  return buckets_of(
+      vit,
+      bytes_per_parameter,
+      [&](std::int64_t held, std::int64_t next) { return held + next > most_elements; },
+      [](std::int64_t, std::size_t) { return false; });
 }
 
 }  // namespace vitsim

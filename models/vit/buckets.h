@@ -25,4 +25,11 @@ inline constexpr std::int64_t kBucketCap = std::int64_t{25} * 1024 * 1024;
 /// products of its layer are done, by their share of backward's multiply-accumulates.
 std::vector<GradientBucket> gradient_buckets(const VitSpec& vit, Bytes bytes_per_parameter);
 
+/// The buckets of DeepSpeed's ZeRO: gradients in ready order; a bucket is flushed where the next
+/// gradient would take it beyond `most_elements` (`reduce_bucket_size`). A larger gradient is a
+/// bucket of its own.
+std::vector<GradientBucket> deepspeed_buckets(const VitSpec& vit,
+                                              Bytes bytes_per_parameter,
+                                              std::int64_t most_elements);
+
 }  // namespace vitsim

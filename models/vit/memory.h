@@ -30,14 +30,24 @@ struct MemoryModel {
 };
 
 /// The ledger of one rank. Per parameter in fp32: weights 4 B, gradients 4 B, AdamW 8 B; fp16 and
-/// bf16 hold weights and gradients in 2 B and fp32 masters beside the moments. Buffers: the flat
-/// copy of deepspeed-zero-0 and the optimizer's temporaries live after backward, when activations
-/// are gone, so only what exceeds the activations adds to the peak; DDP's buckets stay.
-/// deepspeed-zero-1 divides the optimizer's share by the world size.
+/// bf16 hold weights and gradients in 2 B and fp32 masters beside the moments. Each way to train
+/// divides its share of them by its shards: of N ranks, ZeRO-1 and the distributed optimizer hold
+/// 4 + 12/N bytes a parameter in 16-bit training, ZeRO-2 2 + 14/N, ZeRO-3 and FSDP 16/N.
+///
+/// Buffers: the flat copy that DeepSpeed reduces and the optimizer's temporaries live after
+/// backward, when activations are gone, so only what exceeds the activations adds to the peak.
+/// DDP's buckets stay. ZeRO-2, and ZeRO-1 where it overlaps, allocate a bucket of
+/// `reduce_bucket_size` elements in every backward, two where they overlap, however small the
+/// model; ZeRO-3 keeps one. ZeRO-3 and FSDP hold the weights that they have gathered: what
+/// zero_3_gathers tells; the root, two blocks and the gradients of one.
 MemoryParts memory_parts(const TrainingSpec& training,
                          std::int64_t world_size,
                          std::int64_t micro_batch,
                          const MemoryModel& model);
+
+/// What one rank's part takes of its host's memory where state is offloaded: masters and moments,
+/// gradients, and the weights where they are offloaded too.
+Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size);
 
 /// The largest micro-batch whose ledger stays within `capacity`; none if not even one sample fits.
 std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,

@@ -6,9 +6,22 @@
 
 namespace vitsim {
 
-enum class CollectiveKind { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kAllToAll };
-inline constexpr std::array<std::string_view, 5> kCollectiveNames = {
-    "all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all"};
+enum class CollectiveKind {
+  kAllReduce,
+  kReduceScatter,
+  kAllGather,
+  kBroadcast,
+  kAllToAll,
+  kReduce,
+};
+inline constexpr std::array<std::string_view, 6> kCollectiveNames = {
+    "all-reduce", "reduce-scatter", "all-gather", "broadcast", "all-to-all", "reduce"};
+
+/// Does everything travel along one chain of the ranks? A reduction to one rank is a broadcast that
+/// runs backwards; it takes as long, and is timed as one.
+constexpr bool is_chain(CollectiveKind kind) {
+  return kind == CollectiveKind::kBroadcast || kind == CollectiveKind::kReduce;
+}
 
 constexpr std::string_view name(CollectiveKind kind) {
   return kCollectiveNames[static_cast<std::size_t>(kind)];

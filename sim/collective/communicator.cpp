@@ -97,11 +97,10 @@ Algorithm Communicator::resolve(AllReduceAlgorithm algorithm,
                        "collnet",
                        "several nodes on a network whose link sheet has switch_reduces");
     case AllReduceAlgorithm::kPat:
-      return nccl_word(
-          kind == CollectiveKind::kBroadcast ? Algorithm::kNcclRingSimple : Algorithm::kPat,
-          kind,
-          "pat",
-          "one GPU in each node");
+      return nccl_word(is_chain(kind) ? Algorithm::kNcclRingSimple : Algorithm::kPat,
+                       kind,
+                       "pat",
+                       "one GPU in each node");
     default:
       break;
   }
@@ -215,7 +214,7 @@ std::optional<ArrayCollective> Communicator::ring_arrays(CollectiveKind kind,
   const LinkTable& links = network_.links();
   const Hops hops = ring_hops();
   ArrayCollective result;
-  if (kind == CollectiveKind::kBroadcast) {
+  if (is_chain(kind)) {
     const TreePlan plan = chain_broadcast_plan(size(), bytes);
     std::vector<Tick> hop = hops.ticks(links, plan.chunk_bytes, 1);
     hop.pop_back();  // nothing goes from the last position to the first
@@ -304,7 +303,7 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
     return make_loaded_collective(
         streams, std::move(call.links), call.wire_bytes, call.fixed, done, collective);
   }
-  if (kind == CollectiveKind::kBroadcast) {
+  if (is_chain(kind)) {
     return trees(chain_broadcast_plan(size(), bytes));
   }
   if (kind == CollectiveKind::kAllToAll) {

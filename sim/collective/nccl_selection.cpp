@@ -133,7 +133,7 @@ NcclCost ring_cost(const NcclSurroundings& s, CollectiveKind kind, Protocol prot
   if (protocol == kSimple && s.nodes > 1) {
     latency_us *= s.generation <= Accelerator::kVolta ? 1.9 : 1.4;
   }
-  const double share = kind == CollectiveKind::kBroadcast ? 1 : steps / n;
+  const double share = is_chain(kind) ? 1 : steps / n;
   return {.latency = microseconds(kBaseLatency[kRingRow][protocol] + latency_us),
           .wire_factor = share * ring_wire(s, protocol)};
 }

@@ -18,9 +18,9 @@ std::vector<CollectiveRow> collective_table(const Communicator& group,
     throw UserError(fmt::format("sizes from {} B to {} B do not make a range", first, last));
   }
   const auto n = static_cast<double>(group.size());
-  const double bus_factor = kind == CollectiveKind::kAllReduce   ? 2 * (n - 1) / n
-                            : kind == CollectiveKind::kBroadcast ? 1
-                                                                 : (n - 1) / n;
+  const double bus_factor = kind == CollectiveKind::kAllReduce ? 2 * (n - 1) / n
+                            : is_chain(kind)                   ? 1
+                                                               : (n - 1) / n;
   const std::vector<Tick> together(group.size(), 0);
   std::vector<CollectiveRow> rows;
   for (std::int64_t bytes = first;;) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "sim/step/builder.h"
@@ -16,7 +17,8 @@ ClassWork class_work(const RankClass& ranks, const StepShape& shape, bool copies
   ClassWork work{.optimizer = compute.optimizer,
                  .other = copies ? compute.other : Seconds(0),
                  .slowdown = ranks.slowdown,
-                 .overlap_slowdown = compute.overlap_slowdown};
+                 .overlap_slowdown = compute.overlap_slowdown,
+                 .offload = ranks.offload};
   for (std::int64_t i = 0; i < shape.count; ++i) {
     const MicroBatchTimes times = compute.at(i + 1 == shape.count ? shape.last : shape.size);
     work.micro_batches.push_back(
@@ -66,16 +68,27 @@ bool add_loader_waits(const ResolvedJob& job,
   return waits;
 }
 
-std::shared_ptr<const StepProgram> program_of(const ResolvedJob& job,
-                                              const std::vector<StepShape>& shapes,
-                                              std::vector<std::uint32_t>* job_classes) {
-  StepInput input{
-      .all_reduce =
-          [&](std::int64_t bytes) { return job.group->resolve(job.training.all_reduce, bytes); },
-      .collective_overhead = to_ticks(job.collective_overhead)};
+/// Step input of these shapes; `job_classes`, if given, receives the job's class of each class.
+StepInput step_input(const ResolvedJob& job,
+                     const std::vector<StepShape>& shapes,
+                     std::vector<std::uint32_t>* job_classes) {
+  StepInput input{.collective_overhead = to_ticks(job.collective_overhead)};
+  input.algorithm =
+      [&job](CollectiveKind kind, std::int64_t bytes, std::span<const std::uint32_t> members) {
+        if (members.empty()) {
+          return job.group->resolve(job.training.all_reduce, kind, bytes);
+        }
+        std::vector<std::int64_t> ranks;
+        for (const std::uint32_t position : members) {
+          ranks.push_back(job.ranks()[position]);
+        }
+        return Communicator(*job.network, std::move(ranks))
+            .resolve(job.training.all_reduce, kind, bytes);
+      };
   // A short step may deal unequal samples to ranks that are equal in full ones.
   std::map<std::pair<std::uint32_t, std::int64_t>, std::uint32_t> index;
   input.class_of.reserve(job.world_size());
+  input.node_of.reserve(job.world_size());
   for (std::size_t position = 0; position < job.world_size(); ++position) {
     const std::uint32_t of = job.class_of[position];
     const StepShape& shape = shapes[position];
@@ -89,21 +102,50 @@ std::shared_ptr<const StepProgram> program_of(const ResolvedJob& job,
           class_work(job.classes[of], shape, copies_gradients(job.training, job.world_size())));
     }
     input.class_of.push_back(entry->second);
+    input.node_of.push_back(
+        static_cast<std::uint32_t>(job.network->node_of(job.ranks()[position])));
   }
-  auto program = std::make_shared<StepProgram>(build_program(job.training, input));
-  check_program(*program);
-  if (add_loader_waits(job, shapes, *program, input)) {
-    program = std::make_shared<StepProgram>(build_program(job.training, input));
+  return input;
+}
+
+std::shared_ptr<const StepProgram> checked(StepProgram program) {
+  check_program(program);
+  return std::make_shared<const StepProgram>(std::move(program));
+}
+
+/// The programs of a training with what its steps wait for data.
+TrainingPrograms programs_of(const ResolvedJob& job,
+                             const std::vector<StepShape>& shapes,
+                             StepInput input,
+                             std::int64_t steps) {
+  TrainingPrograms programs = training_programs(job.training, input, steps);
+  if (add_loader_waits(job, shapes, programs.usual, input)) {
+    programs = training_programs(job.training, input, steps);
   }
-  return program;
+  return programs;
 }
 
 }  // namespace
 
 void build_programs(ResolvedJob& job) {
-  job.full = program_of(job, job.plan.full, nullptr);
+  const std::int64_t steps = job.plan.steps * job.training.epochs;
+  TrainingPrograms full =
+      programs_of(job, job.plan.full, step_input(job, job.plan.full, nullptr), steps);
+  job.full = checked(std::move(full.usual));
+  for (RareSteps& rare : full.rare) {
+    job.rare.push_back({.full = checked(std::move(rare.program)),
+                        .last = nullptr,
+                        .from = rare.from,
+                        .to = rare.to,
+                        .every = rare.every});
+  }
   if (job.plan.last_is_short()) {
-    job.last = program_of(job, job.plan.last, &job.last_classes);
+    TrainingPrograms last =
+        programs_of(job, job.plan.last, step_input(job, job.plan.last, &job.last_classes), steps);
+    job.last = checked(std::move(last.usual));
+    for (std::size_t i = 0; i < last.rare.size(); ++i) {
+      job.rare[i].last = checked(std::move(last.rare[i].program));
+    }
   }
 }
 

@@ -11,6 +11,7 @@
 #include "models/error.h"
 #include "sim/job/link_figures.h"
 #include "sim/job/network_figures.h"
+#include "sim/job/offload.h"
 #include "sim/job/programs.h"
 #include "sim/job/sources.h"
 
@@ -165,6 +166,7 @@ ResolvedJob make_job(const ClusterSpec& cluster,
         "reading and decoding images is not in the prediction: nobody measured it on these hosts "
         "(vitsim calibrate FILE does)");
   }
+  set_offload(job, cluster, profiles);
   build_programs(job);
   widen_beyond_measured(job, crossed, profiles);
   return job;

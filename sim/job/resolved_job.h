@@ -10,6 +10,7 @@
 #include "models/experiment/experiment.h"
 #include "sim/collective/communicator.h"
 #include "sim/engine/network.h"
+#include "sim/step/builder.h"
 #include "sim/step/program.h"
 
 namespace vitsim {
@@ -23,6 +24,7 @@ struct RankClass {
   std::int64_t count = 0;
   std::uint32_t first = 0;  // position
   std::shared_ptr<const ComputeModel> compute;
+  OffloadRates offload;
 
   [[nodiscard]] std::int64_t micro_batch() const { return shape.size; }
 };
@@ -31,6 +33,16 @@ struct RankClass {
 struct LinkNoise {
   std::string name;
   Spread spread;
+};
+
+/// Steps that are not like most: of those from `from` up to `to` of the run, each `every`-th; the
+/// first kind that claims a step has it.
+struct RareProgram {
+  std::shared_ptr<const StepProgram> full;
+  std::shared_ptr<const StepProgram> last;
+  std::int64_t from = 0;
+  std::int64_t to = 0;
+  std::int64_t every = 1;
 };
 
 /// One training job on the cluster, every name resolved to figures, built once: its classes of
@@ -46,6 +58,7 @@ struct ResolvedJob {
   std::shared_ptr<const StepProgram> full;
   std::shared_ptr<const StepProgram> last;  // of a short last step; none where it is full
   std::vector<std::uint32_t> last_classes;  // job's class of each class of `last`
+  std::vector<RareProgram> rare;
   Seconds start;
   Seconds epoch_start;  // the slowest loader's, once per epoch
   Seconds collective_overhead;

@@ -34,7 +34,7 @@ Seconds wire_limit(const ResolvedJob& job) {
   double bytes = 0;  // that each rank sends at least, mean over ranks
   for (const Operation& operation : job.full->classes.front().operations) {
     if (const Collective* collective = operation.collective()) {
-      const double share = collective->kind == CollectiveKind::kBroadcast ? 1 / n : (n - 1) / n;
+      const double share = is_chain(collective->kind) ? 1 / n : (n - 1) / n;
       bytes += share * static_cast<double>(collective->bytes);
     }
   }

@@ -11,8 +11,10 @@
 #include "models/distribution.h"
 #include "models/error.h"
 #include "models/report/attribution.h"
+#include "models/report/remarks.h"
 #include "models/vit/cost_graph.h"
 #include "models/vit/memory.h"
+#include "sim/job/programs.h"
 #include "sim/job/resolve.h"
 #include "sim/predict/physics.h"
 #include "sim/predict/step_picture.h"
@@ -20,6 +22,7 @@
 #include "sim/run/job_plan.h"
 #include "sim/sample/epoch_sampler.h"
 #include "sim/sample/noise.h"
+#include "sim/sample/step_model.h"
 
 namespace vitsim {
 
@@ -123,11 +126,19 @@ void fill_step(const ResolvedJob& job, TypicalStep& typical, Report& report) {
     report.phases.data_load_s += share * phase_of(rank, Phase::kDataLoad);
     report.phases.forward_s += share * phase_of(rank, Phase::kForward);
     report.phases.backward_s += share * phase_of(rank, Phase::kBackward);
-    report.phases.gradient_all_reduce_s += share * rank.communication_s;
+    report.phases.gradient_all_reduce_s += share * phase_of(rank, Phase::kGradientAllReduce);
+    report.phases.parameter_all_gather_s += share * phase_of(rank, Phase::kParameterAllGather);
+    report.phases.tensor_parallel_s += share * phase_of(rank, Phase::kTensorParallel);
+    report.phases.pipeline_send_s += share * phase_of(rank, Phase::kPipelineSend);
     report.phases.optimizer_s += share * phase_of(rank, Phase::kOptimizer);
     report.phases.other_s += share * phase_of(rank, Phase::kOther);
     report.exposed_communication_s += share * rank.exposed_s;
     report.wait_s += share * rank.wait_s;
+  }
+  add_rows(report.communication, typical.communication, 1);
+  for (CommunicationRow& row : report.communication) {
+    row.busy_s *= scale;
+    row.exposed_s *= scale;
   }
 }
 
@@ -241,6 +252,53 @@ void add_model_flops(const ResolvedJob& job, Report& report) {
   }
 }
 
+/// The mean step without noise, over all kinds of steps of the run.
+double quiet_step_s(const ResolvedJob& job) {
+  const std::int64_t steps = job.plan.steps * job.training.epochs;
+  const std::vector<double> counts = rare_counts(job.rare, 0, steps);
+  double usual = static_cast<double>(steps);
+  double sum = 0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    ResolvedJob rare = job;
+    rare.full = job.rare[i].full;
+    sum += counts[i] == 0 ? 0 : counts[i] * StepModel(rare).step_s();
+    usual -= counts[i];
+  }
+  return (sum + usual * StepModel(job).step_s()) / static_cast<double>(steps);
+}
+
+/// The step of the plain way to train where another was chosen, by what it takes without noise.
+std::optional<double> plain_step_s(const ResolvedJob& job, double step_s) {
+  constexpr std::size_t kMostRanks = 2048;
+  const std::optional<TrainingSpec> plain = plain_way(job.training);
+  if (!plain || job.world_size() < 2 || job.world_size() > kMostRanks ||
+      job.training.parallelism.model_ranks() > 1) {
+    return std::nullopt;
+  }
+  ResolvedJob other = job;
+  other.training = *plain;
+  other.last_classes.clear();
+  other.rare.clear();
+  build_programs(other);
+  return step_s * quiet_step_s(other) / quiet_step_s(job);
+}
+
+RankLimits tightest_rank(const ResolvedJob& job) {
+  const RankClass* tightest = nullptr;
+  double least = 0;
+  for (const RankClass& ranks : job.classes) {
+    const RankMemory memory = memory_of(job, ranks);
+    const double room = memory.capacity_bytes.value_or(0) - memory.total_bytes;
+    if (tightest == nullptr || room < least) {
+      tightest = &ranks;
+      least = room;
+    }
+  }
+  return {.micro_batch = tightest->micro_batch(),
+          .memory = tightest->compute->memory,
+          .capacity = tightest->compute->capacity};
+}
+
 Report predict_job(const ResolvedJob& job,
                    const DisturbanceEffect& disturbed,
                    const PredictOptions& options) {
@@ -307,6 +365,8 @@ Report predict_job(const ResolvedJob& job,
   if (options.all_ranks || report.world_size <= kMostListedRanks) {
     add_ranks(job, typical, entries, options.gains ? sampler.get() : nullptr, report);
   }
+  report.remarks =
+      remarks(job.training, report, tightest_rank(job), plain_step_s(job, report.step_s.p50));
   report.verdict = attribute(report, entries, gain);
   if (options.picture) {
     report.timeline = step_tracks(job, report.rank_classes);

@@ -57,11 +57,45 @@ void append_step(std::string& text, const Report& report) {
                         std::string(bar, '#'));
   }
   text += fmt::format("  {:<26}{:>12}{:>9}\n", "step", precise(step), "100.0 %");
-  const double hidden = report.phases.gradient_all_reduce_s - report.exposed_communication_s;
+  const double hidden = report.phases.communication_s() - report.exposed_communication_s;
   if (hidden > 1e-3 * step) {
     text += fmt::format("  {:<26}{:>12}           beside compute: it adds nothing to the step\n",
                         "overlapped communication",
                         precise(hidden));
+  }
+}
+
+void append_communication(std::string& text, const Report& report) {
+  constexpr std::size_t kMostRows = 12;
+  const std::vector<CommunicationRow>& rows = report.communication;
+  if (rows.size() > 1) {
+    text += fmt::format("\n  {:<16}{:<22}{:<9}{:>9}{:>12}{:>12}{:>12}  {}\n",
+                        "collective",
+                        "phase",
+                        "group",
+                        "calls",
+                        "size",
+                        "busy",
+                        "exposed",
+                        "algorithm");
+    for (std::size_t i = 0; i < std::min(rows.size(), kMostRows); ++i) {
+      const CommunicationRow& row = rows[i];
+      text += fmt::format("  {:<16}{:<22}{:<9}{:>9}{:>12}{:>12}{:>12}  {}\n",
+                          row.collective,
+                          row.phase,
+                          row.group,
+                          fmt::format("{:.4g}", row.calls),
+                          human(Bytes(row.bytes)),
+                          precise(row.busy_s),
+                          precise(row.exposed_s),
+                          row.algorithm);
+    }
+    text +=
+        "  Communication of a step and rank; busy as if all joined at once; exposed: not hidden by "
+        "compute\n";
+  }
+  for (const std::string& remark : report.remarks) {
+    text += fmt::format("\n{}\n", remark);
   }
 }
 
@@ -204,6 +238,7 @@ std::string report_text(const Report& report, const ResolvedJob& job) {
       "  run    {:<14}{}\n", human(Seconds(report.total_s.p50)), interval(report.total_s));
   text += fmt::format("\nBottleneck: {}.\n", verdict_sentence(report));
   append_step(text, report);
+  append_communication(text, report);
   append_classes(text, report);
   append_slowest(text, report);
   for (const DisturbanceCost& disturbance : report.disturbances) {

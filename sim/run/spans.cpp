@@ -36,9 +36,10 @@ void append_spans(const StepProgram& program,
   Tick computed_until = begin;
   for (std::size_t i = 0; i < operations.size(); ++i) {
     const auto stream = static_cast<std::size_t>(operations[i].stream);
-    const bool computes = operations[i].compute() != nullptr;
+    const bool computes = mine[i].stream != Stream::kCommunication;
+    const bool calls_others = operations[i].compute() == nullptr;
     const std::int64_t call = calls;
-    calls += computes ? 0 : 1;
+    calls += calls_others ? 1 : 0;
     if (computes) {
       // In the gap before it, collectives that had not begun to communicate were waiting.
       for (std::size_t k = 0; k < i; ++k) {
@@ -76,7 +77,7 @@ void append_spans(const StepProgram& program,
               .end_ns = end_ns,
               .bytes = bytes_of(operations[i]),
               .job = place.job};
-    if (!computes) {
+    if (calls_others) {
       span.call = call;
     }
     spans.push_back(span);

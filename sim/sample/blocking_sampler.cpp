@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "sim/sample/straggler.h"
+#include "sim/step/communication_rows.h"
 #include "sim/step/together.h"
 
 namespace vitsim {
@@ -68,15 +69,18 @@ class BlockingSampler final : public EpochSampler {
           phase += to_seconds(ticks.in_row(i, each)).value();
         }
       }
-      rank.phase_s[static_cast<std::size_t>(Phase::kGradientAllReduce)] += communication;
       for (const BlockingRound& round : full_.rounds) {
         rank.compute_s += round.compute_s[each];
+        for (std::size_t phase = 0; phase < rank.phase_s.size(); ++phase) {
+          rank.phase_s[phase] += round.phase_s[phase];
+        }
       }
       rank.wait_s = std::max(0.0, step.step_s - communication - rank.compute_s);
       step.classes.push_back(rank);
       first_round.push_back(full_.rounds.front().compute_s[each]);
     }
     step.late_share = late_shares(job_, first_round, noise_);
+    step.communication = communication_rows();
     return step;
   }
 
@@ -98,6 +102,29 @@ class BlockingSampler final : public EpochSampler {
   }
 
  private:
+  /// Nothing of it is hidden.
+  [[nodiscard]] std::vector<CommunicationRow> communication_rows() const {
+    TogetherTimes together(*job_.group);
+    CommunicationRows rows(*job_.full);
+    std::vector<double> busy_s;
+    for (std::uint32_t each = 0; each < job_.classes.size(); ++each) {
+      busy_s.clear();
+      for (const Operation& operation : job_.full->classes[each].operations) {
+        const Collective* collective = operation.collective();
+        busy_s.push_back(
+            collective == nullptr
+                ? 0
+                : to_seconds(*together.at(*collective) + job_.full->collective_overhead).value());
+      }
+      rows.add(
+          each,
+          static_cast<double>(job_.classes[each].count) / static_cast<double>(job_.world_size()),
+          busy_s,
+          busy_s);
+    }
+    return rows.rows(*job_.group, job_.training.all_reduce);
+  }
+
   struct Step {
     double mean_s = 0;
     double sigma_s = 0;

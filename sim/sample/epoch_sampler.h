@@ -2,9 +2,11 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "models/phase.h"
+#include "models/report/communication.h"
 #include "sim/job/resolved_job.h"
 #include "sim/sample/noise.h"
 
@@ -24,6 +26,9 @@ struct TypicalRank {
   double wait_s = 0;                                 // for stragglers
   double exposed_s = 0;                              // communication that is not hidden
   double communication_s = 0;                        // all of it
+
+  /// Adds a share of another one.
+  void add(const TypicalRank& rank, double share);
 };
 
 /// The typical full step, noise from step to step included.
@@ -32,6 +37,7 @@ struct TypicalStep {
   std::vector<TypicalRank> classes;  // by class of the job
   std::vector<double> late_share;    // by class: steps in which one of its ranks is the last
   std::vector<TypicalRank> ranks;    // by position where ranks of a class differ; else empty
+  std::vector<CommunicationRow> communication;  // mean over ranks
 };
 
 /// Draws runs of one job. Two implementations: by integrals where collectives block and take
@@ -54,6 +60,11 @@ class EpochSampler {
 std::unique_ptr<EpochSampler> make_epoch_sampler(const ResolvedJob& job,
                                                  const Noise& noise,
                                                  bool every_rank = false);
+
+/// How many of the steps from `begin` up to `end` of a run are of each kind of rare steps.
+std::vector<double> rare_counts(std::span<const RareProgram> rare,
+                                std::int64_t begin,
+                                std::int64_t end);
 
 /// How often a rank of each class is last, over the steps of new runs: kinds of GPUs differ from
 /// their profiles by run, GPUs from their kind, steps from each other. `compute_s` by class.

@@ -30,16 +30,6 @@ TypicalRank typical_rank(const StepAccount& account) {
   return rank;
 }
 
-void add_share(TypicalRank& sum, const TypicalRank& rank, double share) {
-  for (std::size_t phase = 0; phase < sum.phase_s.size(); ++phase) {
-    sum.phase_s[phase] += share * rank.phase_s[phase];
-  }
-  sum.compute_s += share * rank.compute_s;
-  sum.wait_s += share * rank.wait_s;
-  sum.exposed_s += share * rank.exposed_s;
-  sum.communication_s += share * rank.communication_s;
-}
-
 class SimulatedSampler final : public EpochSampler {
  public:
   SimulatedSampler(const ResolvedJob& job, const Noise& noise, bool every_rank)
@@ -116,12 +106,13 @@ class SimulatedSampler final : public EpochSampler {
       const std::size_t of = model_.class_of(settled.positions[i]);
       const double share = 1 / accounted[of];
       const TypicalRank rank = typical_rank(account.step);
-      add_share(typical_.classes[of], rank, share);
+      typical_.classes[of].add(rank, share);
       ready_s_[of] += share * std::max(0.0, to_seconds(account.ready - settled.begin).value());
       if (!model_.by_classes() && settled.positions.size() == job_.world_size()) {
         typical_.ranks.push_back(rank);
       }
     }
+    typical_.communication = settled.communication;
     typical_.late_share = late_shares(job_, ready_s_, noise_);
   }
 

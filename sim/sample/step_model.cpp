@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "sim/run/spans.h"
+#include "sim/step/communication_rows.h"
 
 namespace vitsim {
 
@@ -243,9 +244,33 @@ StepModel::Settled StepModel::settled(std::optional<std::size_t> most) const {
   }
   const AloneTimes alone = alone_times();
   result.accounts.reserve(result.positions.size());
+  std::vector<double> accounted(job_.classes.size(), 0);
+  for (const std::uint32_t i : result.positions) {
+    accounted[class_of(i)] += 1;
+  }
+  CommunicationRows rows(program);
+  std::vector<OperationTime> operations;
+  std::vector<std::int64_t> exposed;
+  std::vector<double> busy_s;
+  std::vector<double> exposed_s;
   for (const std::uint32_t i : result.positions) {
     result.accounts.push_back(account_rank(program, times, alone, i, starts[i]));
+    operation_times(program, times, alone, i, operations);
+    account(operations, starts[i], times.step_end[i], &exposed);
+    busy_s.clear();
+    exposed_s.clear();
+    for (std::size_t k = 0; k < operations.size(); ++k) {
+      busy_s.push_back(to_seconds(operations[k].alone).value());
+      exposed_s.push_back(to_seconds(exposed[k]).value());
+    }
+    const std::size_t of = class_of(i);
+    rows.add(program.class_of[i],
+             static_cast<double>(job_.classes[of].count) / static_cast<double>(job_.world_size()) /
+                 accounted[of],
+             busy_s,
+             exposed_s);
   }
+  result.communication = rows.rows(*job_.group, job_.training.all_reduce);
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "models/report/communication.h"
 #include "models/report/timeline.h"
 #include "sim/job/resolved_job.h"
 #include "sim/step/accounting.h"
@@ -71,6 +72,7 @@ class StepModel {
     std::vector<std::uint32_t> positions;  // that are accounted, rising
     std::vector<RankAccount> accounts;     // of these
     Tick begin = 0;
+    std::vector<CommunicationRow> communication;  // mean over the job's ranks
   };
 
   /// Of every position, or of no more than about `most` of each class, evenly spread.

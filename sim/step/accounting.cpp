@@ -93,12 +93,19 @@ void operation_times(const StepProgram& program,
   const std::vector<Operation>& operations = program.of(position).operations;
   scratch.clear();
   for (std::size_t i = 0; i < operations.size(); ++i) {
-    const bool computes = operations[i].compute() != nullptr;
-    scratch.push_back({.stream = computes ? operations[i].stream : Stream::kCommunication,
+    const Tick begin = times.begins(i)[position];
+    const Tick end = times.ends(i)[position];
+    const Stream stream = operations[i].stream;
+    // Copies between host and device wait for nobody.
+    const bool copies = stream == Stream::kCopy;
+    const bool computes = operations[i].compute() != nullptr && !copies;
+    scratch.push_back({.stream = computes ? stream : Stream::kCommunication,
                        .phase = operations[i].phase,
-                       .begin = times.begins(i)[position],
-                       .end = times.ends(i)[position],
-                       .alone = computes ? 0 : alone.at(position, i)});
+                       .begin = begin,
+                       .end = end,
+                       .alone = computes ? 0
+                                : copies ? end - begin
+                                         : alone.at(position, i)});
   }
 }
 
@@ -116,7 +123,7 @@ RankAccount account_rank(const StepProgram& program,
     result.sync_end = scratch[mine.update].begin;
     for (std::size_t i = 0; i < mine.update; ++i) {
       if (scratch[i].stream != Stream::kCommunication) {
-        result.ready = std::max(result.ready, scratch[i].end);
+        result.ready += scratch[i].end - scratch[i].begin;
       }
     }
   }

@@ -37,7 +37,7 @@ class AloneTimes {
 /// One rank's step: where its time went, and when it had done what the others wait for.
 struct RankAccount {
   StepAccount step;
-  Tick ready = 0;     // its compute before the update is over
+  Tick ready = 0;     // its compute before the update would be over, had it waited for nobody
   Tick sync_end = 0;  // it begins the update
 };
 

@@ -54,6 +54,13 @@ bool has_transfers(const ClassProgram& program) {
   });
 }
 
+/// Are there collectives on a second stream, which may meet those of the first on a link?
+bool communicates_twice(const ClassProgram& program) {
+  return std::ranges::any_of(program.operations, [](const Operation& operation) {
+    return operation.stream == Stream::kReplicas;
+  });
+}
+
 /// `duration` ticks after `at`, rounded half up.
 inline Tick after(Tick at, double duration) {
   return at + static_cast<Tick>(std::floor(duration + 0.5));
@@ -99,7 +106,8 @@ ArrayExecutor::ArrayExecutor(const StepProgram& program) : program_(program) {
 std::optional<ArrayExecutor> ArrayExecutor::make(const StepProgram& program,
                                                  const ProgramGroups& groups) {
   const bool one_group = program.axes.size() == 1 && program.axes[0].groups.empty() &&
-                         std::ranges::none_of(program.classes, has_transfers);
+                         std::ranges::none_of(program.classes, has_transfers) &&
+                         std::ranges::none_of(program.classes, communicates_twice);
   if (!one_group && !groups.links_are_apart(program)) {
     return std::nullopt;
   }
@@ -116,6 +124,9 @@ std::optional<ArrayExecutor> ArrayExecutor::make(const StepProgram& program,
 
 std::optional<ArrayExecutor> ArrayExecutor::make_of_classes(const StepProgram& program,
                                                             const TimerOf& timer) {
+  if (std::ranges::any_of(program.classes, communicates_twice)) {
+    return std::nullopt;
+  }
   ArrayExecutor executor(program);
   return executor.add_timers(timer) ? std::optional(std::move(executor)) : std::nullopt;
 }
@@ -129,6 +140,9 @@ bool ArrayExecutor::can_tell_what_runs_beside() const {
       const Operation& operation = each.operations[i];
       if (operation.compute() != nullptr && operation.compute()->overlap_slowdown != 1) {
         slowed = i;
+      }
+      if (operation.stream == Stream::kReplicas) {
+        return false;  // a second stream: what is busy is the union of both
       }
       if (operation.stream != Stream::kCommunication) {
         continue;

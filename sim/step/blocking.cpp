@@ -16,6 +16,7 @@ std::optional<std::vector<BlockingRound>> rounds_of(const ClassProgram& program,
   struct Round {
     Tick compute = 0;
     double communication_s = 0;
+    std::array<double, kPhaseNames.size()> phase_s{};
     bool has_calls = false;
   };
 
@@ -27,7 +28,8 @@ std::optional<std::vector<BlockingRound>> rounds_of(const ClassProgram& program,
   };
   for (std::uint32_t i = 0; i < program.operations.size(); ++i) {
     const Operation& operation = program.operations[i];
-    if (operation.transfer() != nullptr) {
+    if (operation.transfer() != nullptr || operation.stream == Stream::kCopy ||
+        operation.stream == Stream::kReplicas) {
       return std::nullopt;
     }
     if (const Collective* collective = operation.collective()) {
@@ -38,7 +40,9 @@ std::optional<std::vector<BlockingRound>> rounds_of(const ClassProgram& program,
       if (!time || !follows) {
         return std::nullopt;
       }
-      rounds.back().communication_s += to_seconds(*time + overhead).value();
+      const double seconds = to_seconds(*time + overhead).value();
+      rounds.back().communication_s += seconds;
+      rounds.back().phase_s[static_cast<std::size_t>(operation.phase)] += seconds;
       rounds.back().has_calls = true;
       last_call = i;
       continue;
@@ -63,7 +67,8 @@ std::optional<std::vector<BlockingRound>> rounds_of(const ClassProgram& program,
   result.reserve(rounds.size());
   for (const Round& round : rounds) {
     result.push_back({.compute_s = {to_seconds(round.compute).value()},
-                      .communication_s = round.communication_s});
+                      .communication_s = round.communication_s,
+                      .phase_s = round.phase_s});
   }
   return result;
 }
@@ -74,6 +79,12 @@ std::optional<std::vector<BlockingRound>> blocking_rounds(const StepProgram& pro
                                                           const TogetherTime& together) {
   if (program.axes.size() > 1 || (!program.axes.empty() && !program.axes[0].groups.empty())) {
     return std::nullopt;
+  }
+  const bool calls = std::ranges::any_of(
+      program.classes.front().operations,
+      [](const Operation& operation) { return operation.collective() != nullptr; });
+  if (!calls && program.positions() > 1) {
+    return std::nullopt;  // nobody waits for anybody
   }
   const OperationTicks ticks(program);
   std::vector<BlockingRound> all;

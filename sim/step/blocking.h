@@ -1,17 +1,20 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <optional>
 #include <vector>
 
+#include "models/phase.h"
 #include "sim/step/program.h"
 
 namespace vitsim {
 
 /// Compute that everybody does before collectives which everybody waits for.
 struct BlockingRound {
-  std::vector<double> compute_s;  // by class
-  double communication_s = 0;     // from when the last rank has come
+  std::vector<double> compute_s;                     // by class
+  double communication_s = 0;                        // from when the last rank has come
+  std::array<double, kPhaseNames.size()> phase_s{};  // the same by phase
 };
 
 /// What a collective takes once the last rank has come, the same for all; nothing where ranks end

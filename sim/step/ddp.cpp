@@ -2,7 +2,8 @@
 
 // PyTorch's DistributedDataParallel: the last backward is cut where buckets of gradients become
 // ready. Each is reduced on the communication stream, in order, while backward goes on, slower
-// beside it. The optimizer waits for the last.
+// beside it. The optimizer waits for the last. Communication hooks send something smaller instead
+// of a bucket, PowerSGD three AllReduces one after another.
 
 namespace vitsim {
 
@@ -22,8 +23,7 @@ StepProgram ddp_program(const StepInput& input, std::span<const SyncBucket> buck
     for (const SyncBucket& bucket : kept) {
       const std::uint32_t ready = part(share, bucket.ready_share);
       share = bucket.ready_share;
-      last = {writer.collective(
-          Phase::kGradientAllReduce, all_reduce_of(input, bucket.bytes), {ready})};
+      last = reduce_bucket(writer, input, bucket, {ready});
     }
     part(share, 1);
     writer.update(1, last);

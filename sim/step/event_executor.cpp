@@ -17,7 +17,10 @@ namespace {
 constexpr std::uint32_t kTransferChannel = 1000;
 
 constexpr std::size_t kCompute = static_cast<std::size_t>(Stream::kCompute);
-constexpr std::size_t kCommunication = static_cast<std::size_t>(Stream::kCommunication);
+
+constexpr bool communicates_on(std::size_t stream) {
+  return is_communication(static_cast<Stream>(stream));
+}
 
 constexpr std::uint64_t pack(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
   return a << 44U | b << 20U | c;
@@ -159,13 +162,16 @@ void EventExecutor::begin_step(std::uint32_t position) {
 
 /// Starts whatever can start: compute first, so that a collective finds it and slows it down.
 void EventExecutor::start_ready(std::uint32_t position) {
+  const bool was_communicating = communicates(machines_[position]);
   for (std::size_t stream = 0; stream < kStreams; ++stream) {
-    if (stream != kCommunication) {
+    if (!communicates_on(stream)) {
       start_head(position, stream);
     }
   }
-  if (start_head(position, kCommunication)) {
-    change_pace(position, true);
+  for (std::size_t stream = 0; stream < kStreams; ++stream) {
+    if (communicates_on(stream) && start_head(position, stream) && !was_communicating) {
+      change_pace(position, true);
+    }
   }
 }
 
@@ -180,7 +186,12 @@ bool EventExecutor::start_head(std::uint32_t position, std::size_t stream) {
 }
 
 bool EventExecutor::communicates(const Machine& machine) const {
-  return machine.lanes[kCommunication].running;
+  for (std::size_t stream = 0; stream < kStreams; ++stream) {
+    if (communicates_on(stream) && machine.lanes[stream].running) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void EventExecutor::start(std::uint32_t position, std::size_t stream, std::uint32_t index) {
@@ -232,7 +243,7 @@ void EventExecutor::finished(std::uint32_t position, std::size_t stream) {
     return;
   }
   // Where the next collective follows at once compute stays slow without a break.
-  if (stream == kCommunication && !start_head(position, kCommunication)) {
+  if (communicates_on(stream) && !start_head(position, stream) && !communicates(machine)) {
     change_pace(position, false);
   }
   start_ready(position);

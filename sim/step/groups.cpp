@@ -61,6 +61,7 @@ bool ProgramGroups::links_are_apart(const StepProgram& program) const {
     return true;
   };
   std::set<std::uint32_t> ring_axes;
+  std::map<std::uint32_t, Stream> stream_of_axis;  // one after another only on one stream
   for (const ClassProgram& each : program.classes) {
     for (const Operation& operation : each.operations) {
       if (const Collective* collective = operation.collective()) {
@@ -68,7 +69,8 @@ bool ProgramGroups::links_are_apart(const StepProgram& program) const {
                              collective->kind == CollectiveKind::kAllGather ||
                              (collective->kind == CollectiveKind::kAllReduce &&
                               collective->algorithm == Algorithm::kRing);
-        if (!is_ring) {
+        const auto [stream, fresh] = stream_of_axis.try_emplace(collective->axis, operation.stream);
+        if (!is_ring || (!fresh && stream->second != operation.stream)) {
           return false;
         }
         ring_axes.insert(collective->axis);

@@ -21,15 +21,16 @@ namespace vitsim {
 /// free and everything in its `after` has ended. Everything that an operation waits for stands
 /// before it in the list.
 
-/// Arithmetic of one rank, or its wait for the loader. The duration at full speed is
-/// `seconds / parts`, and of it the share from `from` to `to`: backward is cut where buckets of
-/// gradients become ready, and an optimizer may update one of several parts.
+/// Arithmetic of one rank, its wait for the loader, or a copy between host and device. The duration
+/// at full speed is `seconds / parts`, and of it the share from `from` to `to`: backward is cut
+/// where buckets of gradients become ready, and an optimizer may update one of several parts.
 struct Compute {
   Seconds seconds;
   double parts = 1;
   double from = 0;
   double to = 1;
   bool on_gpu = true;           // a GPU's slowdown stretches it; the loader's work is the CPU's
+  std::int64_t bytes = 0;       // that a copy moves
   double overlap_slowdown = 1;  // factor while the rank's communication stream is busy
 };
 

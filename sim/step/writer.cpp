@@ -17,36 +17,65 @@ std::uint32_t ProgramWriter::compute(Phase phase, Compute what, std::vector<std:
 
 std::uint32_t ProgramWriter::collective(Phase phase,
                                         Collective what,
-                                        std::vector<std::uint32_t> after) {
+                                        std::vector<std::uint32_t> after,
+                                        Stream stream) {
   program_.operations.push_back(
-      {.stream = Stream::kCommunication, .phase = phase, .what = what, .after = std::move(after)});
+      {.stream = stream, .phase = phase, .what = what, .after = std::move(after)});
   return static_cast<std::uint32_t>(program_.operations.size() - 1);
 }
 
-void ProgramWriter::forward(const MicroBatchSeconds& batch) {
-  std::vector<std::uint32_t> after;
-  if (last_compute_) {
-    after.push_back(*last_compute_);
-  }
+std::uint32_t ProgramWriter::copy(Phase phase,
+                                  std::int64_t bytes,
+                                  std::vector<std::uint32_t> after) {
+  const Seconds seconds = Bytes(static_cast<double>(bytes)) / work_.offload.copy;
+  program_.operations.push_back(
+      {.stream = Stream::kCopy,
+       .phase = phase,
+       .what = Compute{.seconds = seconds, .on_gpu = false, .bytes = bytes},
+       .after = std::move(after)});
+  return static_cast<std::uint32_t>(program_.operations.size() - 1);
+}
+
+std::uint32_t ProgramWriter::load(const MicroBatchSeconds& batch) {
   program_.operations.push_back({.stream = Stream::kLoader,
                                  .phase = Phase::kDataLoad,
                                  .what = Compute{.seconds = batch.data_load, .on_gpu = false},
-                                 .after = std::move(after)});
-  const auto load = static_cast<std::uint32_t>(program_.operations.size() - 1);
-  compute(Phase::kForward, {.seconds = batch.forward}, {load});
+                                 .after = last_compute()});
+  last_compute_ = static_cast<std::uint32_t>(program_.operations.size() - 1);
+  return *last_compute_;
+}
+
+std::uint32_t ProgramWriter::forward(const MicroBatchSeconds& batch,
+                                     std::vector<std::uint32_t> after) {
+  after.insert(after.begin(), load(batch));
+  return compute(Phase::kForward, {.seconds = batch.forward}, std::move(after));
+}
+
+std::vector<MicroBatchSeconds> ProgramWriter::micro_batches(std::size_t count) const {
+  std::vector<MicroBatchSeconds> all(count - work_.micro_batches.size());
+  all.insert(all.end(), work_.micro_batches.begin(), work_.micro_batches.end());
+  return all;
 }
 
 Seconds ProgramWriter::until_last_backward(std::size_t count) {
-  const std::size_t missing = count - work_.micro_batches.size();
+  const std::vector<MicroBatchSeconds> batches = micro_batches(count);
   for (std::size_t i = 0; i < count; ++i) {
-    const MicroBatchSeconds batch =
-        i < missing ? MicroBatchSeconds{} : work_.micro_batches[i - missing];
-    forward(batch);
+    forward(batches[i]);
     if (i + 1 < count) {
-      compute(Phase::kBackward, {.seconds = batch.backward});
+      compute(Phase::kBackward, {.seconds = batches[i].backward});
     }
   }
-  return work_.micro_batches.empty() ? Seconds(0) : work_.micro_batches.back().backward;
+  return batches.empty() ? Seconds(0) : batches.back().backward;
+}
+
+std::uint32_t CutPass::until(double share) {
+  const std::uint32_t done = writer_.compute(
+      phase_,
+      {.seconds = seconds_, .from = share_, .to = share, .overlap_slowdown = overlap_},
+      std::move(after_));
+  after_.clear();
+  share_ = share;
+  return done;
 }
 
 std::uint32_t ProgramWriter::update(double parts, std::vector<std::uint32_t> after) {
@@ -57,6 +86,21 @@ std::uint32_t ProgramWriter::update(double parts, std::vector<std::uint32_t> aft
 
 void ProgramWriter::other(std::vector<std::uint32_t> after) {
   compute(Phase::kOther, {.seconds = work_.other}, std::move(after));
+}
+
+std::uint32_t ProgramWriter::update_by_host(const HostState& host,
+                                            std::int64_t parts,
+                                            std::vector<std::uint32_t> after) {
+  const std::int64_t part = (host.elements + parts - 1) / parts;
+  const std::uint32_t gradients =
+      copy(Phase::kGradientAllReduce, part * host.gradient_element, std::move(after));
+  program_.update = compute(
+      Phase::kOptimizer,
+      {.seconds = work_.offload.update_per_parameter * static_cast<double>(part), .on_gpu = false},
+      {gradients});
+  return host.parameters
+             ? program_.update
+             : copy(Phase::kParameterAllGather, part * host.weight_element, {program_.update});
 }
 
 std::size_t most_micro_batches(const StepInput& input) {
@@ -86,10 +130,35 @@ std::vector<SyncBucket> checked_buckets(std::span<const SyncBucket> buckets) {
   return kept;
 }
 
+std::vector<GroupAxis> everybody(const StepInput& input) {
+  return std::vector<GroupAxis>(input.world_size() > 1 ? 1 : 0);
+}
+
+Collective collective_of(const StepInput& input,
+                         CollectiveKind kind,
+                         std::int64_t bytes,
+                         std::uint32_t axis,
+                         std::span<const std::uint32_t> members) {
+  return {.kind = kind,
+          .algorithm = input.algorithm ? input.algorithm(kind, bytes, members) : Algorithm::kRing,
+          .bytes = bytes,
+          .axis = axis};
+}
+
 Collective all_reduce_of(const StepInput& input, std::int64_t bytes) {
-  return {.kind = CollectiveKind::kAllReduce,
-          .algorithm = input.all_reduce ? input.all_reduce(bytes) : Algorithm::kRing,
-          .bytes = bytes};
+  return collective_of(input, CollectiveKind::kAllReduce, bytes);
+}
+
+std::vector<std::uint32_t> reduce_bucket(ProgramWriter& writer,
+                                         const StepInput& input,
+                                         const SyncBucket& bucket,
+                                         std::vector<std::uint32_t> after) {
+  const std::vector<std::int64_t> messages =
+      bucket.compressed.empty() ? std::vector{bucket.bytes} : bucket.compressed;
+  for (const std::int64_t bytes : messages) {
+    after = {writer.collective(Phase::kGradientAllReduce, all_reduce_of(input, bytes), after)};
+  }
+  return after;
 }
 
 }  // namespace vitsim

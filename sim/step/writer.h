@@ -18,20 +18,44 @@ class ProgramWriter {
 
   /// All returned numbers are indices of operations, to be waited for.
   std::uint32_t compute(Phase phase, Compute what, std::vector<std::uint32_t> after = {});
-  std::uint32_t collective(Phase phase, Collective what, std::vector<std::uint32_t> after);
+  std::uint32_t collective(Phase phase,
+                           Collective what,
+                           std::vector<std::uint32_t> after,
+                           Stream stream = Stream::kCommunication);
+
+  /// Bytes between host and device.
+  std::uint32_t copy(Phase phase, std::int64_t bytes, std::vector<std::uint32_t> after);
 
   /// Loading and forward of one micro-batch. Loading begins when the compute before it is over: its
-  /// time is what the compute stream waits.
-  void forward(const MicroBatchSeconds& batch);
+  /// time is what the compute stream waits. Forward waits for `after` too.
+  std::uint32_t forward(const MicroBatchSeconds& batch, std::vector<std::uint32_t> after = {});
 
-  /// Micro-batches whole, but for the last one's backward, which is returned. Classes with fewer
-  /// micro-batches than `count` do the missing ones in no time, so that all have the same
-  /// operations.
+  /// Loading alone.
+  std::uint32_t load(const MicroBatchSeconds& batch);
+
+  /// The class's micro-batches. Classes with fewer than `count` do the missing ones in no time, so
+  /// that all have the same operations.
+  [[nodiscard]] std::vector<MicroBatchSeconds> micro_batches(std::size_t count) const;
+
+  /// Micro-batches whole, but for the last one's backward, which is returned.
   Seconds until_last_backward(std::size_t count);
 
   /// The update of the weights, one of `parts`, and what the rest of the step takes.
   std::uint32_t update(double parts, std::vector<std::uint32_t> after);
   void other(std::vector<std::uint32_t> after = {});
+
+  /// The update by the host: the gradients of the rank's part go there behind `after`; the new
+  /// weights come back, unless they stay there.
+  std::uint32_t update_by_host(const HostState& host,
+                               std::int64_t parts,
+                               std::vector<std::uint32_t> after);
+
+  [[nodiscard]] const ClassWork& work() const { return work_; }
+
+  /// The last compute, or loading before it; none at the beginning of a step.
+  [[nodiscard]] std::vector<std::uint32_t> last_compute() const {
+    return last_compute_ ? std::vector{*last_compute_} : std::vector<std::uint32_t>();
+  }
 
   ClassProgram finish() { return std::move(program_); }
 
@@ -44,14 +68,55 @@ class ProgramWriter {
 /// The longest list of micro-batches of any class.
 std::size_t most_micro_batches(const StepInput& input);
 
-/// A program with every class written by `write`; with an axis of all ranks where there are
-/// several.
+/// A pass of one micro-batch, cut where something begins or is waited for. Cuts stand at shares of
+/// its work, so that all classes have the same operations.
+class CutPass {
+ public:
+  CutPass(ProgramWriter& writer, Phase phase, Seconds seconds, double overlap_slowdown)
+      : writer_(writer), phase_(phase), seconds_(seconds), overlap_(overlap_slowdown) {}
+
+  /// What is computed from here on waits for this operation.
+  void wait_for(std::uint32_t operation) { after_.push_back(operation); }
+
+  /// Computes up to this share of the work.
+  std::uint32_t until(double share);
+
+  [[nodiscard]] double share() const { return share_; }
+
+ private:
+  ProgramWriter& writer_;
+  Phase phase_;
+  Seconds seconds_;
+  double overlap_;
+  double share_ = 0;
+  std::vector<std::uint32_t> after_;
+};
+
+/// A program with every class written by `write`, which is given its micro-batches.
+template <class Write>
+StepProgram write_steps(const StepInput& input, std::vector<GroupAxis> axes, Write write) {
+  StepProgram program{.class_of = input.class_of,
+                      .axes = std::move(axes),
+                      .collective_overhead = input.collective_overhead};
+  const std::size_t count = most_micro_batches(input);
+  for (const ClassWork& work : input.classes) {
+    ProgramWriter writer(work);
+    write(writer, writer.micro_batches(count), work);
+    program.classes.push_back(writer.finish());
+  }
+  return program;
+}
+
+/// One axis of all ranks, where there are several.
+std::vector<GroupAxis> everybody(const StepInput& input);
+
+/// The same, with each class's micro-batches written up to the last backward, whose seconds `write`
+/// is given.
 template <class Write>
 StepProgram write_program(const StepInput& input, Write write) {
-  StepProgram program{.class_of = input.class_of, .collective_overhead = input.collective_overhead};
-  if (input.world_size() > 1) {
-    program.axes.emplace_back();
-  }
+  StepProgram program{.class_of = input.class_of,
+                      .axes = everybody(input),
+                      .collective_overhead = input.collective_overhead};
   const std::size_t micro_batches = most_micro_batches(input);
   for (const ClassWork& work : input.classes) {
     ProgramWriter writer(work);
@@ -64,7 +129,21 @@ StepProgram write_program(const StepInput& input, Write write) {
 /// Throws UserError for sizes and shares that cannot be; leaves out buckets without bytes.
 std::vector<SyncBucket> checked_buckets(std::span<const SyncBucket> buckets);
 
-/// An AllReduce of so many bytes, by the algorithm that the training uses for them.
+/// A collective of so many bytes among everybody, or the groups of an axis that begin with
+/// `members`, by the algorithm that the training uses for it.
+Collective collective_of(const StepInput& input,
+                         CollectiveKind kind,
+                         std::int64_t bytes,
+                         std::uint32_t axis = 0,
+                         std::span<const std::uint32_t> members = {});
+
+/// An AllReduce of so many bytes among everybody.
 Collective all_reduce_of(const StepInput& input, std::int64_t bytes);
+
+/// AllReduces of the bucket, one after another behind `after`; returns the last.
+std::vector<std::uint32_t> reduce_bucket(ProgramWriter& writer,
+                                         const StepInput& input,
+                                         const SyncBucket& bucket,
+                                         std::vector<std::uint32_t> after);
 
 }  // namespace vitsim

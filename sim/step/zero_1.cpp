@@ -1,30 +1,13 @@
-#include "sim/step/writer.h"
+#include "sim/step/sharded.h"
 
-// Every rank keeps the optimizer's state of one part of the weights: gradients are reduce-scattered
-// after backward, each rank updates its part, and the parts are gathered.
+// DeepSpeed's stage 1: with accumulation, the gradients travel behind the last micro-batch alone.
 
 namespace vitsim {
 
-StepProgram zero_1_program(const StepInput& input, std::span<const SyncBucket> buckets) {
-  if (input.world_size() < 2) {
-    return alone_program(input);
-  }
-  const std::vector<SyncBucket> kept = checked_buckets(buckets);
-  return write_program(input, [&](ProgramWriter& writer, Seconds backward, const ClassWork&) {
-    std::vector<std::uint32_t> last = {writer.compute(Phase::kBackward, {.seconds = backward})};
-    for (const SyncBucket& bucket : kept) {
-      last = {writer.collective(Phase::kGradientAllReduce,
-                                {.kind = CollectiveKind::kReduceScatter, .bytes = bucket.bytes},
-                                last)};
-    }
-    last = {writer.update(static_cast<double>(input.world_size()), last)};
-    for (const SyncBucket& bucket : kept) {
-      last = {writer.collective(Phase::kGradientAllReduce,
-                                {.kind = CollectiveKind::kAllGather, .bytes = bucket.bytes},
-                                last)};
-    }
-    writer.other(last);
-  });
+StepProgram zero_1_program(const StepInput& input, const ShardPlan& plan) {
+  ShardPlan mine = plan;
+  mine.every_micro_batch = false;
+  return sharded_program(input, mine);
 }
 
 }  // namespace vitsim

@@ -9,9 +9,11 @@ std::shared_ptr<const StepProgram> make_program(const Communicator& group,
   if (!plan.overlap_slowdown.empty() && plan.overlap_slowdown.size() != work.size()) {
     throw UserError("one overlap slowdown per rank is needed, or none");
   }
-  StepInput input{
-      .all_reduce = [&](std::int64_t bytes) { return group.resolve(plan.algorithm, bytes); },
-      .collective_overhead = plan.collective_overhead};
+  StepInput input{.algorithm =
+                      [&](CollectiveKind kind, std::int64_t bytes, std::span<const std::uint32_t>) {
+                        return group.resolve(plan.algorithm, kind, bytes);
+                      },
+                  .collective_overhead = plan.collective_overhead};
   for (std::uint32_t i = 0; i < work.size(); ++i) {
     ClassWork mine{.optimizer = to_seconds(work[i].optimizer), .other = to_seconds(work[i].other)};
     for (const MicroBatchTicks& batch : work[i].micro_batches) {
@@ -25,9 +27,16 @@ std::shared_ptr<const StepProgram> make_program(const Communicator& group,
     input.classes.push_back(std::move(mine));
     input.class_of.push_back(i);
   }
+  if (plan.mode == GradientSync::kDeepspeedZero1) {
+    ShardPlan shards{.gradients = plan.buckets};
+    for (const SyncBucket& bucket : plan.buckets) {
+      shards.parameters.push_back(bucket.bytes);
+    }
+    return std::make_shared<StepProgram>(zero_1_program(input, shards));
+  }
   const auto build = plan.mode == GradientSync::kDdp              ? ddp_program
                      : plan.mode == GradientSync::kDeepspeedZero0 ? zero_0_program
-                                                                  : zero_1_program;
+                                                                  : distributed_optimizer_program;
   return std::make_shared<StepProgram>(build(input, plan.buckets));
 }
 

@@ -96,12 +96,12 @@ TEST(DeepspeedConfig, KeysThatAreNotModelledAreNamedUnlessSwitchedOff) {
     "flops_profiler": {"enabled": false},
     "sparse_gradients": true,
     "elasticity": {"enabled": true},
-    "zero_optimization": {"stage": 1, "offload_optimizer": {"device": "cpu"}},
+    "zero_optimization": {"stage": 1, "zero_hpz_partition_size": 8},
     "fp16": {"enabled": true, "auto_cast": true}})");
   EXPECT_EQ(result.problems, "");
   EXPECT_THAT(result.warnings,
               ElementsAre(HasSubstr("/fp16/auto_cast: \"auto_cast\" is not modelled"),
-                          HasSubstr("/zero_optimization/offload_optimizer"),
+                          HasSubstr("/zero_optimization/zero_hpz_partition_size"),
                           HasSubstr("\"sparse_gradients\" is not modelled"),
                           HasSubstr("\"elasticity\" is not modelled")));
 }
@@ -129,8 +129,11 @@ TEST(DeepspeedConfig, StagesAndSchedules) {
   EXPECT_EQ(read(R"({"train_batch_size": 2, "zero_optimization": {"stage": 1}})")
                 .config.gradient_sync->value,
             GradientSync::kDeepspeedZero1);
-  EXPECT_THAT(read(R"({"train_batch_size": 2, "zero_optimization": {"stage": 3}})").problems,
-              HasSubstr("ZeRO stage 3 is not supported"));
+  EXPECT_EQ(read(R"({"train_batch_size": 2, "zero_optimization": {"stage": 3}})")
+                .config.gradient_sync->value,
+            GradientSync::kDeepspeedZero3);
+  EXPECT_THAT(read(R"({"train_batch_size": 2, "zero_optimization": {"stage": 4}})").problems,
+              HasSubstr("/zero_optimization/stage"));
   const Read warm = read(R"({"train_batch_size": 2,
     "optimizer": {"type": "AdamW", "params": {"lr": 0.01, "betas": [0.8, 0.9], "eps": 1e-7}},
     "scheduler": {"type": "WarmupDecayLR", "params": {"warmup_min_lr": 0.001, "warmup_max_lr": 0.01,
@@ -155,6 +158,48 @@ TEST(DeepspeedConfig, StagesAndSchedules) {
               HasSubstr("needs \"total_num_steps\""));
   EXPECT_THAT(read(R"({"train_batch_size": 2, "optimizer": {"type": "Lion"}})").problems,
               HasSubstr("optimizer \"lion\" is not supported"));
+}
+
+TEST(DeepspeedConfig, ZeroKeysAreRead) {
+  const Read found = read(R"({"train_batch_size": 2, "zero_optimization": {"stage": 3,
+    "reduce_bucket_size": 1e6, "allgather_bucket_size": 2e6, "overlap_comm": false,
+    "contiguous_gradients": false, "stage3_prefetch_bucket_size": "auto",
+    "stage3_param_persistence_threshold": 10, "stage3_max_live_parameters": 3e8,
+    "stage3_max_reuse_distance": 4e8, "sub_group_size": 1e9, "reduce_scatter": true,
+    "offload_optimizer": {"device": "cpu", "pin_memory": true},
+    "offload_param": {"device": "nvme"}}})");
+  EXPECT_EQ(found.problems, "");
+  EXPECT_THAT(found.warnings, IsEmpty());
+  const ZeroSpec& zero = found.config.zero->value;
+  EXPECT_EQ(zero.reduce_bucket_size, 1'000'000);
+  EXPECT_EQ(zero.allgather_bucket_size, 2'000'000);
+  EXPECT_EQ(zero.overlap_comm, false);
+  EXPECT_FALSE(zero.contiguous_gradients);
+  EXPECT_EQ(zero.prefetch_bucket_size, ZeroSpec{}.prefetch_bucket_size);
+  EXPECT_EQ(zero.param_persistence_threshold, 10);
+  EXPECT_EQ(zero.max_live_parameters, 300'000'000);
+  EXPECT_EQ(zero.max_reuse_distance, 400'000'000);
+  EXPECT_EQ(found.config.offload->value.optimizer, OffloadTarget::kCpu);
+  EXPECT_EQ(found.config.offload->value.parameters, OffloadTarget::kNvme);
+  const Read old = read(R"({"train_batch_size": 2, "zero_optimization": {"stage": 2,
+    "cpu_offload": true, "reduce_bucket_size": "auto"}})");
+  EXPECT_EQ(old.config.gradient_sync->value, GradientSync::kDeepspeedZero2);
+  EXPECT_EQ(old.config.offload->value.optimizer, OffloadTarget::kCpu);
+  EXPECT_FALSE(old.config.zero);
+}
+
+TEST(DeepspeedConfig, CompressedOptimizersHaveDeepspeedsNames) {
+  const Read bits = read(R"({"train_batch_size": 2, "optimizer": {"type": "OneBitAdam",
+    "params": {"lr": 0.001, "freeze_step": 400, "cuda_aware": false,
+    "comm_backend_name": "nccl"}}})");
+  EXPECT_EQ(bits.problems, "");
+  EXPECT_THAT(bits.warnings, IsEmpty());
+  EXPECT_EQ(bits.config.optimizer.kind->value, OptimizerKind::kOneBitAdam);
+  EXPECT_EQ(bits.config.optimizer.freeze_step->value, 400);
+  const Read zero_one = read(R"({"train_batch_size": 2, "optimizer": {"type": "ZeroOneAdam",
+    "params": {"var_freeze_step": 50}}})");
+  EXPECT_EQ(zero_one.config.optimizer.kind->value, OptimizerKind::kZeroOneAdam);
+  EXPECT_EQ(zero_one.config.optimizer.freeze_step->value, 50);
 }
 
 // ---- together with a cluster file ----

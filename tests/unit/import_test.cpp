@@ -425,23 +425,18 @@ TEST_F(Import, AConfigurationIsThatOfEveryStart) {
   }
 }
 
-// One stage that is not simulated does not keep the other runs of a folder out.
-TEST_F(Import, LeavesOutRunsOfAStageThatIsNotSimulated) {
+// A configuration beside a log says which stage its run is of.
+TEST_F(Import, AConfigurationTellsTheStage) {
   const std::string step =
       "[Rank 0] time (ms) | fwd: 1.00 | bwd: 3.00 | bwd_inner: 2.00 | bwd_allreduce: 1.00 | step: "
       "0.50\n";
-  const auto one = file("one.log", step);
-  const auto two = file("two.log", step);
+  const auto log = file("two.log", step);
   const auto config = file("two.ds_config.json",
                            R"({"train_micro_batch_size_per_gpu": 4,
                                "zero_optimization": {"stage": 3}})");
-  const Measurement measurement = import_all({one, two, config});
-  if (std::ranges::count(kGradientSyncNames, "deepspeed-zero-3") == 0) {
-    ASSERT_THAT(measurement.runs, SizeIs(1));
-    EXPECT_EQ(measurement.runs.front().name, "one");
-    EXPECT_THAT(measurement.warnings,
-                Contains(AllOf(HasSubstr("ZeRO stage 3"), HasSubstr("left out"))));
-  }
+  const Measurement measurement = import_all({log, config});
+  ASSERT_THAT(measurement.runs, SizeIs(1));
+  EXPECT_EQ(measurement.runs.front().gradient_sync, GradientSync::kDeepspeedZero3);
 }
 
 }  // namespace

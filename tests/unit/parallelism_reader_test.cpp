@@ -18,7 +18,8 @@ using ::testing::HasSubstr;
 // Eight GPUs and a training with further keys. ViT-B/16 has 12 blocks and heads and 197 tokens.
 std::string file(const std::string& keys) {
   return fmt::format(R"({{
-  "cluster": {{"nodes": [{{"name": "n", "count": 2, "gpus": ["t4", "t4", "t4", "t4"]}}],
+  "cluster": {{"nodes": [{{"name": "n", "count": 2, "gpus": ["t4", "t4", "t4", "t4"],
+      "host_memory": "64GiB"}}],
     "network": {{"bandwidth": "10Gbps", "latency": "50us"}}}},
   "training": {{"model": "vit-b-16", "dataset": {{"name": "cifar10"}},
     "micro_batch_per_gpu": 16,
@@ -68,6 +69,25 @@ TEST(ParallelismReader, ReadsHooksAndLocalUpdates) {
   const TrainingSpec local = training_of(R"("local_updates": {"type": "diloco", "every": 30})");
   EXPECT_EQ(local.local_updates->kind, LocalUpdatesKind::kDiloco);
   EXPECT_EQ(local.local_updates->every, 30);
+}
+
+// State that goes to the hosts must fit there: the file says how much they have.
+TEST(ParallelismReader, OffloadNeedsTheHostsMemory) {
+  std::string text =
+      file(R"("gradient_sync": "deepspeed-zero-2", "offload": {"optimizer": "cpu"})");
+  EXPECT_EQ(experiment_from_text(text, "lab.json").cluster.nodes[1].host_memory,
+            Bytes(64.0 * (1 << 30)));
+  text.erase(text.find(",\n      \"host_memory\""),
+             std::string(",\n      \"host_memory\": \"64GiB\"").size());
+  try {
+    experiment_from_text(text, "lab.json");
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.problems(),
+                ElementsAre(::testing::AllOf(HasSubstr("/training/offload"),
+                                             HasSubstr("\"n-0\""),
+                                             HasSubstr("\"host_memory\": \"256GiB\""))));
+  }
 }
 
 TEST(ParallelismReader, APipelineOfANumberIsItsStages) {

@@ -113,8 +113,9 @@ TEST(Schema, ClusterKeysAreTheReaders) {
   Json trained = Json::parse(R"({
     "cluster": {
       "nodes": [{"name": "a", "gpus": [{"model": "x", "slowdown": 1.5}], "switch": "s",
-                 "nic": {"bandwidth": "1Gbps", "latency": 0}},
-                {"name": "b", "gpus": ["x"], "switch": "s", "intra_node": {"profile": "p"}}],
+                 "host_memory": "64GiB", "nic": {"bandwidth": "1Gbps", "latency": 0}},
+                {"name": "b", "gpus": ["x"], "switch": "s", "host_memory": "64GiB",
+                 "intra_node": {"profile": "p"}}],
       "network": {"link": "ib-ndr", "count": 8},
       "intra_node": {"link": "nvlink4"},
       "switches": ["s", "t"],
@@ -174,6 +175,8 @@ TEST(Schema, ReportKeysAreTheReaders) {
                     .other_candidates = RankSet(1)};
   report.timeline = {{.rank = 1, .spans = {{.end_s = 1, .straggler_wait = true}}}};
   report.links = {{.name = "x", .kind = "nic"}};
+  report.communication = {{.collective = "all-reduce", .algorithm = "ring"}};
+  report.remarks = {"x"};
   report.disturbances = {{.what = "x", .cost_s = 1}};
   report.basis = {{.part = "x", .kind = "given", .detail = "y"}};
   const Json predicted = to_json(report);

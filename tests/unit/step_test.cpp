@@ -75,11 +75,25 @@ TEST(Step, OverlapSlowsBackward) {
   EXPECT_EQ(outcome.wait[0], 0);
 }
 
-// Reduce-scatter of 4 MB: 1 x 2 ms; half of a 2 ms update; all-gather 2 ms.
-TEST(Step, Zero1GathersAfterTheOptimizer) {
+// AllReduce of 4 MB: 2 x 2 ms; half of a 2 ms update; all-gather 1 x 2 ms.
+TEST(Step, Zero1ReducesEverywhereAndGathersAfterTheOptimizer) {
   const Network network = two_machines();
   PlannedStep step(
       network, {0, 1}, {.mode = GradientSync::kDeepspeedZero1, .buckets = {{.bytes = 4'000'000}}});
+  const Pair work(10 * kMs, 10 * kMs, 2 * kMs);
+  const StepOutcome outcome = step.run(work.ranks, kZero);
+  EXPECT_EQ(outcome.sync_end[0], 14 * kMs);
+  EXPECT_EQ(outcome.end[0], 17 * kMs);
+  EXPECT_EQ(outcome.exposed[0], 6 * kMs);
+}
+
+// Reduce-scatter of 4 MB: 1 x 2 ms; half of a 2 ms update; all-gather 2 ms.
+TEST(Step, TheDistributedOptimizerGathersAfterTheUpdate) {
+  const Network network = two_machines();
+  PlannedStep step(
+      network,
+      {0, 1},
+      {.mode = GradientSync::kDistributedOptimizer, .buckets = {{.bytes = 4'000'000}}});
   const Pair work(10 * kMs, 10 * kMs, 2 * kMs);
   const StepOutcome outcome = step.run(work.ranks, kZero);
   EXPECT_EQ(outcome.sync_end[0], 12 * kMs);

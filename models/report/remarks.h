@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/experiment/training.h"
+#include "models/report/report.h"
+#include "models/vit/memory.h"
+
+namespace vitsim {
+
+/// The rank whose memory is the tightest.
+struct RankLimits {
+  std::int64_t micro_batch = 1;
+  MemoryModel memory;
+  std::optional<Bytes> capacity;
+};
+
+/// The plain way to train that a chosen one is compared with: whole state everywhere, whole
+/// gradients in every step. None where it is plain itself.
+std::optional<TrainingSpec> plain_way(const TrainingSpec& training);
+
+/// Why the chosen way to train costs what it costs, in sentences: its step, bytes and memory beside
+/// those of the plain way, and what would fit. `plain_step_s` is the plain way's step, where it was
+/// predicted. None for plain ddp that fits.
+std::vector<std::string> remarks(const TrainingSpec& training,
+                                 const Report& report,
+                                 const RankLimits& limits,
+                                 std::optional<double> plain_step_s = std::nullopt);
+
+}  // namespace vitsim

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/vit/vit.h"
+
+namespace vitsim {
+
+/// FSDP2's units: each encoder block, and the root with everything else.
+struct FsdpUnits {
+  struct Block {
+    std::int64_t elements = 0;
+    double begin = 0;  // of forward's work
+    double end = 0;
+  };
+
+  std::int64_t root = 0;  // elements
+  std::vector<Block> blocks;
+
+  [[nodiscard]] std::int64_t largest_block() const;
+};
+
+FsdpUnits fsdp_units(const VitSpec& vit);
+
+}  // namespace vitsim
