@@ -2,6 +2,8 @@
 //   manifest.json                 what it is, where the run stood, the size of every file
 //   model.safetensors             weights, in the model's type, under torchvision's names
 //   optimizer-R-of-N.safetensors  optimizer state and, for 16-bit models, fp32 weights
+//   own-R-of-N.safetensors        what rank R alone has: PowerSGD's errors; under local SGD weights
+//                                 and optimizer state, and then no file of the kind above
 // Optimizer state is kept in pieces "STATE/PARAMETER/OFFSET": one per parameter, or the parts of
 // parameters that fall into a rank's shard. A reader takes what it needs from whatever pieces there
 // are, so that any number of ranks can go on with it, sharded or not.
@@ -94,6 +96,59 @@ std::vector<Optimizer::State> optimizer_tensors(const TrainingState& state,
 
 std::string optimizer_file(std::int64_t part, std::int64_t parts) {
   return fmt::format("optimizer-{}-of-{}.safetensors", part, parts);
+}
+
+std::string own_file(std::int64_t rank, std::int64_t size) {
+  return fmt::format("own-{}-of-{}.safetensors", rank, size);
+}
+
+// What no other rank has.
+std::vector<NamedTensor> own_tensors(const TrainingState& state) {
+  std::vector<NamedTensor> own = state.reducer.own_state();
+  if (state.reducer.trains_alone()) {
+    const auto names = vitsim::parameters(state.model.spec());
+    const std::vector<Slice> slices = state.reducer.slices();
+    for (const auto& [what, tensors] : state.optimizer.state()) {
+      for (std::size_t i = 0; i < slices.size(); ++i) {
+        own.push_back({fmt::format("{}/{}", what, names[slices[i].parameter].name), tensors[i]});
+      }
+    }
+    for (const Slice& slice : slices) {
+      own.push_back({fmt::format("{}/{}", kMaster, names[slice.parameter].name), slice.weight});
+    }
+  }
+  return own;
+}
+
+// Puts back what this rank alone had.
+void load_own(const std::filesystem::path& step, std::int64_t parts, const TrainingState& state) {
+  const std::vector<NamedTensor> own = own_tensors(state);
+  if (parts == 0) {
+    return;  // all ranks were alike: each begins with that
+  }
+  if (own.empty()) {
+    throw UserError(
+        fmt::format("{}: each of its ranks has a state of its own, from local updates or PowerSGD; "
+                    "this run has no use for it: go on with the same training section",
+                    step.string()));
+  }
+  if (parts != state.size) {
+    throw UserError(
+        fmt::format("{}: each of its {} ranks has a state of its own: go on with {} "
+                    "ranks, not {}",
+                    step.string(),
+                    parts,
+                    parts,
+                    state.size));
+  }
+  const TensorFile file(step / own_file(state.rank, parts));
+  for (const auto& [name, tensor] : own) {
+    at::Tensor target = tensor;
+    target.copy_(file.read(name));
+  }
+  if (state.reducer.trains_alone()) {
+    state.reducer.publish();
+  }
 }
 
 // What a run's resolved.json says of where its checkpoints are; empty where nothing.
@@ -221,9 +276,11 @@ void save_checkpoint(const std::filesystem::path& folder,
                      const TrainingState& state,
                      const Progress& progress,
                      Communication& communication) {
-  const int rank = communication.group()->getRank();
+  const int rank = state.rank;
   const bool sharded = state.reducer.sharded();
-  const std::int64_t parts = sharded ? communication.group()->getSize() : 1;
+  const bool whole = !sharded && !state.reducer.trains_alone();
+  const std::int64_t parts = sharded ? state.size : whole ? 1 : 0;
+  const std::vector<NamedTensor> own = own_tensors(state);
   const std::string name = fmt::format("step-{}", progress.steps);
   const std::filesystem::path partial = folder / (name + ".partial");
   const auto names = vitsim::parameters(state.model.spec());
@@ -258,7 +315,10 @@ void save_checkpoint(const std::filesystem::path& folder,
       }
       write_tensors(partial / "model.safetensors", weights);
     }
-    if (sharded || rank == 0) {
+    if (!own.empty()) {
+      write_tensors(partial / own_file(rank, state.size), own);
+    }
+    if (sharded || (whole && rank == 0)) {
       const std::vector<Slice> slices = state.reducer.slices();
       std::vector<NamedTensor> pieces;
       for (const auto& [what, tensors] : optimizer_tensors(state, slices)) {
@@ -277,16 +337,22 @@ void save_checkpoint(const std::filesystem::path& folder,
     }
     Json files = Json::object();
     files["model.safetensors"] = std::filesystem::file_size(partial / "model.safetensors");
-    for (std::int64_t part = 0; part < parts; ++part) {
-      const std::string file = optimizer_file(part, parts);
+    const auto add = [&](const std::string& file, std::int64_t writer) {
       if (!std::filesystem::exists(partial / file)) {
         throw DeviceError(
-            fmt::format("{}: rank {} wrote it, rank 0 does not see it: checkpoints of a "
-                        "sharded optimizer need a file system that all nodes share",
+            fmt::format("{}: rank {} wrote it, rank 0 does not see it: checkpoints to which every "
+                        "rank adds its own state need a file system that all nodes share",
                         (partial / file).string(),
-                        part));
+                        writer));
       }
       files[file] = std::filesystem::file_size(partial / file);
+    };
+    for (std::int64_t part = 0; part < parts; ++part) {
+      add(optimizer_file(part, parts), part);
+    }
+    const std::int64_t own_parts = own.empty() ? 0 : state.size;
+    for (std::int64_t part = 0; part < own_parts; ++part) {
+      add(own_file(part, own_parts), part);
     }
     Json epochs = Json::array();
     for (const EpochRow& row : progress.epochs) {
@@ -297,8 +363,9 @@ void save_checkpoint(const std::filesystem::path& folder,
                      {"precision", vitsim::name(state.training.precision)},
                      {"optimizer", vitsim::name(state.training.optimizer.kind)},
                      {"gradient_sync", vitsim::name(state.training.gradient_sync)},
-                     {"world_size", communication.group()->getSize()},
+                     {"world_size", state.size},
                      {"optimizer_parts", parts},
+                     {"own_parts", own_parts},
                      {"updates", state.optimizer.updates()},
                      {"epoch", progress.epoch},
                      {"step_in_epoch", progress.step_in_epoch},
@@ -345,7 +412,8 @@ Progress load_checkpoint(const std::filesystem::path& folder, const TrainingStat
   try {
     check(step, manifest, state.training);
     const TensorFile weights(step / "model.safetensors");
-    const Pieces pieces(step, manifest.at("optimizer_parts").get<std::int64_t>());
+    const auto parts = manifest.at("optimizer_parts").get<std::int64_t>();
+    const Pieces pieces(step, parts);
     const auto names = vitsim::parameters(state.model.spec());
 
     const at::NoGradGuard no_grad;
@@ -353,7 +421,8 @@ Progress load_checkpoint(const std::filesystem::path& folder, const TrainingStat
       state.model.parameters()[i].copy_(weights.read(names[i].name));
     }
     state.reducer.adopt_model();
-    const std::vector<Slice> slices = state.reducer.slices();
+    load_own(step, manifest.value("own_parts", std::int64_t{0}), state);
+    const std::vector<Slice> slices = parts > 0 ? state.reducer.slices() : std::vector<Slice>();
     for (const auto& [what, tensors] : optimizer_tensors(state, slices)) {
       for (std::size_t i = 0; i < slices.size(); ++i) {
         pieces.read(what, names[slices[i].parameter].name, slices[i].offset, tensors[i]);

@@ -34,13 +34,16 @@ struct TrainingState {
   const VisionTransformer& model;
   GradientReducer& reducer;
   Optimizer& optimizer;
+  int rank = 0;
+  int size = 1;
 };
 
 /// Writes `folder`/step-N and then points `folder`/latest to it; older ones go after that. Killed
 /// at any moment it leaves the previous checkpoint or the new one. Rank 0 writes weights and, where
-/// every rank has all of it, optimizer state; where it is sharded each rank writes its own. All
-/// ranks must see the same file system. Collective; throws DeviceError on every rank where one
-/// fails.
+/// every rank has all of it, optimizer state; where it is sharded, or a rank's is like no other's,
+/// each writes its own. All ranks must see the same file system. The model must hold all weights
+/// (WholeModel), here and in `load_checkpoint`. Collective; throws DeviceError on every rank where
+/// one fails.
 void save_checkpoint(const std::filesystem::path& folder,
                      const TrainingState& state,
                      const Progress& progress,
@@ -51,8 +54,8 @@ void save_checkpoint(const std::filesystem::path& folder,
 std::optional<std::filesystem::path> find_checkpoint(const std::filesystem::path& folder);
 
 /// Puts the checkpoint back that find_checkpoint finds. Ranks may be more or fewer, and sharded
-/// otherwise, than when it was written. Throws UserError where it is missing, cut, newer than this
-/// program, or of another model, precision or optimizer.
+/// otherwise, than when it was written, unless each had a state of its own. Throws UserError where
+/// it is missing, cut, newer than this program, or of another model, precision or optimizer.
 Progress load_checkpoint(const std::filesystem::path& folder, const TrainingState& state);
 
 }  // namespace vitsim

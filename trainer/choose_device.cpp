@@ -18,9 +18,7 @@ void share_cores(const MpiSession& session) {
   }
 }
 
-std::unique_ptr<Device> choose_device(const std::string& wish,
-                                      const MpiSession& session,
-                                      Communication& communication) {
+std::unique_ptr<Device> choose_device(const std::string& wish, const MpiSession& session) {
   if (wish != "cpu") {
     if (auto device = open_cuda_device(session.local_rank(), session.local_size())) {
       return device;
@@ -31,7 +29,7 @@ std::unique_ptr<Device> choose_device(const std::string& wish,
           session.host()));
     }
   }
-  return make_cpu_device(communication.cpu());
+  return make_cpu_device();
 }
 
 }  // namespace vitsim

@@ -3,7 +3,6 @@
 #include <memory>
 #include <string>
 
-#include "trainer/communication.h"
 #include "trainer/device.h"
 #include "trainer/mpi/session.h"
 
@@ -15,8 +14,6 @@ void share_cores(const MpiSession& session);
 
 /// A GPU where there is one, else the CPU; `wish` is "cpu", "cuda" or anything else for either.
 /// Throws UserError where the wish cannot be met.
-std::unique_ptr<Device> choose_device(const std::string& wish,
-                                      const MpiSession& session,
-                                      Communication& communication);
+std::unique_ptr<Device> choose_device(const std::string& wish, const MpiSession& session);
 
 }  // namespace vitsim

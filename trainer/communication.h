@@ -30,8 +30,6 @@ class Communication {
 
   [[nodiscard]] const c10::intrusive_ptr<c10d::ProcessGroup>& group() const { return group_; }
 
-  [[nodiscard]] MpiBackend& cpu() { return *cpu_; }
-
   [[nodiscard]] const MpiWorker& worker() const { return worker_; }
 
   void barrier();

@@ -1,5 +1,6 @@
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include <malloc.h>
 #include <sys/resource.h>
@@ -26,8 +27,6 @@ std::string cpu_name() {
 // Work is done when its call returns, so a mark is a time already.
 class CpuDevice : public Device {
  public:
-  explicit CpuDevice(MpiBackend& backend) : backend_(backend) {}
-
   [[nodiscard]] c10::Device torch_device() const override { return c10::DeviceType::CPU; }
 
   [[nodiscard]] std::string name() const override { return cpu_name(); }
@@ -50,13 +49,26 @@ class CpuDevice : public Device {
 
   Mark mark() override { return {host_nanoseconds()}; }
 
-  void track(const c10::intrusive_ptr<c10d::Work>& /*work*/, std::int64_t /*bytes*/) override {}
+  void track(const c10::intrusive_ptr<c10d::Work>& work, Phase phase, std::int64_t bytes) override {
+    tracked_.push_back({work, phase, bytes});
+  }
 
   void synchronize() override {}
 
   std::int64_t nanoseconds(Mark mark) override { return mark.value; }
 
-  std::vector<CommunicationRecord> take_communication() override { return backend_.take_records(); }
+  std::vector<CommunicationRecord> take_communication() override {
+    std::vector<CommunicationRecord> records;
+    for (const Tracked& tracked : std::exchange(tracked_, {})) {
+      if (const auto ran = times_of(*tracked.work)) {
+        records.push_back({.phase = tracked.phase,
+                           .begin_ns = ran->begin_ns,
+                           .end_ns = ran->end_ns,
+                           .bytes = tracked.bytes});
+      }
+    }
+    return records;
+  }
 
   [[nodiscard]] std::int64_t peak_memory_bytes() const override {
     rusage usage{};
@@ -75,13 +87,19 @@ class CpuDevice : public Device {
   }
 
  private:
-  MpiBackend& backend_;
+  struct Tracked {
+    c10::intrusive_ptr<c10d::Work> work;
+    Phase phase = Phase::kGradientAllReduce;
+    std::int64_t bytes = 0;
+  };
+
+  std::vector<Tracked> tracked_;
 };
 
 }  // namespace
 
-std::unique_ptr<Device> make_cpu_device(MpiBackend& backend) {
-  return std::make_unique<CpuDevice>(backend);
+std::unique_ptr<Device> make_cpu_device() {
+  return std::make_unique<CpuDevice>();
 }
 
 }  // namespace vitsim

@@ -12,6 +12,7 @@
 #include <c10/util/intrusive_ptr.h>
 
 #include "models/experiment/training.h"
+#include "models/phase.h"
 #include "models/precision.h"
 
 namespace c10d {
@@ -28,8 +29,9 @@ inline std::int64_t host_nanoseconds() {
       .count();
 }
 
-/// When one AllReduce ran, on the host's steady clock.
+/// When one collective ran, on the host's steady clock, and the phase that it belongs to.
 struct CommunicationRecord {
+  Phase phase = Phase::kGradientAllReduce;
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
   std::int64_t bytes = 0;
@@ -38,7 +40,13 @@ struct CommunicationRecord {
 /// A point in the order of work of a device's compute stream. Becomes a time by
 /// `Device::nanoseconds` once the device has come that far.
 struct Mark {
-  std::int64_t value = 0;
+  std::int64_t value = 0;  // later marks have larger ones
+};
+
+/// The compute stream waits for a collective between two marks.
+struct Pause {
+  Mark begin;
+  Mark end;
 };
 
 /// What the trainer computes on: this machine's CPU, or a GPU by way of the CUDA plug-in.
@@ -75,8 +83,10 @@ class Device {
 
   virtual Mark mark() = 0;
 
-  /// Notes that an AllReduce of `bytes` has been launched by the compute stream.
-  virtual void track(const c10::intrusive_ptr<c10d::Work>& work, std::int64_t bytes) = 0;
+  /// Notes that a collective of `bytes` has been launched by the compute stream, to run beside it.
+  virtual void track(const c10::intrusive_ptr<c10d::Work>& work,
+                     Phase phase,
+                     std::int64_t bytes) = 0;
 
   /// Returns when everything launched so far has happened. Once per step.
   virtual void synchronize() = 0;
@@ -84,7 +94,8 @@ class Device {
   /// Host time of a mark; after `synchronize`, and before the next one.
   virtual std::int64_t nanoseconds(Mark mark) = 0;
 
-  /// AllReduces tracked since the last call; after `synchronize`.
+  /// Collectives tracked since the last call, in the order of their launch; after `synchronize`,
+  /// and once somebody has waited for each of them.
   virtual std::vector<CommunicationRecord> take_communication() = 0;
 
   /// Most memory in use so far: the resident set of a process, or what the CUDA allocator gave out.
@@ -97,10 +108,8 @@ class Device {
   [[nodiscard]] virtual std::optional<std::int64_t> memory_bytes() const = 0;
 };
 
-class MpiBackend;
-
-/// This machine's CPU; `backend`'s AllReduces are the tracked ones.
-std::unique_ptr<Device> make_cpu_device(MpiBackend& backend);
+/// This machine's CPU, whose collectives are those of MpiBackend.
+std::unique_ptr<Device> make_cpu_device();
 
 /// A GPU of this machine for the local rank, by the CUDA plug-in beside the binary; none where the
 /// plug-in or a GPU is missing. Throws UserError where ranks outnumber GPUs.

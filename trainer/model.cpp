@@ -15,14 +15,13 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "models/error.h"
+#include "trainer/block_pass.h"
 
 namespace vitsim {
 
 namespace {
 
 constexpr double kNormEpsilon = 1e-6;
-constexpr std::size_t kFirstLayer = 4;  // tensors before the first encoder layer
-constexpr std::size_t kPerLayer = 12;   // tensors of an encoder layer
 
 // Positions within an encoder layer.
 enum LayerTensor : std::size_t {
@@ -100,14 +99,14 @@ VisionTransformer::VisionTransformer(const VitSpec& spec, std::uint64_t seed) : 
     parameters_.push_back(at::empty(tensor.shape, at::kFloat));
   }
   const auto& p = parameters_;
-  VITSIM_CHECK(p.size(), ==, kFirstLayer + kPerLayer * static_cast<std::size_t>(spec.layers) + 4);
+  VITSIM_CHECK(p.size(), ==, block_begin(spec.layers) + 4);
 
   Initializer init(seed);
   init.module_default(p[1], p[2]);
   p[0].zero_();
   init.normal(p[3], 0.02);
-  for (std::size_t layer = 0; layer < static_cast<std::size_t>(spec.layers); ++layer) {
-    const at::Tensor* t = &p[kFirstLayer + layer * kPerLayer];
+  for (std::int64_t layer = 0; layer < spec.layers; ++layer) {
+    const at::Tensor* t = &p[block_begin(layer)];
     t[kNorm1Weight].fill_(1);
     t[kNorm1Bias].zero_();
     init.module_default(t[kProjectionWeight], t[kProjectionBias]);
@@ -145,7 +144,7 @@ void VisionTransformer::convert(at::Device device, at::ScalarType type) {
 }
 
 at::Tensor VisionTransformer::encoder_layer(const at::Tensor& input, std::int64_t layer) const {
-  const at::Tensor* t = &parameters_[kFirstLayer + static_cast<std::size_t>(layer) * kPerLayer];
+  const at::Tensor* t = &parameters_[block_begin(layer)];
   const std::int64_t n = input.size(0);
   const std::int64_t tokens = input.size(1);
   const std::int64_t width = spec_.width;
@@ -163,7 +162,19 @@ at::Tensor VisionTransformer::encoder_layer(const at::Tensor& input, std::int64_
   return x + at::linear(y, t[kMlpDownWeight], t[kMlpDownBias]);
 }
 
+at::Tensor VisionTransformer::observed_layer(const at::Tensor& input, std::int64_t layer) const {
+  const auto begin = parameters_.begin() + static_cast<std::ptrdiff_t>(block_begin(layer));
+  return run_block(
+      input,
+      {.layer = layer,
+       .parameters = {begin, begin + kBlockTensors},
+       .compute = [this, layer](const at::Tensor& x) { return encoder_layer(x, layer); },
+       .recompute = recompute_,
+       .observer = observer_});
+}
+
 at::Tensor VisionTransformer::forward(const at::Tensor& images) const {
+  const bool observed = at::GradMode::is_enabled() && (recompute_ || observer_ != nullptr);
   const auto& p = parameters_;
   const std::int64_t n = images.size(0);
   const std::int64_t width = spec_.width;
@@ -171,7 +182,7 @@ at::Tensor VisionTransformer::forward(const at::Tensor& images) const {
   at::Tensor x = at::conv2d(images, p[1], p[2], spec_.patch).flatten(2).transpose(1, 2);
   x = at::cat({p[0].expand({n, -1, -1}), x}, 1) + p[3];
   for (std::int64_t layer = 0; layer < spec_.layers; ++layer) {
-    x = encoder_layer(x, layer);
+    x = observed ? observed_layer(x, layer) : encoder_layer(x, layer);
   }
   const at::Tensor* end = &p[p.size() - 4];
   // The norm works on each token alone, so it is enough to take the class token's.

@@ -17,9 +17,20 @@ Recorder::Scope::Scope(Recorder& recorder, Phase phase, Stream stream)
 }
 
 Recorder::Scope::~Scope() {
-  if (recorder_.keep_) {
-    recorder_.open_.push_back(
-        {phase_, stream_, begin_, end_ ? *end_ : recorder_.device_.mark(), bytes_});
+  if (!recorder_.keep_) {
+    return;
+  }
+  const Mark end = end_ ? *end_ : recorder_.device_.mark();
+  Mark begin = begin_;
+  for (const Pause& pause : pauses_) {
+    if (pause.begin.value >= end.value) {
+      break;
+    }
+    recorder_.open_.push_back({phase_, stream_, begin, pause.begin, bytes_});
+    begin = pause.end;
+  }
+  if (begin.value <= end.value) {
+    recorder_.open_.push_back({phase_, stream_, begin, end, bytes_});
   }
 }
 
@@ -52,24 +63,25 @@ void Recorder::end_step() {
                           .bytes = bytes,
                           .warm_up = step_.warm_up});
       };
-  bool reduced = false;
   for (const Open& open : std::exchange(open_, {})) {
     add_span(open.phase, open.stream, time(open.begin), time(open.end), open.bytes);
-    reduced = reduced || open.phase == Phase::kGradientAllReduce;
   }
-  // AllReduces that ran beside backward have no phase of their own in the step.
+  // Collectives that ran beside compute have no phase of their own in the step.
   const auto records = device_.take_communication();
-  if (!reduced) {
-    const auto add_sum = [&](std::int64_t begin, std::int64_t end_ns, std::int64_t bytes) {
-      add_span(Phase::kGradientAllReduce, Stream::kCommunication, begin, end_ns, bytes);
-    };
-    for (const CommunicationRecord& record : records) {
-      add_sum(record.begin_ns - origin_ns_, record.end_ns - origin_ns_, record.bytes);
-    }
-    if (gradients_back_ && !records.empty()) {
-      const std::int64_t summed = records.back().end_ns - origin_ns_;
-      add_sum(summed, std::max(summed, time(*gradients_back_)), 0);
-    }
+  for (const CommunicationRecord& record : records) {
+    add_span(record.phase,
+             Stream::kCommunication,
+             record.begin_ns - origin_ns_,
+             record.end_ns - origin_ns_,
+             record.bytes);
+  }
+  if (gradients_back_ && !records.empty()) {
+    const std::int64_t summed = records.back().end_ns - origin_ns_;
+    add_span(Phase::kGradientAllReduce,
+             Stream::kCommunication,
+             summed,
+             std::max(summed, time(*gradients_back_)),
+             0);
   }
   gradients_back_.reset();
 }

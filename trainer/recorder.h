@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "models/report/timeline.h"
@@ -33,6 +34,10 @@ class Recorder {
     /// Ends the phase at a point that has gone by already.
     void end_at(std::optional<Mark> mark) { end_ = mark; }
 
+    /// Stretches in which the phase did not go on: it is recorded in the pieces between them. In
+    /// order of time; what lies behind the phase's end does not count.
+    void leave_out(std::vector<Pause> pauses) { pauses_ = std::move(pauses); }
+
     void set_bytes(std::int64_t bytes) { bytes_ = bytes; }
 
    private:
@@ -41,6 +46,7 @@ class Recorder {
     Stream stream_;
     Mark begin_;
     std::optional<Mark> end_;
+    std::vector<Pause> pauses_;
     std::int64_t bytes_ = 0;
   };
 

@@ -13,6 +13,7 @@
 #include "models/error.h"
 #include "models/experiment/experiment.h"
 #include "models/experiment/override.h"
+#include "models/experiment/trainable.h"
 #include "trainer/choose_device.h"
 #include "trainer/communication.h"
 #include "trainer/failure.h"
@@ -152,12 +153,6 @@ void check_support(const Experiment& experiment, const Device& device) {
         device.name(),
         device.torch_device().is_cpu() ? "ring and open-mpi can" : "ring, tree and nccl can"));
   }
-  if (!experiment.jobs.empty()) {
-    problems.push_back(
-        fmt::format("{}: a file with jobs can be predicted, not trained: give one "
-                    "file a job",
-                    experiment.file.string()));
-  }
   if (!problems.empty()) {
     throw UserError(problems);
   }
@@ -171,6 +166,7 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
     // `vitsim validate` trains with a file whose profiles it has just made elsewhere.
     experiment =
         read_experiment(arguments.file, arguments.overrides, {}, MissingProfiles::kAccepted);
+    require_trainable(experiment);
     const std::int64_t world = experiment.cluster.world_size();
     if (world != session.size()) {
       throw UserError(
@@ -199,7 +195,7 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
   try {
     try {
       communication.on_every_rank([&] {
-        device = choose_device(arguments.device, session, communication);
+        device = choose_device(arguments.device, session);
         check_support(experiment, *device);
       });
       device->prepare(experiment.training.precision);

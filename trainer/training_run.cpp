@@ -15,9 +15,11 @@
 #include <nlohmann/json.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
 
+#include "models/document/quantity_text.h"
 #include "models/error.h"
 #include "models/experiment/epoch.h"
 #include "models/experiment/resolved.h"
+#include "models/vit/memory.h"
 #include "trainer/banner.h"
 #include "trainer/checkpoint.h"
 #include "trainer/data/loader.h"
@@ -63,6 +65,23 @@ std::string utilisation_text(const Report& report) {
   return text + ".";
 }
 
+// The largest peak of all ranks beside what the ledger of models/vit/memory.h computes for that
+// rank; empty where nothing was measured. The ledger leaves out what the process itself holds.
+std::string memory_text(const TrainingSpec& training, const Report& report) {
+  if (report.ranks.empty()) {
+    return "";
+  }
+  const RankReport& rank = *std::ranges::max_element(
+      report.ranks, {}, [](const RankReport& each) { return each.memory.total_bytes; });
+  const double computed = memory_parts(training, report.world_size, rank.micro_batch, {}).total();
+  return fmt::format(
+      "Peak memory: {} measured on rank {}; {} computed for weights, gradients, optimizer, buffers "
+      "and activations, the rest is what the process and its libraries hold.",
+      human(Bytes(rank.memory.total_bytes)),
+      rank.rank,
+      human(Bytes(computed)));
+}
+
 class Run {
  public:
   Run(const Experiment& experiment,
@@ -101,9 +120,11 @@ class Run {
       const at::NoGradGuard no_grad;
       c10d::broadcast_coalesced(communication.group(), model_.parameters(), kBroadcastBytes);
     }
-    reducer_ = make_gradient_reducer(
-        training_.gradient_sync,
-        {.group = communication.group(), .device = &device, .parameters = &model_.parameters()});
+    model_.set_recompute(training_.recompute == Recompute::kBlock);
+    reducer_ = make_gradient_reducer({.group = communication.group(),
+                                      .device = &device,
+                                      .model = &model_,
+                                      .training = &training_});
     optimizer_ = make_optimizer(training_.optimizer,
                                 reducer_->slices(),
                                 model_.parameters().size(),
@@ -162,6 +183,7 @@ class Run {
       progress_line_->note(fmt::format("nothing is left to do: {} steps are done", first_step_));
     }
     if (options_.check_replicas) {
+      const WholeModel whole(*reducer_);
       vitsim::check_replicas(communication_, model_.parameters());
       if (session_.rank() == 0) {
         progress_line_->note("replicas are equal");
@@ -196,10 +218,17 @@ class Run {
     timed(Phase::kEpochBarrier, [&] { communication_.barrier(); });
     flush_losses();
     if (progress_.step_in_epoch == plan_.steps) {
+      if (progress_.epoch + 1 == training_.epochs) {
+        reducer_->finish();
+      }
       end_epoch(elapsed_before_s + static_cast<double>(recorder_->now_ns() - begin_ns) * 1e-9);
-    } else if (training_.checkpoint) {
-      save();  // stopped by --steps
+      return;
     }
+    // Stopped by --steps: a run that goes on from the checkpoint must not notice.
+    if (training_.checkpoint) {
+      save();
+    }
+    reducer_->finish();
   }
 
   void train_step(EpochLoader& loader) {
@@ -211,6 +240,7 @@ class Run {
         std::int64_t{0},
         [](std::int64_t sum, const StepShape& shape) { return sum + shape.samples(); });
     const StepShape& mine = shapes[static_cast<std::size_t>(session_.rank())];
+    const std::int64_t most = std::ranges::max(shapes, {}, &StepShape::count).count;
     const double lr = learning_rate(training_.optimizer,
                                     training_.schedule,
                                     optimizer_->updates(),
@@ -220,7 +250,8 @@ class Run {
     }
     recorder_->begin_step(
         progress_.steps, progress_.steps < first_step_ + kWarmUpSteps, !short_step);
-    const StepResult result = step_->run(loader, mine, joined, lr);
+    const StepResult result = step_->run(
+        loader, {.mine = mine, .joined = joined, .most = most, .step = progress_.steps}, lr);
     if (profiler_) {
       profiler_->end_step(progress_.steps);
     }
@@ -266,6 +297,7 @@ class Run {
       const std::int64_t begin_ns = recorder_->now_ns();
       Evaluation result;
       timed(Phase::kEvaluate, [&] {
+        const WholeModel whole(*reducer_);
         result = evaluate(training_,
                           model_,
                           *test_set_,
@@ -334,17 +366,23 @@ class Run {
                                                               : options_.out / "checkpoint";
   }
 
-  [[nodiscard]] TrainingState state() { return {training_, model_, *reducer_, *optimizer_}; }
+  [[nodiscard]] TrainingState state() {
+    return {training_, model_, *reducer_, *optimizer_, session_.rank(), session_.size()};
+  }
 
   void save() {
     timed(Phase::kCheckpoint, [&] {
+      const WholeModel whole(*reducer_);
       progress_.loss_scale = loss_scale_ ? std::optional(loss_scale_->state()) : std::nullopt;
       save_checkpoint(checkpoint_folder(), state(), progress_, communication_);
     });
   }
 
   void resume(const std::filesystem::path& folder) {
-    communication_.on_every_rank([&] { progress_ = load_checkpoint(folder, state()); });
+    {
+      const WholeModel whole(*reducer_);
+      communication_.on_every_rank([&] { progress_ = load_checkpoint(folder, state()); });
+    }
     if (loss_scale_ && progress_.loss_scale) {
       loss_scale_->restore(*progress_.loss_scale);
     }
@@ -387,8 +425,10 @@ class Run {
                          whole ? static_cast<double>(recorder_->now_ns()) * 1e-9 : 0,
                          warnings());
       progress_line_->note(verdict_sentence(report));
-      if (const std::string line = utilisation_text(report); !line.empty()) {
-        progress_line_->note(line);
+      for (const std::string& line : {utilisation_text(report), memory_text(training_, report)}) {
+        if (!line.empty()) {
+          progress_line_->note(line);
+        }
       }
       if (!unreadable.empty()) {
         progress_line_->note("warning: " + unreadable.front());

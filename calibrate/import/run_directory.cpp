@@ -4,6 +4,7 @@
 #include <array>
 #include <istream>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -105,6 +106,10 @@ void read_epochs(const fs::path& file, Piece& piece) {
 /// One rank's spans of one step.
 struct RankStep {
   std::map<Phase, std::vector<const Span*>> phases;
+  /// Seconds of each pass of a phase. A pass that waited for a collective was written down in
+  /// pieces: those between which the GPU computed nothing else are one.
+  std::map<Phase, std::vector<double>> passes;
+  std::optional<Phase> computed;  // last on the compute stream
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
   bool warm_up = false;
@@ -127,6 +132,15 @@ Steps steps_of(const Timeline& timeline) {
     const auto [at, fresh] = steps[span.rank].try_emplace(span.step);
     RankStep& step = at->second;
     step.phases[span.phase].push_back(&span);
+    std::vector<double>& passes = step.passes[span.phase];
+    if (span.stream == Stream::kCompute && step.computed == span.phase) {
+      passes.back() += seconds_of(span);
+    } else {
+      passes.push_back(seconds_of(span));
+    }
+    if (span.stream == Stream::kCompute) {
+      step.computed = span.phase;
+    }
     step.warm_up = step.warm_up || span.warm_up;
     // The loader works ahead, in the shadow of other steps.
     if (span.stream != Stream::kLoader) {
@@ -146,10 +160,11 @@ std::int64_t warm_up_steps(const std::map<std::int64_t, RankStep>& steps) {
 }
 
 void add_phases(const Steps& steps, Piece& piece) {
-  static constexpr std::array<Phase, 6> kPhases = {Phase::kDataLoad,
+  static constexpr std::array<Phase, 7> kPhases = {Phase::kDataLoad,
                                                    Phase::kForward,
                                                    Phase::kBackward,
                                                    Phase::kGradientAllReduce,
+                                                   Phase::kParameterAllGather,
                                                    Phase::kOptimizer,
                                                    Phase::kOther};
   for (const auto& [rank, by_step] : steps) {
@@ -157,24 +172,20 @@ void add_phases(const Steps& steps, Piece& piece) {
     std::vector<double> whole;
     std::size_t most_micro_steps = 1;
     for (const auto& [number, step] : by_step) {
-      const auto forward = step.phases.find(Phase::kForward);
-      const std::size_t micro_steps = forward == step.phases.end() ? 1 : forward->second.size();
+      const auto forward = step.passes.find(Phase::kForward);
+      const std::size_t micro_steps = forward == step.passes.end() ? 1 : forward->second.size();
       most_micro_steps = std::max(most_micro_steps, micro_steps);
       whole.push_back(static_cast<double>(step.end_ns - step.begin_ns) / 1e9);
       for (const Phase phase : kPhases) {
         std::vector<double>& column = columns[phase];
-        const auto spans = step.phases.find(phase);
-        const std::size_t count = spans == step.phases.end() ? 0 : spans->second.size();
-        if (count == micro_steps) {
-          for (const Span* span : spans->second) {
-            column.push_back(seconds_of(*span));
-          }
+        const auto found = step.passes.find(phase);
+        const std::vector<double> passes =
+            found == step.passes.end() ? std::vector<double>() : found->second;
+        if (passes.size() == micro_steps) {
+          column.insert(column.end(), passes.begin(), passes.end());
           continue;
         }
-        double sum = 0;
-        for (std::size_t i = 0; i < count; ++i) {
-          sum += seconds_of(*spans->second[i]);
-        }
+        const double sum = std::accumulate(passes.begin(), passes.end(), 0.0);
         column.insert(column.end(), micro_steps - 1, 0.0);
         column.push_back(sum);
       }
@@ -195,7 +206,8 @@ void add_phases(const Steps& steps, Piece& piece) {
   }
 }
 
-void add_reductions(const Steps& steps, Piece& piece) {
+/// The collective that a phase is made of.
+void add_collectives(const Steps& steps, Phase phase, MeasuredCollective kind, Piece& piece) {
   if (steps.size() < 2) {
     return;
   }
@@ -203,7 +215,7 @@ void add_reductions(const Steps& steps, Piece& piece) {
   std::map<std::pair<std::int64_t, std::size_t>, std::pair<std::int64_t, double>> shortest;
   for (const auto& [rank, by_step] : steps) {
     for (const auto& [number, step] : by_step) {
-      const auto spans = step.phases.find(Phase::kGradientAllReduce);
+      const auto spans = step.phases.find(phase);
       if (spans == step.phases.end()) {
         continue;
       }
@@ -224,9 +236,10 @@ void add_reductions(const Steps& steps, Piece& piece) {
     }
   }
   for (auto& [bytes, seconds] : by_size) {
-    piece.samples.push_back(
-        {.series = CollectiveSeries{
-             .bytes = bytes, .ranks = std::ssize(steps), .seconds = std::move(seconds)}});
+    piece.samples.push_back({.series = CollectiveSeries{.kind = kind,
+                                                        .bytes = bytes,
+                                                        .ranks = std::ssize(steps),
+                                                        .seconds = std::move(seconds)}});
   }
 }
 
@@ -258,13 +271,20 @@ Piece read_run_directory(const fs::path& folder) {
     const Timeline timeline = read_timeline_lines(file);
     const Steps steps = steps_of(timeline);
     add_phases(steps, piece);
-    add_reductions(steps, piece);
+    const bool scattered = piece.facts.gradient_sync == GradientSync::kFsdp ||
+                           piece.facts.gradient_sync == GradientSync::kDistributedOptimizer;
+    add_collectives(steps,
+                    Phase::kGradientAllReduce,
+                    scattered ? MeasuredCollective::kReduceScatter : MeasuredCollective::kAllReduce,
+                    piece);
+    add_collectives(steps, Phase::kParameterAllGather, MeasuredCollective::kAllGather, piece);
   });
   if (!problems.empty()) {
     throw UserError(std::move(problems));
   }
-  // Where reduction hides behind backward the phases of a step add up to more than the step.
-  piece.facts.wall_clock_breakdown = piece.facts.gradient_sync != GradientSync::kDdp;
+  // Where collectives hide behind compute the phases of a step add up to more than the step.
+  piece.facts.wall_clock_breakdown = piece.facts.gradient_sync != GradientSync::kDdp &&
+                                     piece.facts.gradient_sync != GradientSync::kFsdp;
   return piece;
 }
 

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "models/experiment/experiment.h"
+#include "models/experiment/trainable.h"
 #include "sim/cli/command.h"
 #include "sim/cli/trainer_process.h"
 
@@ -29,6 +30,7 @@ int run_train(const TrainArguments& arguments) {
     become(command);
   }
   const Experiment experiment = read_experiment(arguments.input.file, arguments.input.overrides());
+  require_trainable(experiment);
   const std::int64_t world = experiment.cluster.world_size();
   const bool elsewhere = arguments.launch.hostfile || !arguments.launch.launcher.empty() ||
                          experiment.cluster.nodes.front().host;

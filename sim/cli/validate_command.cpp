@@ -12,6 +12,7 @@
 #include "calibrate/measurement/load_meter.h"
 #include "calibrate/profile/library.h"
 #include "models/error.h"
+#include "models/experiment/trainable.h"
 #include "sim/assess/validation.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
@@ -94,6 +95,7 @@ ResolvedExperiment resolve_or_calibrate(const ValidateArguments& arguments,
   Experiment experiment =
       read_experiment(input.file, input.overrides(), {}, MissingProfiles::kAccepted);
   check_samples(experiment);  // before minutes of calibrating
+  require_trainable(experiment);
   const fs::path own = fs::path("outputs") / fmt::format("profiles-{}", input.file.stem().string());
   experiment.profiles.insert(
       experiment.profiles.begin(), arguments.profiles.begin(), arguments.profiles.end());

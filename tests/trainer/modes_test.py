@@ -38,13 +38,14 @@ with Workplace() as place:
             require(difference < (tolerance if skipped == 0 else 0.15), f"{precision} {sync}: differs from fp32 by {difference}")
 
     # Optimizers and clipping: sharded as unsharded.
-    for name, settings in {
-        "sgd": {"optimizer": {"type": "sgd", "lr": 0.05, "momentum": 0.9}},
-        "lamb": {"optimizer": {"type": "lamb", "lr": 0.01}},
-        "clip": {"clip_norm": 0.05, "label_smoothing": 0.1, "schedule": {"type": "linear", "warmup_steps": 2}},
+    for name, (sync, settings) in {
+        "sgd": ("distributed-optimizer", {"optimizer": {"type": "sgd", "lr": 0.05, "momentum": 0.9}}),
+        "lamb": ("fsdp", {"optimizer": {"type": "lamb", "lr": 0.01}}),
+        "clip": ("deepspeed-zero-1", {"clip_norm": 0.05, "label_smoothing": 0.1,
+                                      "schedule": {"type": "linear", "warmup_steps": 2}}),
     }.items():
-        whole = train(place, name + "-0", gradient_sync="deepspeed-zero-0", **settings)
-        shards = train(place, name + "-1", gradient_sync="deepspeed-zero-1", **settings)
+        whole = train(place, name + "-whole", gradient_sync="deepspeed-zero-0", **settings)
+        shards = train(place, name + "-shards", gradient_sync=sync, **settings)
         require(largest_difference(whole, shards) < 1e-4, f"{name}: {largest_difference(whole, shards)}")
     unclipped = train(place, "unclipped", gradient_sync="deepspeed-zero-0", optimizer={"type": "sgd", "lr": 0.05})
     clipped = train(place, "clipped", gradient_sync="deepspeed-zero-0", clip_norm=0.2, optimizer={"type": "sgd", "lr": 0.05})

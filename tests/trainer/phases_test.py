@@ -35,7 +35,7 @@ def shares(run, rank):
 
 
 with Workplace() as place:
-    for sync in ("ddp", "deepspeed-zero-0", "deepspeed-zero-1"):
+    for sync in ("ddp", "deepspeed-zero-1", "fsdp"):
         content = experiment(BATCH, 2, gradient_sync=sync, image_size=IMAGE)
         content["training"]["model"] = {"layers": LAYERS, "width": WIDTH, "heads": 4, "mlp": MLP, "patch": PATCH}
         content["training"]["dataset"]["samples"] = 2 * BATCH * STEPS

@@ -30,7 +30,7 @@ class ScriptedDevice : public Device {
 
   Mark mark() override { return {now}; }
 
-  void track(const c10::intrusive_ptr<c10d::Work>&, std::int64_t) override {}
+  void track(const c10::intrusive_ptr<c10d::Work>&, Phase, std::int64_t) override {}
 
   void synchronize() override {}
 
@@ -104,14 +104,38 @@ TEST(Recorder, SumsBesideBackwardAreSpansOfTheirOwn) {
   EXPECT_EQ(spans[1].begin_ns, spans[0].end_ns);
   EXPECT_EQ(spans[1].end_ns - spans[1].begin_ns, 5);
 
-  // Where the step has a phase for them, they are not counted twice.
+  // Gathers of weights are told apart from sums.
   recorder.begin_step(2, false, true);
-  { const auto phase = recorder.phase(Phase::kGradientAllReduce, Stream::kCommunication); }
-  device.communication = {{.begin_ns = 5, .end_ns = 9, .bytes = 64}};
+  device.communication = {
+      {.phase = Phase::kParameterAllGather, .begin_ns = 5, .end_ns = 9, .bytes = 32}};
   recorder.end_step();
   spans = recorder.take_spans();
   ASSERT_EQ(spans.size(), 1U);
-  EXPECT_EQ(spans[0].bytes, 0);
+  EXPECT_EQ(spans[0].phase, Phase::kParameterAllGather);
+  EXPECT_EQ(spans[0].bytes, 32);
+}
+
+TEST(Recorder, LeavesOutOfAPhaseWhatItWaitsFor) {
+  // A pass from 0 to 20 waits from 5 to 8 and from 12 to 13: it is three pieces of 5 + 4 + 7. What
+  // lies behind its end, 22, does not count.
+  ScriptedDevice device;
+  PhaseBoard board;
+  Recorder recorder(device, board, 0);
+  recorder.begin_step(0, false, true);
+  {
+    auto phase = recorder.phase(Phase::kBackward);
+    device.now = 25;
+    phase.end_at(Mark{20});
+    phase.leave_out({{{5}, {8}}, {{12}, {13}}, {{22}, {24}}});
+  }
+  recorder.end_step();
+  const auto spans = recorder.take_spans();
+  ASSERT_EQ(spans.size(), 3U);
+  const std::int64_t lengths[] = {5, 4, 7};
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(spans[i].phase, Phase::kBackward);
+    EXPECT_EQ(spans[i].end_ns - spans[i].begin_ns, lengths[i]);
+  }
 }
 
 TEST(Recorder, KeepsNothingWhereNothingIsAsked) {

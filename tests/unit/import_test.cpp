@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <random>
 
 #include <gmock/gmock.h>
@@ -191,6 +192,54 @@ TEST_F(Import, TakesTheSamplesOfAFolderFromTheRunsReport) {
   EXPECT_EQ(import_all({folder_ / "run"}).runs.front().samples, 0);
   file("run/report.json", to_json(Report{.source = "measured", .samples_per_epoch = 40}).dump());
   EXPECT_EQ(import_all({folder_ / "run"}).runs.front().samples, 40);
+}
+
+// A pass that waited for a collective is recorded in pieces: one micro-step all the same. Shards
+// are scattered and gathered, not reduced on all ranks.
+TEST_F(Import, PiecesOfAPassAreOnePassAndShardsAreScattered) {
+  auto resolved = nlohmann::json::parse(test::file_text(import_sample("run_a/resolved.json")));
+  resolved["training"]["gradient_sync"] = "fsdp";
+  file("run/resolved.json", resolved.dump());
+  std::string lines;
+  const auto span =
+      [&](int rank, const char* stream, int step, const char* phase, int from, int to, int bytes) {
+        lines += nlohmann::json{{"rank", rank},
+                                {"stream", stream},
+                                {"step", step},
+                                {"phase", phase},
+                                {"begin_ns", 1000 * step + from},
+                                {"end_ns", 1000 * step + to},
+                                {"bytes", bytes}}
+                     .dump() +
+                 "\n";
+      };
+  constexpr int kSteps = 6;
+  for (int step = 0; step < kSteps; ++step) {
+    for (const int rank : {0, 1}) {
+      span(rank, "compute", step, "forward", 0, 40, 0);
+      span(rank, "compute", step, "forward", 50, 80, 0);  // 40 + 30 ns
+      span(rank, "compute", step, "backward", 80, 120, 0);
+      span(rank, "compute", step, "backward", 130, 210, 0);  // 40 + 80 ns
+      span(rank, "compute", step, "optimizer", 300, 310, 0);
+      span(rank, "communication", step, "parameter_all_gather", 30, 50, 64);
+      span(rank, "communication", step, "gradient_all_reduce", 210, 290, 128);
+    }
+  }
+  file("run/timeline.jsonl", lines);
+  const Measurement measurement = import_all({folder_ / "run"}, {.cluster = "lab"});
+  EXPECT_THAT(figures(measurement.samples, "forward", 0),
+              Pointwise(DoubleEq(), std::vector(kSteps, 70e-9)));
+  EXPECT_THAT(figures(measurement.samples, "backward", 1),
+              Pointwise(DoubleEq(), std::vector(kSteps, 120e-9)));
+  std::map<MeasuredCollective, std::int64_t> sizes;
+  for (const Sample& sample : measurement.samples) {
+    if (const auto* collective = sample.as<CollectiveSeries>()) {
+      sizes[collective->kind] = collective->bytes;
+    }
+  }
+  EXPECT_EQ(sizes,
+            (std::map<MeasuredCollective, std::int64_t>{{MeasuredCollective::kReduceScatter, 128},
+                                                        {MeasuredCollective::kAllGather, 64}}));
 }
 
 // A path inside a node is called by the cluster file's profile of that path, whatever network the

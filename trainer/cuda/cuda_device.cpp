@@ -3,7 +3,7 @@
 //
 // Times come from CUDA events. Their differences are floats of milliseconds, so they are taken from
 // an event at the beginning of the same step, whose host time is known because the device was idle
-// when it was recorded. An AllReduce runs on NCCL's own stream: it begins when its bucket is ready
+// when it was recorded. A collective runs on NCCL's own stream: it begins when its bucket is ready
 // and the one before it is done, and a side stream that waits for it records when it ends.
 #include <cstdlib>
 #include <deque>
@@ -108,13 +108,13 @@ class CudaDevice : public Device {
     return {static_cast<std::int64_t>(used_) - 1};
   }
 
-  void track(const c10::intrusive_ptr<c10d::Work>& work, std::int64_t bytes) override {
+  void track(const c10::intrusive_ptr<c10d::Work>& work, Phase phase, std::int64_t bytes) override {
     const Mark ready = mark();
     const c10::cuda::CUDAStreamGuard guard(side_stream_);
     work->synchronize();
     at::cuda::CUDAEvent& end = next_event();
     end.record(side_stream_);
-    tracked_.push_back({ready, {static_cast<std::int64_t>(used_) - 1}, bytes});
+    tracked_.push_back({ready, {static_cast<std::int64_t>(used_) - 1}, phase, bytes});
   }
 
   void synchronize() override {
@@ -133,7 +133,8 @@ class CudaDevice : public Device {
     for (const Tracked& tracked : tracked_) {
       const std::int64_t ready = nanoseconds(tracked.ready);
       const std::int64_t before = records.empty() ? ready : records.back().end_ns;
-      records.push_back({.begin_ns = std::max(ready, before),
+      records.push_back({.phase = tracked.phase,
+                         .begin_ns = std::max(ready, before),
                          .end_ns = nanoseconds(tracked.end),
                          .bytes = tracked.bytes});
     }
@@ -156,6 +157,7 @@ class CudaDevice : public Device {
   struct Tracked {
     Mark ready;
     Mark end;
+    Phase phase = Phase::kGradientAllReduce;
     std::int64_t bytes = 0;
   };
 

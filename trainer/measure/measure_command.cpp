@@ -342,8 +342,7 @@ void measure(const Arguments& arguments,
              Communication& communication,
              PhaseBoard& board) {
   std::unique_ptr<Device> device;
-  communication.on_every_rank(
-      [&] { device = choose_device(arguments.device, session, communication); });
+  communication.on_every_rank([&] { device = choose_device(arguments.device, session); });
   communication.connect(*device, AllReduceAlgorithm::kRing);
   const std::string link = link_profile_name(arguments, request, session);
   Bench bench(session,

@@ -19,12 +19,15 @@ TrainingBench::TrainingBench(TrainingSpec training,
   // One flat copy there and back is what a sum over ranks costs beside the wire, in ddp's buckets
   // as well; measured by itself it can be told from backward.
   training_.gradient_sync = GradientSync::kDeepspeedZero0;
+  training_.communication_hook.reset();
+  training_.local_updates.reset();
+  training_.recompute = Recompute::kNone;
   device.prepare(training_.precision);
   model_.convert(device.torch_device(), model_type(training_.precision));
-  reducer_ = make_gradient_reducer(training_.gradient_sync,
-                                   {.group = make_solo_group(device.torch_device()),
+  reducer_ = make_gradient_reducer({.group = make_solo_group(device.torch_device()),
                                     .device = &device,
-                                    .parameters = &model_.parameters()});
+                                    .model = &model_,
+                                    .training = &training_});
   optimizer_ = make_optimizer(training_.optimizer,
                               reducer_->slices(),
                               model_.parameters().size(),
@@ -63,11 +66,14 @@ TrainingBench::Step TrainingBench::step(std::int64_t micro_batch) {
   if (!loader_ || loader_batch_ != micro_batch || loader_->left() == 0) {
     start_loader(micro_batch);
   }
-  recorder_.begin_step(steps_++, false, true);
+  recorder_.begin_step(steps_, false, true);
   step_->run(*loader_,
-             {.count = 1, .size = micro_batch, .last = micro_batch},
-             micro_batch,
+             {.mine = {.count = 1, .size = micro_batch, .last = micro_batch},
+              .joined = micro_batch,
+              .most = 1,
+              .step = steps_},
              training_.optimizer.lr);
+  ++steps_;
   Step result;
   for (const Span& span : recorder_.take_spans()) {
     result.phase_s[span.phase] += static_cast<double>(span.end_ns - span.begin_ns) * 1e-9;

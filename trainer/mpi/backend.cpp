@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "models/error.h"
+#include "trainer/device.h"
 
 namespace vitsim {
 
@@ -46,6 +47,8 @@ class MpiWork : public c10d::Work {
 
   std::vector<at::Tensor> result() override { return result_; }
 
+  WorkTimes times;  // written by the worker before the work is complete
+
   void complete(const std::exception_ptr& error) {
     if (error) {
       future_->setError(error);
@@ -67,37 +70,30 @@ MpiBackend::MpiBackend(MpiWorker& worker, Ring& ring, CpuAllReduce algorithm)
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::enqueue(c10d::OpType kind,
                                                    std::vector<at::Tensor> result,
-                                                   std::int64_t bytes,
                                                    std::function<void()> job) {
   auto work = c10::make_intrusive<MpiWork>(getRank(), kind, std::move(result));
   worker_.submit(
-      [this, kind, bytes, job = std::move(job)] {
-        CommunicationRecord record{.begin_ns = host_nanoseconds(), .bytes = bytes};
+      [work, job = std::move(job)] {
+        work->times.begin_ns = host_nanoseconds();
         job();
-        record.end_ns = host_nanoseconds();
-        if (kind == c10d::OpType::ALLREDUCE) {
-          const std::lock_guard lock(records_mutex_);
-          records_.push_back(record);
-        }
+        work->times.end_ns = host_nanoseconds();
       },
       [work](const std::exception_ptr& error) { work->complete(error); });
   return work;
 }
 
-std::vector<CommunicationRecord> MpiBackend::take_records() {
-  const std::lock_guard lock(records_mutex_);
-  return std::exchange(records_, {});
+std::optional<WorkTimes> times_of(const c10d::Work& work) {
+  const auto* mine = dynamic_cast<const MpiWork*>(&work);
+  return mine != nullptr ? std::optional(mine->times) : std::nullopt;
 }
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::allreduce(std::vector<at::Tensor>& tensors,
                                                      const c10d::AllreduceOptions& options) {
   TORCH_CHECK(options.reduceOp == c10d::ReduceOp::SUM, "only sums over ranks");
-  std::int64_t bytes = 0;
   for (const at::Tensor& tensor : tensors) {
     require_plain(tensor);
-    bytes += static_cast<std::int64_t>(tensor.nbytes());
   }
-  return enqueue(c10d::OpType::ALLREDUCE, tensors, bytes, [this, tensors] {
+  return enqueue(c10d::OpType::ALLREDUCE, tensors, [this, tensors] {
     for (const at::Tensor& tensor : tensors) {
       const auto count = static_cast<std::size_t>(tensor.numel());
       if (algorithm_ == CpuAllReduce::kRing) {
@@ -111,13 +107,11 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::allreduce(std::vector<at::Tensor>& te
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::broadcast(std::vector<at::Tensor>& tensors,
                                                      const c10d::BroadcastOptions& options) {
-  std::int64_t bytes = 0;
   for (const at::Tensor& tensor : tensors) {
     require_plain(tensor);
-    bytes += static_cast<std::int64_t>(tensor.nbytes());
   }
   const int root = static_cast<int>(options.rootRank);
-  return enqueue(c10d::OpType::BROADCAST, tensors, bytes, [this, tensors, root] {
+  return enqueue(c10d::OpType::BROADCAST, tensors, [this, tensors, root] {
     for (const at::Tensor& tensor : tensors) {
       ring_.broadcast(tensor.data_ptr(), tensor.nbytes(), root);
     }
@@ -132,18 +126,14 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::allgather(std::vector<std::vector<at:
   at::Tensor input = inputs.front();
   std::vector<at::Tensor> parts = outputs.front();
   at::Tensor all = at::empty({getSize(), input.numel()}, input.options());
-  return enqueue(c10d::OpType::ALLGATHER,
-                 parts,
-                 static_cast<std::int64_t>(all.nbytes()),
-                 [this, input, parts, all] {
-                   const at::NoGradGuard no_grad;
-                   all[getRank()].copy_(input.view(-1));
-                   ring_.all_gather(
-                       all.data_ptr(), static_cast<std::size_t>(all.numel()), all.element_size());
-                   for (int rank = 0; rank < getSize(); ++rank) {
-                     parts[static_cast<std::size_t>(rank)].view(-1).copy_(all[rank]);
-                   }
-                 });
+  return enqueue(c10d::OpType::ALLGATHER, parts, [this, input, parts, all] {
+    const at::NoGradGuard no_grad;
+    all[getRank()].copy_(input.view(-1));
+    ring_.all_gather(all.data_ptr(), static_cast<std::size_t>(all.numel()), all.element_size());
+    for (int rank = 0; rank < getSize(); ++rank) {
+      parts[static_cast<std::size_t>(rank)].view(-1).copy_(all[rank]);
+    }
+  });
 }
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::_allgather_base(
@@ -151,19 +141,15 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::_allgather_base(
   require_plain(output);
   require_plain(input);
   TORCH_CHECK(output.numel() == input.numel() * getSize(), "output holds one input a rank");
-  return enqueue(c10d::OpType::_ALLGATHER_BASE,
-                 {output},
-                 static_cast<std::int64_t>(output.nbytes()),
-                 [this, output, input] {
-                   auto* own = static_cast<std::byte*>(output.data_ptr()) +
-                               static_cast<std::size_t>(getRank()) * input.nbytes();
-                   if (own != input.data_ptr()) {
-                     std::memcpy(own, input.data_ptr(), input.nbytes());
-                   }
-                   ring_.all_gather(output.data_ptr(),
-                                    static_cast<std::size_t>(output.numel()),
-                                    output.element_size());
-                 });
+  return enqueue(c10d::OpType::_ALLGATHER_BASE, {output}, [this, output, input] {
+    auto* own = static_cast<std::byte*>(output.data_ptr()) +
+                static_cast<std::size_t>(getRank()) * input.nbytes();
+    if (own != input.data_ptr()) {
+      std::memcpy(own, input.data_ptr(), input.nbytes());
+    }
+    ring_.all_gather(
+        output.data_ptr(), static_cast<std::size_t>(output.numel()), output.element_size());
+  });
 }
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::_reduce_scatter_base(
@@ -172,23 +158,19 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::_reduce_scatter_base(
   require_plain(output);
   require_plain(input);
   TORCH_CHECK(input.numel() == output.numel() * getSize(), "input holds one output a rank");
-  return enqueue(c10d::OpType::_REDUCE_SCATTER_BASE,
-                 {output},
-                 static_cast<std::int64_t>(input.nbytes()),
-                 [this, output, input] {
-                   ring_.reduce_scatter(input.data_ptr(),
-                                        static_cast<std::size_t>(input.numel()),
-                                        element_type(input));
-                   const auto* own = static_cast<const std::byte*>(input.data_ptr()) +
-                                     static_cast<std::size_t>(getRank()) * output.nbytes();
-                   if (own != output.data_ptr()) {
-                     std::memcpy(output.data_ptr(), own, output.nbytes());
-                   }
-                 });
+  return enqueue(c10d::OpType::_REDUCE_SCATTER_BASE, {output}, [this, output, input] {
+    ring_.reduce_scatter(
+        input.data_ptr(), static_cast<std::size_t>(input.numel()), element_type(input));
+    const auto* own = static_cast<const std::byte*>(input.data_ptr()) +
+                      static_cast<std::size_t>(getRank()) * output.nbytes();
+    if (own != output.data_ptr()) {
+      std::memcpy(output.data_ptr(), own, output.nbytes());
+    }
+  });
 }
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::barrier(const c10d::BarrierOptions& /*options*/) {
-  return enqueue(c10d::OpType::BARRIER, {}, 0, [this] { ring_.barrier(); });
+  return enqueue(c10d::OpType::BARRIER, {}, [this] { ring_.barrier(); });
 }
 
 }  // namespace vitsim

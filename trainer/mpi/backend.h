@@ -1,13 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
-#include "trainer/device.h"
 #include "trainer/mpi/ring.h"
 #include "trainer/mpi/worker.h"
 
@@ -38,20 +38,23 @@ class MpiBackend : public c10d::Backend {
       at::Tensor& output, at::Tensor& input, const c10d::ReduceScatterOptions& options) override;
   c10::intrusive_ptr<c10d::Work> barrier(const c10d::BarrierOptions& options) override;
 
-  /// Those AllReduces that finished since the last call, in order.
-  std::vector<CommunicationRecord> take_records();
-
  private:
   c10::intrusive_ptr<c10d::Work> enqueue(c10d::OpType kind,
                                          std::vector<at::Tensor> result,
-                                         std::int64_t bytes,
                                          std::function<void()> job);
 
   MpiWorker& worker_;
   Ring& ring_;
   CpuAllReduce algorithm_;
-  std::mutex records_mutex_;
-  std::vector<CommunicationRecord> records_;
 };
+
+/// When a collective ran, on the host's steady clock.
+struct WorkTimes {
+  std::int64_t begin_ns = 0;
+  std::int64_t end_ns = 0;
+};
+
+/// Times of a completed collective of MpiBackend; none for other work.
+std::optional<WorkTimes> times_of(const c10d::Work& work);
 
 }  // namespace vitsim

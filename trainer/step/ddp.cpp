@@ -15,6 +15,7 @@
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include "models/vit/buckets.h"
+#include "trainer/step/communication_hook.h"
 #include "trainer/step/replicated_weights.h"
 
 namespace vitsim {
@@ -24,32 +25,10 @@ namespace {
 // Python's default for the initial sizes: one bucket until the order is known.
 constexpr std::size_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
-// Sums a bucket, where the Reducer by itself would average it: gradients are weighted by samples
-// already. Tells when the last bucket was ready, which is when backward itself was done.
-class SumHook : public c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::ProcessGroup>> {
- public:
-  SumHook(c10::intrusive_ptr<c10d::ProcessGroup> group, Device& device, std::optional<Mark>& done)
-      : CppCommHookInterface(std::move(group)), device_(device), done_(done) {}
-
-  c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket& bucket) override {
-    if (bucket.isLast()) {
-      done_ = device_.mark();
-    }
-    std::vector<at::Tensor> tensors = {bucket.getBufferRef()};
-    const auto work = state_->allreduce(tensors);
-    device_.track(work, static_cast<std::int64_t>(tensors.front().nbytes()));
-    return work->getFuture();
-  }
-
- private:
-  Device& device_;
-  std::optional<Mark>& done_;
-};
-
 class Ddp : public ReplicatedReducer {
  public:
   explicit Ddp(const ReducerContext& context) : ReplicatedReducer(context) {
-    const std::vector<at::Tensor>& parameters = *context.parameters;
+    const std::vector<at::Tensor>& parameters = context.parameters();
     c10d::verify_params_across_processes(context.group, parameters, std::nullopt);
     auto buckets = std::get<0>(c10d::compute_bucket_assignment_by_size(
         parameters, {kUnlimited}, std::vector<bool>(parameters.size(), false)));
@@ -66,7 +45,16 @@ class Ddp : public ReplicatedReducer {
                                                /*skip_all_reduce_unused_params=*/false,
                                                /*use_python_reducer=*/false,
                                                std::vector<std::int64_t>());
-    reducer_->register_comm_hook(std::make_unique<SumHook>(context.group, *context.device, done_));
+    Device& device = *context.device;
+    auto hook = make_communication_hook(
+        context.training->communication_hook,
+        {.group = context.group,
+         .device = &device,
+         .parameters = &parameters,
+         .backward_done = [this, &device] { done_ = device.mark(); },
+         .wait = [this, &device](c10d::Work& work) { wait_within_pass(device, work); }});
+    hook_ = hook.get();
+    reducer_->register_comm_hook(std::move(hook));
     logger_ = std::make_shared<c10d::Logger>(reducer_);
     reducer_->set_logger(logger_);
     logger_->set_construction_data_and_log("VisionTransformer", {}, -1, false, false, false);
@@ -76,6 +64,8 @@ class Ddp : public ReplicatedReducer {
     logger_.reset();  // reads the reducer when it goes
     reducer_.reset();
   }
+
+  void begin_step(const StepShare& share) override { hook_->begin_step(share.step); }
 
   void before_forward(bool last) override {
     if (last) {
@@ -93,10 +83,15 @@ class Ddp : public ReplicatedReducer {
 
   [[nodiscard]] std::optional<Mark> backward_done() const override { return done_; }
 
+  [[nodiscard]] bool tracks_collectives() const override { return true; }
+
   std::int64_t reduce() override { return 0; }
+
+  [[nodiscard]] std::vector<NamedTensor> own_state() override { return hook_->own_state(); }
 
  private:
   std::optional<Mark> done_;
+  CommunicationHook* hook_ = nullptr;  // the Reducer's
   std::shared_ptr<c10d::Reducer> reducer_;
   std::shared_ptr<c10d::Logger> logger_;
 };

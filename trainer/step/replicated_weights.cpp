@@ -13,11 +13,23 @@ ReplicatedWeights::ReplicatedWeights(const std::vector<at::Tensor>& parameters)
   }
 }
 
+std::vector<at::Tensor> ReplicatedWeights::weights() const {
+  if (!master_.empty()) {
+    return master_;
+  }
+  std::vector<at::Tensor> weights;
+  for (const at::Tensor& parameter : parameters_) {
+    weights.push_back(parameter.detach());
+  }
+  return weights;
+}
+
 std::vector<Slice> ReplicatedWeights::slices() const {
   std::vector<Slice> slices;
   slices.reserve(parameters_.size());
+  const std::vector<at::Tensor> all = weights();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const at::Tensor weight = master_.empty() ? parameters_[i].detach() : master_[i];
+    const at::Tensor& weight = all[i];
     const at::Tensor& gradient = parameters_[i].grad();
     slices.push_back(
         {.weight = weight,

@@ -17,6 +17,9 @@ class ReplicatedWeights {
   /// fp32 weights and gradients, one slice per parameter; a missing gradient counts as zero.
   [[nodiscard]] std::vector<Slice> slices() const;
 
+  /// The fp32 weights themselves, by parameter.
+  [[nodiscard]] std::vector<at::Tensor> weights() const;
+
   /// Gives the model the weights' new values, or takes its values over.
   void publish() const;
   void adopt() const;
@@ -29,7 +32,7 @@ class ReplicatedWeights {
 /// What reducers have in common whose ranks all update everything.
 class ReplicatedReducer : public GradientReducer {
  public:
-  explicit ReplicatedReducer(const ReducerContext& context) : weights_(*context.parameters) {}
+  explicit ReplicatedReducer(const ReducerContext& context) : weights_(context.parameters()) {}
 
   [[nodiscard]] std::vector<Slice> slices() override { return weights_.slices(); }
 
@@ -39,6 +42,9 @@ class ReplicatedReducer : public GradientReducer {
   }
 
   void adopt_model() override { weights_.adopt(); }
+
+ protected:
+  [[nodiscard]] const ReplicatedWeights& weights() const { return weights_; }
 
  private:
   ReplicatedWeights weights_;

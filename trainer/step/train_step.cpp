@@ -1,11 +1,12 @@
 #include "trainer/step/train_step.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
 
 #include "models/error.h"
+#include "trainer/autocast.h"
 
 namespace vitsim {
 
@@ -26,28 +27,33 @@ TrainStep::TrainStep(const TrainingSpec& training,
 
 // The whole step. A rank that has no samples left in an epoch's last step still takes part in the
 // sums, with gradients of zero.
-StepResult TrainStep::run(EpochLoader& loader,
-                          const StepShape& mine,
-                          std::int64_t joined,
-                          double lr) {
+StepResult TrainStep::run(EpochLoader& loader, const StepWork& work, double lr) {
+  const StepShape& mine = work.mine;
+  reducer_.begin_step({.step = work.step, .samples = mine.samples(), .joined = work.joined});
+  const std::int64_t least = reducer_.reduces_every_micro_batch() ? work.most : 1;
+  const std::int64_t rounds = std::max(mine.count, least);
+  const std::int64_t gradient_of = reducer_.trains_alone() ? mine.samples() : work.joined;
+  const auto share = [](std::int64_t samples, std::int64_t all) {
+    return static_cast<double>(samples) / static_cast<double>(std::max<std::int64_t>(1, all));
+  };
   at::Tensor step_loss;
 
-  for (std::int64_t micro = 0; micro < mine.count; ++micro) {
-    const bool last = micro + 1 == mine.count;
-    const std::int64_t samples = last ? mine.last : mine.size;
-    const at::Tensor loss =
-        load_and_forward(loader, last, static_cast<double>(samples) / static_cast<double>(joined));
-    backward(loss, last);
-    step_loss = step_loss.defined() ? step_loss + loss.detach() : loss.detach();
-  }
-  if (mine.count == 0) {
-    step_loss = loss_without_samples(true);
-    backward(step_loss, true);
-  }
-
-  if (!reducer_.backward_done()) {
-    auto phase = recorder_.phase(Phase::kGradientAllReduce, Stream::kCommunication);
-    phase.set_bytes(reducer_.reduce());
+  for (std::int64_t micro = 0; micro < rounds; ++micro) {
+    const bool last = micro + 1 == rounds;
+    std::int64_t samples = micro + 1 < mine.count ? mine.size : mine.last;
+    at::Tensor loss;
+    if (micro < mine.count) {
+      loss = load_and_forward(loader, last);
+    } else {
+      loss = forward_without_samples(last);
+      samples = 0;
+    }
+    backward(loss * share(samples, gradient_of), last);
+    const at::Tensor reported = loss.detach() * share(samples, work.joined);
+    step_loss = step_loss.defined() ? step_loss + reported : reported;
+    if (last || reducer_.reduces_every_micro_batch()) {
+      reduce();
+    }
   }
 
   StepResult result;
@@ -64,12 +70,12 @@ StepResult TrainStep::run(EpochLoader& loader,
     for (const at::Tensor& parameter : model_.parameters()) {
       parameter.mutable_grad().reset();
     }
-    if (!reducer_.sharded()) {
+    if (!reducer_.publish_phase()) {
       reducer_.publish();
     }
   }
-  if (reducer_.sharded()) {
-    auto phase = recorder_.phase(Phase::kGradientAllReduce, Stream::kCommunication);
+  if (const auto publishing = reducer_.publish_phase()) {
+    auto phase = recorder_.phase(*publishing, Stream::kCommunication);
     phase.set_bytes(reducer_.publish());
   }
 
@@ -82,7 +88,7 @@ StepResult TrainStep::run(EpochLoader& loader,
   return result;
 }
 
-at::Tensor TrainStep::load_and_forward(EpochLoader& loader, bool last, double weight) {
+at::Tensor TrainStep::load_and_forward(EpochLoader& loader, bool last) {
   Batch batch;
   {
     const auto phase = recorder_.phase(Phase::kDataLoad, Stream::kLoader);
@@ -91,35 +97,50 @@ at::Tensor TrainStep::load_and_forward(EpochLoader& loader, bool last, double we
     batch.images = batch.images.to(device_.torch_device(), asynchronous);
     batch.labels = batch.labels.to(device_.torch_device(), asynchronous);
   }
-  const auto phase = recorder_.phase(Phase::kForward);
+  return mean_loss(batch, last);
+}
+
+// One blank image, whose loss counts nothing: the rank joins every sum in its turn.
+at::Tensor TrainStep::forward_without_samples(bool last) {
+  const VitSpec& vit = model_.spec();
+  const at::TensorOptions options(device_.torch_device());
+  return mean_loss({.images = at::zeros({1, vit.channels, vit.image_size, vit.image_size}, options),
+                    .labels = at::zeros({1}, options.dtype(at::kLong))},
+                   last);
+}
+
+at::Tensor TrainStep::mean_loss(const Batch& batch, bool last) {
+  auto phase = recorder_.phase(Phase::kForward);
   reducer_.before_forward(last);
-  const at::Tensor mean =
+  at::Tensor loss =
       at::cross_entropy_loss(logits(model_, batch.images, training_.precision).to(at::kFloat),
                              batch.labels,
                              {},
                              at::Reduction::Mean,
                              /*ignore_index=*/-100,
                              training_.label_smoothing);
-  return mean * weight;
-}
-
-at::Tensor TrainStep::loss_without_samples(bool last) {
-  const auto phase = recorder_.phase(Phase::kForward);
-  reducer_.before_forward(last);
-  at::Tensor zero = at::zeros({}, at::TensorOptions().device(device_.torch_device()));
-  for (const at::Tensor& parameter : model_.parameters()) {
-    zero = zero + (parameter * 0).sum().to(at::kFloat);
-  }
-  return zero;
+  phase.leave_out(reducer_.take_pauses());
+  return loss;
 }
 
 void TrainStep::backward(const at::Tensor& loss, bool last) {
   auto phase = recorder_.phase(Phase::kBackward);
   reducer_.before_backward(last);
   (loss_scale_ != nullptr ? loss * loss_scale_->scale() : loss).backward();
+  reducer_.after_backward(last);
   if (last && reducer_.backward_done()) {
     phase.end_at(reducer_.backward_done());
     recorder_.gradients_are_back();
+  }
+  phase.leave_out(reducer_.take_pauses());
+}
+
+void TrainStep::reduce() {
+  if (reducer_.tracks_collectives()) {
+    reducer_.reduce();
+  } else {
+    auto phase = recorder_.phase(Phase::kGradientAllReduce, Stream::kCommunication);
+    phase.set_bytes(reducer_.reduce());
   }
 }
 
@@ -164,35 +185,6 @@ void TrainStep::clip(const std::vector<Slice>& slices) {
     at::_foreach_mul_(gradients, factor.to(at::kFloat));
   }
 }
-
-namespace {
-
-// torch.autocast for the life of the object. Weights' casts are cached within a pass.
-class Autocast {
- public:
-  Autocast(at::DeviceType device, at::ScalarType type)
-      : device_(device), enabled_before_(at::autocast::is_autocast_enabled(device)) {
-    at::autocast::increment_nesting();
-    at::autocast::set_autocast_enabled(device, true);
-    at::autocast::set_autocast_dtype(device, type);
-  }
-
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
-  ~Autocast() {
-    at::autocast::set_autocast_enabled(device_, enabled_before_);
-    if (at::autocast::decrement_nesting() == 0) {
-      at::autocast::clear_cache();
-    }
-  }
-
- private:
-  at::DeviceType device_;
-  bool enabled_before_;
-};
-
-}  // namespace
 
 at::Tensor logits(const VisionTransformer& model, const at::Tensor& images, Precision precision) {
   const at::DeviceType device = images.device().type();

@@ -20,6 +20,14 @@ struct StepResult {
   bool skipped = false;  // gradients overflowed; weights are as before
 };
 
+/// The part of one rank in a step of all.
+struct StepWork {
+  StepShape mine;           // this rank's micro-batches
+  std::int64_t joined = 0;  // samples of all ranks
+  std::int64_t most = 0;    // micro-batches of the rank that makes most
+  std::int64_t step = 0;    // steps of the run before this one
+};
+
 /// One optimizer update, in the phases of models/phase.h; sim/step/ schedules the same.
 class TrainStep {
  public:
@@ -31,14 +39,15 @@ class TrainStep {
             Device& device,
             Recorder& recorder);
 
-  /// `mine`: this rank's micro-batches; `joined`: samples of all ranks in this step.
   /// Throws DeviceError where the loss is not finite.
-  StepResult run(EpochLoader& loader, const StepShape& mine, std::int64_t joined, double lr);
+  StepResult run(EpochLoader& loader, const StepWork& work, double lr);
 
  private:
-  at::Tensor load_and_forward(EpochLoader& loader, bool last, double weight);
-  at::Tensor loss_without_samples(bool last);
+  at::Tensor load_and_forward(EpochLoader& loader, bool last);
+  at::Tensor forward_without_samples(bool last);
+  at::Tensor mean_loss(const Batch& batch, bool last);
   void backward(const at::Tensor& loss, bool last);
+  void reduce();
   [[nodiscard]] bool gradients_usable(const std::vector<Slice>& slices);
   void clip(const std::vector<Slice>& slices);
 

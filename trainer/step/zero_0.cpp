@@ -16,7 +16,7 @@ constexpr std::int64_t kElementsPerBuffer = 500'000'000;
 class Zero0 : public ReplicatedReducer {
  public:
   explicit Zero0(const ReducerContext& context)
-      : ReplicatedReducer(context), group_(context.group), parameters_(*context.parameters) {}
+      : ReplicatedReducer(context), group_(context.group), parameters_(context.parameters()) {}
 
   std::int64_t reduce() override {
     const at::NoGradGuard no_grad;
