@@ -45,6 +45,7 @@ class ComputeModel {
   Basis basis;    // `part` is left to the caller
   MemoryModel memory;
   std::optional<Bytes> capacity;
+  std::optional<Watts> rated_power;  // of the data sheet: thermal design power
   std::string device_name;
 };
 

@@ -59,6 +59,12 @@ MemoryParts memory_parts(const TrainingSpec& training,
           .constant = model.constant.value() + (world_size == 1 ? model.alone.value() : 0)};
 }
 
+Bytes checkpoint_bytes(const TrainingSpec& training) {
+  return Bytes(static_cast<double>(parameter_count(training.model)) *
+               (gradient_bytes_per_parameter(training.precision).value() +
+                optimizer_bytes_per_parameter(training)));
+}
+
 std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
                                                 std::int64_t world_size,
                                                 const MemoryModel& model,
