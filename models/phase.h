@@ -21,9 +21,10 @@ enum class Phase {
   kEpochBarrier,
   kEvaluate,
   kCheckpoint,
+  kRestart,  // after a failure
 };
 
-inline constexpr std::array<std::string_view, 12> kPhaseNames = {"data_load",
+inline constexpr std::array<std::string_view, 13> kPhaseNames = {"data_load",
                                                                  "forward",
                                                                  "backward",
                                                                  "gradient_all_reduce",
@@ -34,7 +35,8 @@ inline constexpr std::array<std::string_view, 12> kPhaseNames = {"data_load",
                                                                  "other",
                                                                  "epoch_barrier",
                                                                  "evaluate",
-                                                                 "checkpoint"};
+                                                                 "checkpoint",
+                                                                 "restart"};
 
 constexpr std::string_view name(Phase phase) {
   return kPhaseNames[static_cast<std::size_t>(phase)];

@@ -136,6 +136,9 @@ std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
   }
   if (sheet != profiles.sheets.end()) {
     model->capacity = model->capacity.value_or(sheet->second.memory);
+    if (sheet->second.tdp_w) {
+      model->rated_power = Watts(*sheet->second.tdp_w);
+    }
     if (model->device_name.empty()) {
       model->device_name = sheet->second.device_name;
     }

@@ -46,6 +46,7 @@ class ComputeModel {
   MemoryModel memory;
   std::optional<LoaderTimes> loader;  // of the training's data set; none: nobody measured it
   std::optional<Bytes> capacity;
+  std::optional<Watts> rated_power;  // of the data sheet: thermal design power
   std::string device_name;
 };
 

@@ -420,6 +420,10 @@ void Document::set(std::string_view key,
     }
     if (auto* array = std::get_if<DocumentValue::Array>(&at->value)) {
       const auto index = index_of(step);
+      if (index && *index == array->size() && point == std::string_view::npos) {
+        array->push_back(std::move(value));  // one behind the last adds an element
+        return;
+      }
       if (!index || *index >= array->size()) {
         complain(
             path,

@@ -81,7 +81,8 @@ class Document {
                         const DocumentOptions& options = {});
 
   /// Sets the value at `key` (names and indices joined by points) from `text`: JSON where it is
-  /// JSON, else a string. Missing objects on the way are made. Mistakes go to `problems`.
+  /// JSON, else a string. Missing objects on the way are made; the index behind a list's last adds
+  /// to it. Mistakes go to `problems`.
   void set(std::string_view key, std::string_view text, Promote promote, Problems& problems);
 
   [[nodiscard]] const DocumentValue& root() const { return root_; }

@@ -188,6 +188,10 @@ std::optional<Bytes> Field::bytes(Bytes least, Bytes most) const {
   return quantity<Bytes>(parse_bytes, least, most, " B");
 }
 
+std::optional<Watts> Field::watts(Watts least, Watts most) const {
+  return quantity<Watts>(parse_watts, least, most, " W");
+}
+
 std::optional<std::size_t> Field::choice(std::span<const std::string_view> names) const {
   const auto word = text();
   if (!word) {

@@ -53,6 +53,7 @@ class Field {
   [[nodiscard]] std::optional<Seconds> seconds(Seconds least, Seconds most) const;
   [[nodiscard]] std::optional<BytesPerSecond> bandwidth() const;
   [[nodiscard]] std::optional<Bytes> bytes(Bytes least, Bytes most) const;
+  [[nodiscard]] std::optional<Watts> watts(Watts least, Watts most) const;
   /// Index of the word among `names`.
   [[nodiscard]] std::optional<std::size_t> choice(std::span<const std::string_view> names) const;
   [[nodiscard]] std::vector<Field> elements() const;

@@ -26,10 +26,14 @@ ParsedQuantity<BytesPerSecond> parse_bandwidth(std::string_view text);
 /// "64MiB", "4kB", "1GB", "8B".
 ParsedQuantity<Bytes> parse_bytes(std::string_view text);
 
+/// "530W", "0.5 kW".
+ParsedQuantity<Watts> parse_watts(std::string_view text);
+
 /// What to append to a bare number, e.g. `append a unit, e.g. "us" or "ms"`.
 std::string missing_unit(Seconds kind);
 std::string missing_unit(BytesPerSecond kind);
 std::string missing_unit(Bytes kind);
+std::string missing_unit(Watts kind);
 
 /// For people: "29 min 11 s", "1 h 2 min", "3.21 s", "145.2 ms", "35.1 us".
 std::string human(Seconds duration);

@@ -1,5 +1,6 @@
 #include "models/experiment/cluster_reader.h"
 
+#include <algorithm>
 #include <numeric>
 #include <unordered_map>
 #include <unordered_set>
@@ -92,7 +93,7 @@ NodeGroup read_node(const Field& field, std::size_t index) {
   ObjectReader object(field);
   group.node.name = fmt::format("node-{}", index);
   object.read("name", group.node.name);
-  object.read("count", group.count, 1, kMostRanks);
+  object.read("count", group.count, 0, kMostRanks);
   if (const auto gpus = object.require("gpus")) {
     const auto elements = gpus->elements();
     if (gpus->is_array() && elements.empty()) {
@@ -121,7 +122,10 @@ NodeGroup read_node(const Field& field, std::size_t index) {
   return group;
 }
 
-void read_nodes(const Field& field, ClusterSpec& cluster) {
+// Nodes of which there are none: `left_out`.
+void read_nodes(const Field& field,
+                ClusterSpec& cluster,
+                std::unordered_set<std::string>& left_out) {
   const auto elements = field.elements();
   if (field.is_array() && elements.empty()) {
     field.problem("a cluster needs at least one node");
@@ -138,8 +142,15 @@ void read_nodes(const Field& field, ClusterSpec& cluster) {
       return;
     }
   }
+  if (ranks == 0 &&
+      std::ranges::any_of(groups, [](const NodeGroup& group) { return group.count == 0; })) {
+    field.problem("a cluster needs at least one node: every \"count\" is 0");
+  }
   std::unordered_map<std::string, std::size_t> first_use;
   for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i].count == 0) {
+      left_out.insert(groups[i].node.name);
+    }
     for (std::int64_t copy = 0; copy < groups[i].count; ++copy) {
       NodeSpec node = groups[i].node;
       if (groups[i].count > 1) {
@@ -200,12 +211,16 @@ std::vector<std::string> end_names(const ClusterSpec& cluster) {
   return names;
 }
 
-void read_trunks(const Field& field, ClusterSpec& cluster) {
+// Links of nodes that are left out go with them.
+void read_trunks(const Field& field,
+                 const std::unordered_set<std::string>& left_out,
+                 ClusterSpec& cluster) {
   const std::vector<std::string> names = end_names(cluster);
   const std::unordered_set<std::string> known(names.begin(), names.end());
   for (const Field& element : field.elements()) {
     TrunkSpec trunk;
     ObjectReader object(element);
+    bool is_left_out = false;
     if (const auto ends = object.require("ends")) {
       const auto both = ends->elements();
       if (ends->is_array() && both.size() != 2) {
@@ -214,7 +229,9 @@ void read_trunks(const Field& field, ClusterSpec& cluster) {
       std::vector<std::string> found;
       for (const Field& end : both) {
         found.push_back(end.text().value_or(""));
-        if (!found.back().empty() && !known.contains(found.back())) {
+        is_left_out = is_left_out || left_out.contains(found.back());
+        if (!found.back().empty() && !known.contains(found.back()) &&
+            !left_out.contains(found.back())) {
           end.problem(fmt::format("unknown node or switch {}{}",
                                   in_quotes(found.back()),
                                   did_you_mean(found.back(), names)));
@@ -230,7 +247,9 @@ void read_trunks(const Field& field, ClusterSpec& cluster) {
     }
     trunk.link = read_link_keys(object);
     object.finish();
-    cluster.links.push_back(std::move(trunk));
+    if (!is_left_out) {
+      cluster.links.push_back(std::move(trunk));
+    }
   }
 }
 
@@ -325,10 +344,11 @@ LinkSpec read_link(const Field& field) {
 
 ClusterSpec read_cluster(const Field& field) {
   ClusterSpec cluster;
+  std::unordered_set<std::string> left_out;
   ObjectReader object(field);
   const auto nodes = object.require("nodes");
   if (nodes) {
-    read_nodes(*nodes, cluster);
+    read_nodes(*nodes, cluster, left_out);
   }
   if (const auto network = object.find("network")) {
     cluster.network = read_nic(*network);
@@ -344,7 +364,7 @@ ClusterSpec read_cluster(const Field& field) {
     check_switch_names(*nodes, cluster);
   }
   if (const auto links = object.find("links")) {
-    read_trunks(*links, cluster);
+    read_trunks(*links, left_out, cluster);
   }
   object.finish();
   if (object.is_object() && !cluster.nodes.empty()) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <fstream>
+#include <sstream>
 #include <unordered_map>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "models/document/document_reader.h"
 #include "models/document/words.h"
 #include "models/experiment/cluster_reader.h"
+#include "models/experiment/failures_reader.h"
 #include "models/experiment/resolved.h"
 #include "models/experiment/training_reader.h"
 
@@ -19,7 +22,7 @@ namespace vitsim {
 
 namespace {
 
-constexpr std::array<std::string_view, 3> kEventNames = {"slowdown", "link", "pause"};
+constexpr std::array<std::string_view, 4> kEventNames = {"slowdown", "link", "pause", "failure"};
 constexpr Seconds kLongestRun{1e9};  // thirty years
 
 DocumentMember member(std::string_view key, std::int64_t number, const DocumentValue& place) {
@@ -115,7 +118,24 @@ void read_event_link(ObjectReader& object, const ClusterSpec& cluster, Disturban
   }
 }
 
-std::optional<DisturbanceSpec> read_event(const Field& field, const ClusterSpec& cluster) {
+// When the failure happens, and when the job is up again.
+void read_failure(ObjectReader& object, const Experiment& experiment, DisturbanceSpec& event) {
+  event.rank = read_rank(object, experiment.cluster.world_size());
+  if (const auto at = object.require("at")) {
+    event.from = at->seconds(Seconds(0), kLongestRun).value_or(Seconds(0));
+  }
+  Seconds restart = experiment.failures ? experiment.failures->restart : Seconds(0);
+  if (const auto own = object.find("restart")) {
+    restart = own->seconds(Seconds(0), kLongestRun).value_or(Seconds(0));
+  } else if (!experiment.failures) {
+    object.field().problem(
+        R"(needs a "restart" time, e.g. "10min", here or in the file's "failures")");
+  }
+  event.to = event.from + restart;
+}
+
+std::optional<DisturbanceSpec> read_event(const Field& field, const Experiment& experiment) {
+  const ClusterSpec& cluster = experiment.cluster;
   DisturbanceSpec event;
   ObjectReader object(field);
   const auto what = object.require("what");
@@ -135,6 +155,10 @@ std::optional<DisturbanceSpec> read_event(const Field& field, const ClusterSpec&
     case DisturbanceSpec::What::kPause:
       event.rank = read_rank(object, world_size);
       break;
+    case DisturbanceSpec::What::kFailure:
+      read_failure(object, experiment, event);
+      object.finish();
+      return event;
     case DisturbanceSpec::What::kLink:
       read_event_link(object, cluster, event);
       if (const auto bandwidth = object.require("bandwidth")) {
@@ -286,9 +310,13 @@ Experiment read_document(Document& document,
       experiment.training = experiment.jobs.front().training;
     }
   }
+  if (const auto failures = object.find("failures")) {
+    experiment.failures = read_failures(*failures);
+  }
+  experiment.prices = read_prices(object, experiment.cluster);
   if (const auto events = object.find("events")) {
     for (const Field& element : events->elements()) {
-      if (auto event = read_event(element, experiment.cluster)) {
+      if (auto event = read_event(element, experiment)) {
         experiment.events.push_back(std::move(*event));
       }
     }
@@ -347,6 +375,56 @@ Experiment experiment_from_text(std::string_view text,
   Problems problems;
   Document document = Document::parse(text, file.string(), problems);
   return read_document(document, problems, file, overrides);
+}
+
+std::string experiment_text(const std::filesystem::path& file) {
+  Problems problems;
+  const Document document = Document::read(file, problems);
+  problems.throw_if_any();
+  if (is_resolved(document.root())) {
+    return as_written(to_json(document.root())).dump(2);
+  }
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return std::move(text).str();
+}
+
+std::string text_with_overrides(std::string_view text,
+                                const std::filesystem::path& file,
+                                const std::vector<Override>& overrides,
+                                const std::optional<std::filesystem::path>& folder) {
+  Problems problems;
+  Document document = Document::parse(text, file.string(), problems);
+  for (const Override& change : overrides) {
+    document.set(change.key, change.value, promote, problems);
+  }
+  problems.throw_if_any();
+  nlohmann::json json = to_json(document.root());
+  if (folder) {
+    const auto move = [&](nlohmann::json& path) {
+      if (path.is_string() && !std::filesystem::path(path.get<std::string>()).is_absolute()) {
+        const std::filesystem::path place =
+            std::filesystem::absolute(file).parent_path() / path.get<std::string>();
+        path = place.lexically_normal()
+                   .lexically_proximate(std::filesystem::absolute(*folder).lexically_normal())
+                   .string();
+      }
+    };
+    for (const char* pointer :
+         {"/training/deepspeed_config", "/training/dataset/path", "/training/checkpoint/path"}) {
+      const nlohmann::json::json_pointer at(pointer);
+      if (json.contains(at)) {
+        move(json[at]);
+      }
+    }
+    if (json.contains("profiles") && json["profiles"].is_array()) {
+      for (nlohmann::json& path : json["profiles"]) {
+        move(path);
+      }
+    }
+  }
+  return json.dump(2) + "\n";
 }
 
 std::vector<const TrainingSpec*> trainings(const Experiment& experiment) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/experiment/cluster.h"
+#include "models/experiment/failures.h"
 #include "models/experiment/training.h"
 #include "models/units.h"
 
@@ -16,15 +17,15 @@ namespace vitsim {
 
 /// Something that goes wrong in time; `from` and `to` count from the start of the run.
 struct DisturbanceSpec {
-  enum class What { kSlowdown, kLink, kPause };
+  enum class What { kSlowdown, kLink, kPause, kFailure };
   What what = What::kSlowdown;
-  std::int64_t rank = 0;          // slowdown, pause
+  std::int64_t rank = 0;          // slowdown, pause, failure
   double factor = 1;              // slowdown: stretches compute
   std::vector<std::string> ends;  // link: two ends, or empty when `node` is given
   std::string node;               // link: that node's NIC
   BytesPerSecond bandwidth;       // link: while the event lasts
-  Seconds from;
-  Seconds to;
+  Seconds from;                   // failure: when it happens
+  Seconds to;                     // failure: when the job is up again
 };
 
 /// One of several trainings on one cluster.
@@ -42,6 +43,8 @@ struct Experiment {
   TrainingSpec training;      // the first job's where the file has jobs
   std::vector<JobSpec> jobs;  // empty unless the file has jobs
   std::vector<DisturbanceSpec> events;
+  std::optional<FailureSpec> failures;
+  PriceSpec prices;
   std::vector<std::filesystem::path> profiles;  // searched before all others
   std::vector<std::string> warnings;            // e.g. keys that DeepSpeed ignores
 };
@@ -77,5 +80,16 @@ Experiment read_experiment(const std::filesystem::path& file,
 Experiment experiment_from_text(std::string_view text,
                                 const std::filesystem::path& file,
                                 const std::vector<Override>& overrides = {});
+
+/// The file's text, or what people would have written in its place where it is a resolved.json.
+/// Throws UserError where it cannot be read or is no JSON.
+std::string experiment_text(const std::filesystem::path& file);
+
+/// The text with its overrides put in. Its paths, relative to `file`'s folder, become relative to
+/// `folder` where one is given. Throws UserError where a key cannot be set.
+std::string text_with_overrides(std::string_view text,
+                                const std::filesystem::path& file,
+                                const std::vector<Override>& overrides,
+                                const std::optional<std::filesystem::path>& folder = std::nullopt);
 
 }  // namespace vitsim

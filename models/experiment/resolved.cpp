@@ -124,7 +124,16 @@ Json json_of(const ScheduleSpec& schedule) {
 }
 
 Json json_of(const CheckpointSpec& checkpoint) {
-  Json json = {{"every", checkpoint.every}};
+  Json json = {{"every", checkpoint.is_automatic ? Json("auto") : Json(checkpoint.every)}};
+  if (checkpoint.every_time) {
+    json["every_s"] = checkpoint.every_time->value();
+  }
+  if (checkpoint.bandwidth) {
+    json["bandwidth_bytes_per_s"] = checkpoint.bandwidth->value();
+  }
+  if (checkpoint.is_asynchronous) {
+    json["asynchronous"] = true;
+  }
   json["path"] = checkpoint.path ? Json(checkpoint.path->string()) : Json(nullptr);
   json["cost_s"] = checkpoint.cost ? Json(checkpoint.cost->value()) : Json(nullptr);
   return json;
@@ -264,6 +273,11 @@ Json json_of(const DisturbanceSpec& event) {
       json["what"] = "pause";
       json["rank"] = event.rank;
       break;
+    case DisturbanceSpec::What::kFailure:
+      return {{"what", "failure"},
+              {"rank", event.rank},
+              {"at_s", event.from.value()},
+              {"restart_s", (event.to - event.from).value()}};
     case DisturbanceSpec::What::kLink:
       json["what"] = "link";
       json["bandwidth_bytes_per_s"] = event.bandwidth.value();
@@ -275,6 +289,32 @@ Json json_of(const DisturbanceSpec& event) {
       break;
   }
   return json;
+}
+
+Json json_of(const FailureSpec& failures) {
+  return {{"mean_time_between_s", failures.mean_time_between.value()},
+          {"per", word_of(kFailureUnitNames, failures.per)},
+          {"restart_s", failures.restart.value()},
+          {"on_failure", word_of(kOnFailureNames, failures.on_failure)}};
+}
+
+// What hours and watts cost, where the file says anything of it.
+void add_prices(Json& json, const PriceSpec& prices) {
+  if (!prices.per_gpu_hour.empty()) {
+    json["prices"] = prices.per_gpu_hour;
+  }
+  if (!prices.currency.empty()) {
+    json["currency"] = prices.currency;
+  }
+  for (const auto& [gpu, power] : prices.power) {
+    json["power_w"][gpu] = power.value();
+  }
+  if (prices.pue != PriceSpec{}.pue) {
+    json["pue"] = prices.pue;
+  }
+  if (prices.g_co2e_per_kwh != PriceSpec{}.g_co2e_per_kwh) {
+    json["g_co2e_per_kwh"] = prices.g_co2e_per_kwh;
+  }
 }
 
 // Replaces `key_s` or the like by `key` with text of 17 digits, which is the same double again.
@@ -312,6 +352,10 @@ void write_units(Json& json) {
     give_unit(json, "to_s", "to", "s");
     give_unit(json, "start_s", "start", "s");
     give_unit(json, "cost_s", "cost", "s");
+    give_unit(json, "every_s", "every", "s");
+    give_unit(json, "at_s", "at", "s");
+    give_unit(json, "restart_s", "restart", "s");
+    give_unit(json, "mean_time_between_s", "mean_time_between", "s");
     for (const char* derived : {"world_size", "assumed", "deepspeed_config", "loss_scale"}) {
       json.erase(derived);
     }
@@ -331,6 +375,12 @@ nlohmann::json as_written(nlohmann::json resolved) {
       path != cluster.end() && path->is_object() && path->value("assumed", false)) {
     cluster.erase(path);
   }
+  if (const auto power = resolved.find("power_w"); power != resolved.end()) {
+    for (const auto& [gpu, watts] : power->items()) {
+      resolved["power"][gpu] = fmt::format("{:.17g}W", watts.get<double>());
+    }
+    resolved.erase("power_w");
+  }
   drop_nulls(resolved);
   write_units(resolved);
   return resolved;
@@ -341,6 +391,10 @@ nlohmann::json resolved(const Experiment& experiment) {
   for (const DisturbanceSpec& event : experiment.events) {
     json["events"].push_back(json_of(event));
   }
+  if (experiment.failures) {
+    json["failures"] = json_of(*experiment.failures);
+  }
+  add_prices(json, experiment.prices);
   if (experiment.jobs.empty()) {
     json["training"] = json_of(experiment.training);
   } else {

@@ -118,9 +118,14 @@ struct AugmentSpec {
 };
 
 struct CheckpointSpec {
-  std::int64_t every = 0;  // steps; 0: only at the end of each epoch
+  std::int64_t every = 0;             // steps; 0: only at the end of each epoch
+  std::optional<Seconds> every_time;  // of training, in place of steps
+  bool is_automatic = false;          // in place of both: the interval that loses least
   std::optional<std::filesystem::path> path;
-  std::optional<Seconds> cost;  // what the predictor charges for one
+  std::optional<Seconds> cost;              // what the predictor charges for one, else by its bytes
+  std::optional<BytesPerSecond> bandwidth;  // at which the storage takes them
+  bool is_asynchronous = false;             // training goes on while one is written
+  std::string where;  // "lab.json:20: /training/checkpoint", for messages; may be empty
 };
 
 /// How images are loaded beside the training.

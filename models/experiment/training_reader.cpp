@@ -187,10 +187,23 @@ AugmentSpec read_augment(const Field& field) {
   return augment;
 }
 
+// So many steps, so much time, or "auto".
+void read_every(const Field& field, CheckpointSpec& checkpoint) {
+  if (!field.is_string()) {
+    checkpoint.every = field.integer(0, 1'000'000'000'000).value_or(0);
+  } else if (field.text() == "auto") {
+    checkpoint.is_automatic = true;
+  } else {
+    checkpoint.every_time = field.seconds(Seconds(1e-3), Seconds(1e9));
+  }
+}
+
 CheckpointSpec read_checkpoint(const Field& field, const std::filesystem::path& folder) {
-  CheckpointSpec checkpoint;
+  CheckpointSpec checkpoint{.where = field.where()};
   ObjectReader object(field);
-  object.read("every", checkpoint.every, 0, 1'000'000'000'000);
+  if (const auto every = object.find("every")) {
+    read_every(*every, checkpoint);
+  }
   if (const auto path = object.find("path")) {
     if (const auto text = path->text()) {
       checkpoint.path = (folder / *text).lexically_normal();
@@ -199,7 +212,19 @@ CheckpointSpec read_checkpoint(const Field& field, const std::filesystem::path& 
   if (const auto cost = object.find("cost")) {
     checkpoint.cost = cost->seconds(Seconds(0), Seconds(86'400));
   }
+  if (const auto bandwidth = object.find("bandwidth")) {
+    checkpoint.bandwidth = bandwidth->bandwidth();
+    if (object.find("cost")) {
+      bandwidth->problem("is given beside \"cost\", which says it already: keep one of the two");
+    }
+  }
+  object.read("asynchronous", checkpoint.is_asynchronous);
   object.finish();
+  if (checkpoint.is_automatic && !checkpoint.cost && !checkpoint.bandwidth) {
+    field.problem(
+        "\"every\": \"auto\" weighs what a checkpoint costs against what a failure loses: "
+        "needs a \"cost\" (e.g. \"30s\") or the storage's \"bandwidth\" (e.g. \"2GB/s\")");
+  }
   return checkpoint;
 }
 

@@ -156,6 +156,31 @@ nlohmann::json to_json(const RankSet& ranks) {
   return {{"count", ranks.count()}, {"first", ranks.first()}, {"ranges", ranks.ranges()}};
 }
 
+nlohmann::json to_json(const Goodput& goodput) {
+  return {{"total_s", to_json(goodput.total_s)},
+          {"failures", goodput.failures},
+          {"lost_s", goodput.lost_s},
+          {"checkpoint_s", goodput.checkpoint_s},
+          {"restart_s", goodput.restart_s},
+          {"effective_share", goodput.effective_share},
+          {"checkpoint_every_s", goodput.checkpoint_every_s},
+          {"checkpoint_every_steps", goodput.checkpoint_every_steps}};
+}
+
+nlohmann::json to_json(const RunCost& cost) {
+  nlohmann::json json = {{"gpu_hours", cost.gpu_hours},
+                         {"price", or_null(cost.price)},
+                         {"energy_kwh", or_null(cost.energy_kwh)},
+                         {"co2e_kg", or_null(cost.co2e_kg)}};
+  if (!cost.currency.empty()) {
+    json["currency"] = cost.currency;
+  }
+  if (cost.energy_kwh) {
+    json["energy_spread"] = cost.energy_spread;
+  }
+  return json;
+}
+
 constexpr std::array<std::string_view, 5> kLimits = {
     "unknown", "compute", "communication", "straggler", "data-loading"};
 
@@ -449,6 +474,34 @@ DisturbanceCost read_disturbance(const Field& field) {
   return event;
 }
 
+Goodput read_goodput(const Field& field) {
+  Goodput goodput;
+  ObjectReader object(field);
+  goodput.total_s = read_quantiles(object, "total_s");
+  read_number(object, "failures", goodput.failures);
+  read_number(object, "lost_s", goodput.lost_s);
+  read_number(object, "checkpoint_s", goodput.checkpoint_s);
+  read_number(object, "restart_s", goodput.restart_s);
+  read_number(object, "effective_share", goodput.effective_share);
+  read_number(object, "checkpoint_every_s", goodput.checkpoint_every_s);
+  object.read("checkpoint_every_steps", goodput.checkpoint_every_steps, 0, kMostCount);
+  object.finish();
+  return goodput;
+}
+
+RunCost read_cost(const Field& field) {
+  RunCost cost;
+  ObjectReader object(field);
+  read_number(object, "gpu_hours", cost.gpu_hours);
+  cost.price = number_or_null(object, "price");
+  cost.energy_kwh = number_or_null(object, "energy_kwh");
+  cost.co2e_kg = number_or_null(object, "co2e_kg");
+  object.read_any("currency", cost.currency);
+  cost.energy_spread = number_if_any(object, "energy_spread").value_or(0);
+  object.finish();
+  return cost;
+}
+
 void read_body(const Field& field, Report& report) {
   ObjectReader object(field);
   object.read("steps_per_epoch", report.steps_per_epoch, 0, kMostCount);
@@ -516,6 +569,12 @@ void read_body(const Field& field, Report& report) {
     for (const Field& event : events->elements()) {
       report.disturbances.push_back(read_disturbance(event));
     }
+  }
+  if (const auto goodput = object.find("goodput")) {
+    report.goodput = read_goodput(*goodput);
+  }
+  if (const auto cost = object.find("cost")) {
+    report.cost = read_cost(*cost);
   }
   std::string sentence;  // made of the verdict
   object.read_any("bottleneck", sentence);
@@ -665,6 +724,12 @@ nlohmann::json to_json(const Report& report) {
   }
   if (report.model_flops_utilisation) {
     body["model_flops_utilisation"] = *report.model_flops_utilisation;
+  }
+  if (report.goodput) {
+    body["goodput"] = to_json(*report.goodput);
+  }
+  if (report.cost) {
+    body["cost"] = to_json(*report.cost);
   }
   const bool predicted = report.source == "predicted";
   nlohmann::json resolved = nlohmann::json::object();

@@ -116,6 +116,29 @@ struct DisturbanceCost {
   double cost_s = 0;
 };
 
+/// A run whose parts fail: work since the last checkpoint is lost, restarts are paid. Means over
+/// histories of failures, quantiles of the run's time.
+struct Goodput {
+  Quantiles total_s;  // p50 included
+  double failures = 0;
+  double lost_s = 0;        // work that was done again
+  double checkpoint_s = 0;  // in which training stood still
+  double restart_s = 0;
+  double effective_share = 1;     // of the run's time that brought the training further
+  double checkpoint_every_s = 0;  // interval between checkpoints, of training
+  std::int64_t checkpoint_every_steps = 0;
+};
+
+/// What the whole run uses and costs, failures included.
+struct RunCost {
+  double gpu_hours = 0;
+  std::optional<double> price;       // in the file's currency; none where it has no prices
+  std::string currency;              // may be empty
+  std::optional<double> energy_kwh;  // none where a GPU's power is unknown
+  std::optional<double> co2e_kg;
+  double energy_spread = 0;  // standard deviation of the logarithm of the energy
+};
+
 /// The result of a prediction or of a real run, in the same form.
 struct Report {
   std::string source = "predicted";  // or "measured"
@@ -141,6 +164,8 @@ struct Report {
   std::vector<StepTrack> timeline;  // of a typical step; empty where it was not asked for
   std::vector<LinkUse> links;       // the same
   std::vector<DisturbanceCost> disturbances;
+  std::optional<Goodput> goodput;  // where something may fail
+  std::optional<RunCost> cost;     // where prices or power are known
   Verdict verdict;
   std::vector<Basis> basis;
   std::vector<std::string> warnings;

@@ -238,6 +238,12 @@ Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size) {
                static_cast<double>(world_size));
 }
 
+Bytes checkpoint_bytes(const TrainingSpec& training) {
+  return Bytes(static_cast<double>(parameter_count(training.model)) *
+               (gradient_bytes_per_parameter(training.precision).value() +
+                optimizer_bytes_per_parameter(training)));
+}
+
 std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
                                                 std::int64_t world_size,
                                                 const MemoryModel& model,

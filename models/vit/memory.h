@@ -49,6 +49,10 @@ MemoryParts memory_parts(const TrainingSpec& training,
 /// gradients, and the weights where they are offloaded too.
 Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size);
 
+/// What a checkpoint holds, all ranks together: weights, masters where there are any, and the
+/// optimizer's state; 12 bytes a parameter with Adam in fp32.
+Bytes checkpoint_bytes(const TrainingSpec& training);
+
 /// The largest micro-batch whose ledger stays within `capacity`; none if not even one sample fits.
 std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
                                                 std::int64_t world_size,

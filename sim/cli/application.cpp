@@ -47,8 +47,8 @@ void refuse_overwriting(const CLI::App& app) {
   while (!command->get_subcommands().empty()) {
     command = command->get_subcommands().front();
   }
-  static constexpr std::array<std::string_view, 6> kWritten = {
-      "json", "html", "csv", "out", "trace", "perfetto"};
+  static constexpr std::array<std::string_view, 7> kWritten = {
+      "json", "html", "csv", "out", "trace", "perfetto", "write"};
   std::vector<std::string> read;
   std::vector<std::pair<std::string, std::string>> written;  // option and file
   for (const CLI::Option* option : command->get_options()) {
@@ -130,6 +130,7 @@ int run_application(int argc, const char* const* argv) {
   add_predict_command(app, action);
   add_scale_command(app, action);
   add_sweep_command(app, action);
+  add_plan_command(app, action);
   add_collective_command(app, action);
   add_compare_command(app, action);
   add_report_command(app, action);

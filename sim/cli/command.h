@@ -28,6 +28,7 @@ using Action = std::function<int()>;
 // One function per subcommand: adds it to `app` and sets `action` when it is the one chosen.
 void add_predict_command(CLI::App& app, Action& action);
 void add_scale_command(CLI::App& app, Action& action);
+void add_plan_command(CLI::App& app, Action& action);
 void add_sweep_command(CLI::App& app, Action& action);
 void add_collective_command(CLI::App& app, Action& action);
 void add_compare_command(CLI::App& app, Action& action);

@@ -63,7 +63,19 @@ int run_scale(const ScaleArguments& arguments) {
   for (const std::string& warning : reports.back().warnings) {
     text.insert(0, fmt::format("Note: {}\n", warning));
   }
-  text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10}{:>10}{:>12}{:>10}\n",
+  const auto any = [&](auto figure) {
+    return std::ranges::any_of(reports, [&](const Report& report) {
+      return report.cost && ((*report.cost).*figure).has_value();
+    });
+  };
+  const bool prices = any(&RunCost::price);
+  const bool energies = any(&RunCost::energy_kwh);
+  const auto column = [](const std::optional<double>& value, bool shown, int width) {
+    return !shown  ? std::string()
+           : value ? fmt::format("{:>{}.2f}", *value, width)
+                   : fmt::format("{:>{}}", "-", width);
+  };
+  text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10}{:>10}{:>12}{:>10}{}{}\n",
                       "GPUs",
                       "last added",
                       "epoch",
@@ -71,7 +83,9 @@ int run_scale(const ScaleArguments& arguments) {
                       "images/s",
                       "speed-up",
                       "efficiency",
-                      "exposed");
+                      "exposed",
+                      prices ? fmt::format("{:>12}", "price") : "",
+                      energies ? fmt::format("{:>10}", "kWh") : "");
   const Report& first = reports.front();
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const Report& report = reports[i];
@@ -79,7 +93,7 @@ int run_scale(const ScaleArguments& arguments) {
     const double efficiency =
         speed_up * static_cast<double>(counts.front()) / static_cast<double>(counts[i]);
     const double communication = report.exposed_communication_s / report.step_s.p50;
-    text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10.1f}{:>10.2f}{:>11.0f} %{:>8.0f} %\n",
+    text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10.1f}{:>10.2f}{:>11.0f} %{:>8.0f} %{}{}\n",
                         counts[i],
                         last_gpu[i],
                         human(Seconds(report.epoch_s.p50)),
@@ -90,7 +104,9 @@ int run_scale(const ScaleArguments& arguments) {
                         report.samples_per_s,
                         speed_up,
                         100 * efficiency,
-                        100 * communication);
+                        100 * communication,
+                        column(report.cost ? report.cost->price : std::nullopt, prices, 12),
+                        column(report.cost ? report.cost->energy_kwh : std::nullopt, energies, 10));
     nlohmann::json row = to_json(report)["prediction"];
     row["gpus"] = counts[i];
     row["speed_up"] = speed_up;

@@ -75,6 +75,10 @@ Json row_json(const std::vector<VariedKey>& keys, const SweepRow& row) {
   json["communication_share"] = report.exposed_communication_s / report.step_s.p50;
   json["wait_share"] = report.wait_s / report.step_s.p50;
   json["fits"] = fits;
+  json["gpu_hours"] = quantity(report.cost ? std::optional(report.cost->gpu_hours) : std::nullopt);
+  json["price"] = quantity(report.cost ? report.cost->price : std::nullopt);
+  json["energy_kwh"] = quantity(report.cost ? report.cost->energy_kwh : std::nullopt);
+  json["co2e_kg"] = quantity(report.cost ? report.cost->co2e_kg : std::nullopt);
   json["bottleneck"] = verdict_sentence(report);
   return json;
 }
@@ -103,6 +107,10 @@ constexpr const char* kColumns[] = {"gpus",
                                     "samples_per_s",
                                     "communication_share",
                                     "wait_share",
+                                    "gpu_hours",
+                                    "price",
+                                    "energy_kwh",
+                                    "co2e_kg",
                                     "fits",
                                     "problem"};
 
@@ -133,6 +141,13 @@ std::string csv_text(const Json& sweep) {
   return text;
 }
 
+// A figure of a run's cost; nothing where no row has one.
+std::string cost_column(const Json& value, bool shown, int width, int digits) {
+  return !shown            ? std::string()
+         : value.is_null() ? fmt::format("{:>{}}", "-", width)
+                           : fmt::format("{:>{}.{}f}", value.get<double>(), width, digits);
+}
+
 std::string table_text(const Json& rows) {
   std::vector<std::string> keys;
   std::vector<std::size_t> widths;
@@ -151,7 +166,13 @@ std::string table_text(const Json& rows) {
     text += fmt::format(
         "{:>{}}", point == std::string::npos ? keys[i] : keys[i].substr(point + 1), widths[i]);
   }
-  text += fmt::format("{:>6}{:>14}{:>14}  {:<26}{:>10}{:>8}{:>7}  {}\n",
+  const auto any = [&](const char* key) {
+    return std::ranges::any_of(
+        rows, [&](const Json& row) { return row.contains(key) && !row[key].is_null(); });
+  };
+  const bool prices = any("price");
+  const bool energies = any("energy_kwh");
+  text += fmt::format("{:>6}{:>14}{:>14}  {:<26}{:>10}{:>8}{:>7}{}{}  {}\n",
                       "GPUs",
                       "epoch",
                       "run",
@@ -159,6 +180,8 @@ std::string table_text(const Json& rows) {
                       "images/s",
                       "exposed",
                       "wait",
+                      prices ? fmt::format("{:>12}", "price") : "",
+                      energies ? fmt::format("{:>10}", "kWh") : "",
                       "memory");
   for (const Json& row : rows) {
     for (std::size_t i = 0; i < keys.size(); ++i) {
@@ -168,7 +191,7 @@ std::string table_text(const Json& rows) {
       text += fmt::format("  {}\n", row["problem"].get<std::string>());
       continue;
     }
-    text += fmt::format("{:>6}{:>14}{:>14}  {:<26}{:>10.1f}{:>6.0f} %{:>5.0f} %  {}\n",
+    text += fmt::format("{:>6}{:>14}{:>14}  {:<26}{:>10.1f}{:>6.0f} %{:>5.0f} %{}{}  {}\n",
                         row["gpus"].get<std::int64_t>(),
                         human(Seconds(row["epoch_s"].get<double>())),
                         human(Seconds(row["total_s"].get<double>())),
@@ -180,6 +203,8 @@ std::string table_text(const Json& rows) {
                         row["samples_per_s"].get<double>(),
                         100 * row["communication_share"].get<double>(),
                         100 * row["wait_share"].get<double>(),
+                        cost_column(row["price"], prices, 12, 2),
+                        cost_column(row["energy_kwh"], energies, 10, 2),
                         row["fits"].get<bool>() ? "fits" : "out of memory");
   }
   text +=

@@ -9,7 +9,7 @@
 #include <oneapi/tbb/parallel_for.h>
 
 #include "models/distribution.h"
-#include "models/error.h"
+#include "models/document/quantity_text.h"
 #include "models/report/attribution.h"
 #include "models/report/remarks.h"
 #include "models/vit/cost_graph.h"
@@ -17,8 +17,11 @@
 #include "sim/job/programs.h"
 #include "sim/job/resolve.h"
 #include "sim/predict/physics.h"
+#include "sim/predict/run_time.h"
 #include "sim/predict/step_picture.h"
+#include "sim/run/checkpoints.h"
 #include "sim/run/disturbance_cost.h"
+#include "sim/run/failure_timeline.h"
 #include "sim/run/job_plan.h"
 #include "sim/sample/epoch_sampler.h"
 #include "sim/sample/noise.h"
@@ -54,42 +57,6 @@ double sum(const std::vector<double>& values) {
     total += value;
   }
   return total;
-}
-
-// Evaluation once per epoch: forward passes over the test set, shared by all ranks.
-double evaluation_seconds(const ResolvedJob& job, std::vector<std::string>& warnings) {
-  if (!job.training.evaluate) {
-    return 0;
-  }
-  const std::string& name = job.training.dataset.name;
-  const bool cifar = name == "cifar10" || name == "cifar100";
-  const std::int64_t samples = cifar ? 10'000 : job.training.dataset.samples / 10;
-  if (!cifar) {
-    warnings.emplace_back("evaluation is charged for a test set of a tenth of the samples");
-  }
-  const auto world = static_cast<std::int64_t>(job.world_size());
-  const std::int64_t per_rank = (samples + world - 1) / world;
-  double slowest = 0;
-  for (const RankClass& ranks : job.classes) {
-    const std::int64_t batches = (per_rank + ranks.micro_batch() - 1) / ranks.micro_batch();
-    const MicroBatchTimes times = ranks.compute->at(ranks.micro_batch());
-    slowest = std::max(
-        slowest,
-        static_cast<double>(batches) * (times.data_load + times.forward * ranks.slowdown).value());
-  }
-  return slowest;
-}
-
-// Checkpoints of the whole run.
-double checkpoint_seconds(const ResolvedJob& job) {
-  const auto& checkpoint = job.training.checkpoint;
-  if (!checkpoint || !checkpoint->cost) {
-    return 0;
-  }
-  const std::int64_t steps = job.plan.steps * job.training.epochs;
-  const std::int64_t count =
-      checkpoint->every > 0 ? steps / checkpoint->every : job.training.epochs;
-  return static_cast<double>(count) * checkpoint->cost->value();
 }
 
 double phase_of(const TypicalRank& rank, Phase phase) {
@@ -140,19 +107,6 @@ void fill_step(const ResolvedJob& job, TypicalStep& typical, Report& report) {
     row.busy_s *= scale;
     row.exposed_s *= scale;
   }
-}
-
-RankMemory memory_of(const ResolvedJob& job, const RankClass& ranks) {
-  RankMemory memory{.parts = memory_parts(job.training,
-                                          static_cast<std::int64_t>(job.world_size()),
-                                          ranks.micro_batch(),
-                                          ranks.compute->memory)};
-  memory.total_bytes = memory.parts.total();
-  if (ranks.compute->capacity) {
-    memory.capacity_bytes = ranks.compute->capacity->value();
-    memory.fits = memory.total_bytes <= *memory.capacity_bytes;
-  }
-  return memory;
 }
 
 std::vector<AttributedRanks> attributed_classes(const ResolvedJob& job,
@@ -299,7 +253,103 @@ RankLimits tightest_rank(const ResolvedJob& job) {
           .capacity = tightest->compute->capacity};
 }
 
+// The job's runs with their failures, by their training time.
+class FailingRuns {
+ public:
+  FailingRuns(const ResolvedJob& job,
+              const Experiment& experiment,
+              const CheckpointPlan& checkpoints,
+              std::uint64_t seed)
+      : job_(job),
+        failures_(experiment.failures),
+        checkpoints_(checkpoints),
+        given_(given_failures(job, experiment.events)),
+        seed_(seed) {
+    if (failures_ && failures_->on_failure == OnFailure::kContinue) {
+      elastic_.emplace(job, failures_->per, seed);
+    }
+  }
+
+  [[nodiscard]] bool any() const { return failures_ || !given_.empty(); }
+
+  [[nodiscard]] const std::vector<GivenFailure>& given() const { return given_; }
+
+  [[nodiscard]] FailureHistory history(double work_s, int replicate) const {
+    FailingRun run = failing_run(job_, failures_, checkpoints_, given_, Seconds(work_s));
+    if (elastic_) {
+      run.parts = elastic_->parts();
+      run.speed = *elastic_;
+    }
+    return simulate_failures(run, seed_, replicate);
+  }
+
+ private:
+  const ResolvedJob& job_;
+  const std::optional<FailureSpec>& failures_;
+  const CheckpointPlan& checkpoints_;
+  std::vector<GivenFailure> given_;
+  std::uint64_t seed_;
+  std::optional<ElasticSpeed> elastic_;
+};
+
+// Histories of failures over the sampled runs, `works` without checkpoints. Quantiles only where
+// the spread between runs is known.
+void add_goodput(const ResolvedJob& job,
+                 const Experiment& experiment,
+                 const std::vector<double>& works,
+                 const CheckpointPlan& checkpoints,
+                 const PredictOptions& options,
+                 bool known,
+                 Report& report) {
+  const FailingRuns failing(job, experiment, checkpoints, options.seed);
+  if (!failing.any()) {
+    return;
+  }
+  if (checkpoints.steps == 0) {
+    report.warnings.emplace_back(
+        "no checkpoint is written: a failure loses all that was trained; add "
+        "training.checkpoint");
+  } else if (checkpoint_cost(job.training).value() == 0) {
+    report.warnings.emplace_back(
+        "checkpoints are taken to cost nothing: give the storage's training.checkpoint.bandwidth");
+  }
+  const bool random = experiment.failures.has_value();
+  const auto count = random ? static_cast<std::size_t>(options.replicates) : works.size();
+  std::vector<FailureHistory> histories(count);
+  oneapi::tbb::parallel_for(std::size_t{0}, count, [&](std::size_t i) {
+    histories[i] = failing.history(works[i % works.size()], static_cast<int>(i));
+  });
+  Goodput goodput{.checkpoint_every_steps = checkpoints.steps};
+  std::vector<double> totals;
+  double work_s = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const double share = 1 / static_cast<double>(count);
+    totals.push_back(histories[i].total.value());
+    work_s += share * works[i % works.size()];
+    goodput.failures += share * static_cast<double>(histories[i].failures);
+    goodput.lost_s += share * histories[i].lost.value();
+    goodput.checkpoint_s += share * histories[i].checkpoint.value();
+    goodput.restart_s += share * histories[i].restart.value();
+  }
+  goodput.total_s = quantiles(std::move(totals), known);
+  goodput.effective_share = work_s / goodput.total_s.mean;
+  goodput.checkpoint_every_s = checkpoints.share * work_s;
+  report.goodput = goodput;
+  // What each given failure costs, where nothing else fails.
+  const std::vector<GivenFailure>& given = failing.given();
+  FailingRun run = failing_run(job, std::nullopt, checkpoints, given, Seconds(work_s));
+  const Seconds with_all = simulate_failures(run, options.seed, 0).total;
+  for (std::size_t skipped = 0; skipped < given.size(); ++skipped) {
+    run.given = given;
+    run.given.erase(run.given.begin() + static_cast<std::ptrdiff_t>(skipped));
+    report.disturbances.push_back(
+        {.what = fmt::format("a failure at {}", human(given[skipped].at + job.start)),
+         .cost_s = (with_all - simulate_failures(run, options.seed, 0).total).value()});
+  }
+}
+
 Report predict_job(const ResolvedJob& job,
+                   const Experiment& experiment,
                    const DisturbanceEffect& disturbed,
                    const PredictOptions& options) {
   const Noise noise(job, options.seed, options.replicates);
@@ -324,12 +374,14 @@ Report predict_job(const ResolvedJob& job,
                 .basis = job.basis,
                 .warnings = job.warnings};
   std::ranges::copy(disturbed.notes, std::back_inserter(report.warnings));
-  const double evaluation = evaluation_seconds(job, report.warnings);
-  const double extra =
-      static_cast<double>(job.training.epochs) * evaluation + checkpoint_seconds(job);
+  if (std::string note = evaluation_note(job); !note.empty()) {
+    report.warnings.push_back(std::move(note));
+  }
+  const double evaluations =
+      static_cast<double>(job.training.epochs) * evaluation_time(job).value();
   std::vector<double> epochs;
   std::vector<double> steps;
-  std::vector<double> totals;
+  std::vector<double> works;  // of whole runs, without checkpoints
   for (SampledRun& run : runs) {
     for (std::size_t epoch = 0; epoch < run.epoch_s.size() && epoch < disturbed.epoch_s.size();
          ++epoch) {
@@ -337,15 +389,29 @@ Report predict_job(const ResolvedJob& job,
     }
     epochs.push_back(median(run.epoch_s));
     steps.push_back(run.step_s);
-    totals.push_back(sum(run.epoch_s) + extra);
+    works.push_back(sum(run.epoch_s) + evaluations);
   }
   // One replicate shows no interval, unless nothing differs between runs.
   const bool known = noise.is_known() && (noise.is_zero() || replicates > 1);
   report.epoch_s = quantiles(std::move(epochs), known);
   report.step_s = quantiles(std::move(steps), known);
+  const CheckpointPlan checkpoints = checkpoint_plan(job,
+                                                     experiment.failures,
+                                                     Seconds(report.step_s.p50),
+                                                     Seconds(report.epoch_s.p50),
+                                                     options.seed);
+  std::vector<double> totals = works;
+  for (double& total : totals) {
+    total += checkpoints.added().value();
+  }
   report.total_s = quantiles(std::move(totals), known);
   report.samples_per_s = static_cast<double>(job.plan.samples) / report.epoch_s.p50;
   report.disturbances = disturbed.costs;
+  add_goodput(job, experiment, works, checkpoints, options, known, report);
+  report.cost =
+      cost_of(job,
+              experiment.prices,
+              Seconds(report.goodput ? report.goodput->total_s.mean : report.total_s.p50));
   add_model_flops(job, report);
 
   TypicalStep typical = sampler->typical();
@@ -384,12 +450,42 @@ Report predict_job(const ResolvedJob& job,
 
 }  // namespace
 
+std::vector<double> sampled_totals_s(const ResolvedExperiment& resolved,
+                                     const PredictOptions& options,
+                                     std::span<const std::string> kinds) {
+  const ResolvedJob& job = resolved.jobs.front();
+  const Noise noise(job, options.seed, options.replicates, kinds);
+  const auto sampler = make_epoch_sampler(job, noise);
+  std::vector<double> steps;
+  std::vector<double> epochs;
+  std::vector<double> totals;
+  for (int replicate = 0; replicate < options.replicates; ++replicate) {
+    const SampledRun run = sampler->sample(replicate);
+    steps.push_back(run.step_s);
+    epochs.push_back(median(run.epoch_s));
+    totals.push_back(sum(run.epoch_s) +
+                     static_cast<double>(job.training.epochs) * evaluation_time(job).value());
+  }
+  const CheckpointPlan checkpoints = checkpoint_plan(job,
+                                                     resolved.experiment.failures,
+                                                     Seconds(median(steps)),
+                                                     Seconds(median(epochs)),
+                                                     options.seed);
+  const FailingRuns failing(job, resolved.experiment, checkpoints, options.seed);
+  for (int replicate = 0; replicate < options.replicates; ++replicate) {
+    double& total = totals[static_cast<std::size_t>(replicate)];
+    total = failing.any() ? failing.history(total, replicate).total.value()
+                          : total + checkpoints.added().value();
+  }
+  return totals;
+}
+
 std::vector<Report> predict(const ResolvedExperiment& resolved, const PredictOptions& options) {
   check_samples(resolved.experiment);
   const std::vector<DisturbanceEffect> effects = disturbance_effects(resolved);
   std::vector<Report> reports;
   for (std::size_t job = 0; job < resolved.jobs.size(); ++job) {
-    reports.push_back(predict_job(resolved.jobs[job], effects[job], options));
+    reports.push_back(predict_job(resolved.jobs[job], resolved.experiment, effects[job], options));
   }
   return reports;
 }
@@ -423,6 +519,14 @@ std::vector<Timeline> trace(const ResolvedExperiment& resolved, std::int64_t ste
   }
   for (Span& span : found.spans) {
     timelines[static_cast<std::size_t>(span.job)].spans.push_back(span);
+  }
+  for (std::size_t job = 0; job < plans.size(); ++job) {
+    const ResolvedJob& of = resolved.jobs[job];
+    std::vector<GivenFailure> given = given_failures(of, resolved.experiment.events);
+    const CheckpointPlan checkpoints = plain_checkpoints(resolved, job);
+    if (!given.empty() || checkpoints.cost.value() > 0) {
+      add_failures(timelines[job].spans, checkpoints, given, of.start);
+    }
   }
   return timelines;
 }

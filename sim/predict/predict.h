@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "models/report/report.h"
@@ -23,7 +25,15 @@ struct PredictOptions {
 /// the clock or the cluster is not connected.
 std::vector<Report> predict(const ResolvedExperiment& resolved, const PredictOptions& options);
 
-/// The first `steps` steps of every job as timelines, without noise, with all disturbances.
+/// The first job's run time, failures included, in each of `options.replicates` new runs. `kinds`
+/// numbers kinds of GPUs: predictions that number them alike meet the same luck with each kind and
+/// with the network, so that they can be compared run by run.
+std::vector<double> sampled_totals_s(const ResolvedExperiment& resolved,
+                                     const PredictOptions& options,
+                                     std::span<const std::string> kinds);
+
+/// The first `steps` steps of every job as timelines, without noise, with all disturbances;
+/// checkpoints and failures at given times included.
 std::vector<Timeline> trace(const ResolvedExperiment& resolved, std::int64_t steps);
 
 }  // namespace vitsim

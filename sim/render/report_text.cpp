@@ -114,6 +114,30 @@ std::string memory_text(const RankMemory& memory, const std::optional<std::int64
                      largest ? fmt::format(" ({})", *largest) : "");
 }
 
+// The run with what fails, and where its time goes.
+void append_goodput(std::string& text, const Report& report) {
+  if (!report.goodput) {
+    return;
+  }
+  const Goodput& goodput = *report.goodput;
+  text += fmt::format(
+      "  with failures {:<11}{}\n", human(Seconds(goodput.total_s.p50)), interval(goodput.total_s));
+  text += fmt::format(
+      "         {:.1f} % of it is training; {:.3g} failure{} cost {} of lost work and {} of "
+      "restarts\n",
+      100 * goodput.effective_share,
+      goodput.failures,
+      goodput.failures == 1 ? "" : "s",
+      human(Seconds(goodput.lost_s)),
+      human(Seconds(goodput.restart_s)));
+  if (goodput.checkpoint_every_steps > 0) {
+    text += fmt::format("         a checkpoint every {} ({} steps), {} in all\n",
+                        human(Seconds(goodput.checkpoint_every_s)),
+                        goodput.checkpoint_every_steps,
+                        human(Seconds(goodput.checkpoint_s)));
+  }
+}
+
 // "0", "1 +2 alike".
 std::string members(const RankClassReport& ranks) {
   return ranks.count == 1 ? fmt::format("{}", ranks.first_rank)
@@ -196,6 +220,22 @@ std::string interval_text(const Quantiles& seconds) {
   return fmt::format("{} to {}", human(Seconds(*seconds.p05)), human(Seconds(*seconds.p95)));
 }
 
+std::string cost_text(const RunCost& cost) {
+  std::string text = fmt::format("{:.4g} GPU hours", cost.gpu_hours);
+  if (cost.price) {
+    text +=
+        fmt::format(", {:.2f}{}{}", *cost.price, cost.currency.empty() ? "" : " ", cost.currency);
+  }
+  if (cost.energy_kwh) {
+    text += fmt::format(", {:.3g} kWh", *cost.energy_kwh);
+    if (cost.energy_spread > 0) {
+      text += fmt::format(" +-{:.0f} %", 100 * cost.energy_spread);
+    }
+    text += fmt::format(", {:.3g} kg CO2e", *cost.co2e_kg);
+  }
+  return text;
+}
+
 std::string precise(double seconds) {
   if (seconds == 0) {
     return "0 s";
@@ -236,6 +276,10 @@ std::string report_text(const Report& report, const ResolvedJob& job) {
                       report.samples_per_s);
   text += fmt::format(
       "  run    {:<14}{}\n", human(Seconds(report.total_s.p50)), interval(report.total_s));
+  append_goodput(text, report);
+  if (report.cost) {
+    text += fmt::format("  cost   {}\n", cost_text(*report.cost));
+  }
   text += fmt::format("\nBottleneck: {}.\n", verdict_sentence(report));
   append_step(text, report);
   append_communication(text, report);

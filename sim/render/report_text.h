@@ -15,6 +15,9 @@ std::string report_text(const Report& report, const ResolvedJob& job);
 /// A duration with enough digits to compare, in the unit that suits it: "5.603 s", "145.2 ms".
 std::string precise(double seconds);
 
+/// What a run uses and costs: "24.3 GPU hours, 12.40 EUR, 3.1 kWh +-30 %, 1.5 kg CO2e".
+std::string cost_text(const RunCost& cost);
+
 /// "27 min to 30 min", or why there is no interval.
 std::string interval_text(const Quantiles& seconds);
 

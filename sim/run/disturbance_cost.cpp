@@ -23,6 +23,8 @@ std::string describe(const DisturbanceSpec& spec) {
       return fmt::format("rank {} {:g} times slower {}", spec.rank, spec.factor, when);
     case DisturbanceSpec::What::kPause:
       return fmt::format("rank {} paused {}", spec.rank, when);
+    case DisturbanceSpec::What::kFailure:
+      return fmt::format("rank {} failed {}", spec.rank, when);
     case DisturbanceSpec::What::kLink:
       return fmt::format("{} at {} {}",
                          spec.node.empty() ? fmt::format("link {} - {}", spec.ends[0], spec.ends[1])
@@ -110,7 +112,10 @@ Runs simulate_in_stages(const Network& network,
 
 std::vector<DisturbanceEffect> disturbance_effects(const ResolvedExperiment& resolved) {
   std::vector<DisturbanceEffect> effects(resolved.jobs.size());
-  const auto& specs = resolved.experiment.events;
+  std::vector<DisturbanceSpec> specs = resolved.experiment.events;
+  std::erase_if(specs, [](const DisturbanceSpec& spec) {
+    return spec.what == DisturbanceSpec::What::kFailure;  // told by the run's goodput
+  });
   const bool shared = resolved.jobs.size() > 1;
   if (specs.empty() && !shared) {
     return effects;

@@ -22,6 +22,8 @@ Disturbance disturbance_of(const DisturbanceSpec& spec, const Network& network) 
       disturbance.links = spec.node.empty() ? network.trunk_links(spec.ends[0], spec.ends[1])
                                             : network.nic_links(spec.node);
       break;
+    case DisturbanceSpec::What::kFailure:
+      break;  // see failures.h
   }
   return disturbance;
 }
@@ -41,6 +43,9 @@ JobPlan job_plan(const ResolvedJob& job) {
 std::vector<Disturbance> disturbances(const ResolvedExperiment& resolved) {
   std::vector<Disturbance> found;
   for (const DisturbanceSpec& spec : resolved.experiment.events) {
+    if (spec.what == DisturbanceSpec::What::kFailure) {
+      continue;
+    }
     found.push_back(disturbance_of(spec, *resolved.network));
   }
   return found;

@@ -10,7 +10,7 @@ namespace vitsim {
 /// What a run of the job needs.
 JobPlan job_plan(const ResolvedJob& job);
 
-/// The file's disturbances on the network's links.
+/// The file's disturbances on the network's links, without its failures.
 std::vector<Disturbance> disturbances(const ResolvedExperiment& resolved);
 
 }  // namespace vitsim

@@ -53,9 +53,15 @@ std::uint64_t permuted(std::uint64_t index,
 Noise::Noise(std::span<const RankClass> classes,
              std::span<const LinkNoise> links,
              std::uint64_t seed,
-             int replicates)
+             int replicates,
+             std::span<const std::string> known_kinds)
     : seed_(seed), replicates_(replicates) {
   std::map<std::string, std::size_t> kinds;
+  for (const std::string& kind : known_kinds) {
+    if (kinds.try_emplace(kind, kinds_.size()).second) {
+      kinds_.push_back({.sigma = 0, .degrees = kManyDegrees});
+    }
+  }
   bool all_known = true;
   for (const RankClass& rank : classes) {
     const Spread& spread = rank.compute->spread;

@@ -15,10 +15,16 @@ class Noise {
   Noise(std::span<const RankClass> classes,
         std::span<const LinkNoise> links,
         std::uint64_t seed,
-        int replicates);
+        int replicates,
+        std::span<const std::string> kinds = {});
 
-  Noise(const ResolvedJob& job, std::uint64_t seed, int replicates)
-      : Noise(job.classes, job.link_noise, seed, replicates) {}
+  /// `kinds` of GPUs are numbered first, others as they come: jobs that number them alike draw the
+  /// same factors for the same kind.
+  Noise(const ResolvedJob& job,
+        std::uint64_t seed,
+        int replicates,
+        std::span<const std::string> kinds = {})
+      : Noise(job.classes, job.link_noise, seed, replicates, kinds) {}
 
   /// Whether anything is known at all: without a spread of any GPU there is no interval.
   [[nodiscard]] bool is_known() const { return known_; }
