@@ -50,7 +50,8 @@ def main():
             return SKIPPED
     with tempfile.TemporaryDirectory(prefix="vitsim-package-") as name:
         folder = pathlib.Path(name)
-        run(CPACK, "-G", "DEB", "--config", BUILD / "CPackConfig.cmake", "-B", folder / "built", cwd=BUILD)
+        run(CPACK, "-G", "DEB", "--config", BUILD / "CPackConfig.cmake", "-B", folder / "built",
+            "-D", f"CPACK_OUTPUT_FILE_PREFIX={folder / 'built'}", cwd=BUILD)
         packages = list(folder.glob("built/*.deb"))
         assert len(packages) == 1, packages
         fields = run("dpkg-deb", "-f", packages[0])
