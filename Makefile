@@ -4,7 +4,7 @@
 JOBS ?= $(shell nproc)
 FILE ?= configs/cluster/tesla-5gpu.json
 
-.PHONY: help predict build trainer test format format-check tidy asan fuzz bench install clean
+.PHONY: help predict build trainer test format format-check tidy asan fuzz bench package install clean
 
 help:  ## Say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -49,7 +49,11 @@ bench:  ## Measure start-up times and run the benchmarks
 	@cmake --build build/test -j $(JOBS)
 	@scripts/run_benchmarks.sh build/test
 
-install: build  ## Install the CLI, its data and its bash completion; DESTDIR and PREFIX as usual
+package: build  ## Pack the CLI as a Debian package into build/release/package
+	@cd build/release && cpack -G DEB > package.log || { cat package.log; exit 1; }
+	@ls build/release/package/*.deb
+
+install: build  ## Install the CLI, its data, man pages and completions; DESTDIR and PREFIX as usual
 	@cmake --install build/release $(if $(PREFIX),--prefix $(PREFIX))
 
 clean:  ## Remove all build folders

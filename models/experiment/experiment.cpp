@@ -286,6 +286,8 @@ Experiment read_document(Document& document,
   }
   Experiment experiment{.file = file};
   ObjectReader object(Field(document, problems));
+  std::string schema;
+  object.read_any("$schema", schema);  // for editors
   if (const auto cluster = object.require("cluster")) {
     experiment.cluster = read_cluster(*cluster);
   }

@@ -19,6 +19,7 @@
 #include "models/document/words.h"
 #include "models/error.h"
 #include "sim/cli/command.h"
+#include "sim/cli/version.h"
 
 namespace vitsim {
 
@@ -123,10 +124,11 @@ int run_application(int argc, const char* const* argv) {
       "vitsim predicts how long a Vision Transformer trains on a cluster of unequal GPUs, how sure "
       "that is, and which GPU holds the others up.",
       "vitsim");
-  app.set_version_flag("--version", "vitsim " VITSIM_VERSION);
+  app.set_version_flag("--version", version_text);
   app.require_subcommand(1);
   app.footer("Start with: vitsim predict configs/cluster/tesla-5gpu.json");
   Action action;
+  add_init_command(app, action);
   add_predict_command(app, action);
   add_scale_command(app, action);
   add_sweep_command(app, action);
@@ -137,6 +139,7 @@ int run_application(int argc, const char* const* argv) {
   add_calibrate_command(app, action);
   add_train_command(app, action);
   add_completion_command(app, action);
+  add_manual_command(app, action);
   add_validate_command(app, action);
   try {
     app.parse(argc, argv);

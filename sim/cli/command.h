@@ -37,6 +37,8 @@ void add_calibrate_command(CLI::App& app, Action& action);
 void add_validate_command(CLI::App& app, Action& action);
 void add_train_command(CLI::App& app, Action& action);
 void add_completion_command(CLI::App& app, Action& action);
+void add_init_command(CLI::App& app, Action& action);
+void add_manual_command(CLI::App& app, Action& action);
 
 /// Lets the option, or each of its values, be a whole number from `least` to `most` only.
 void whole_number(CLI::Option& option, std::int64_t least, std::int64_t most);

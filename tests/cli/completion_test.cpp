@@ -41,11 +41,47 @@ TEST(Completion, OffersTheOptionsOfTheCommand) {
 }
 
 TEST(Completion, OffersWordsOfAListAndLeavesFilesToBash) {
-  EXPECT_EQ(offered("vitsim completion ''"), "bash");
+  EXPECT_EQ(offered("vitsim completion ''"), "bash zsh fish");
   EXPECT_EQ(offered("vitsim predict conf"), "");
   const ProgramRun run = run_program(
       {"bash", "-c", "source <(" VITSIM_BINARY_DIR "/vitsim completion bash); complete -p vitsim"});
   EXPECT_EQ(run.output, "complete -o default -F _vitsim vitsim\n");
+}
+
+// What fish offers for a command line.
+std::string offered_by_fish(const std::string& line) {
+  const ProgramRun run = run_program(
+      {"fish",
+       "--no-config",
+       "-c",
+       "source (" VITSIM_BINARY_DIR "/vitsim completion fish | psub); complete -C '" + line + "'"});
+  EXPECT_EQ(run.errors, "");
+  return run.output;
+}
+
+TEST(Completion, OfFishOffersCommandsOptionsAndWords) {
+  if (run_program({"sh", "-c", "command -v fish"}).exit_code != 0) {
+    GTEST_SKIP() << "there is no fish here";
+  }
+  EXPECT_THAT(offered_by_fish("vitsim pred"), ::testing::StartsWith("predict\t"));
+  EXPECT_THAT(offered_by_fish("vitsim predict --repl"), ::testing::StartsWith("--replicates\t"));
+  EXPECT_THAT(offered_by_fish("vitsim calibrate f"), ::testing::HasSubstr("fit\t"));
+  EXPECT_THAT(offered_by_fish("vitsim predict --ranks "), ::testing::HasSubstr("some"));
+}
+
+// zsh can only complete at a terminal: here its script is read and its function found.
+TEST(Completion, OfZshIsASoundScript) {
+  if (run_program({"sh", "-c", "command -v zsh"}).exit_code != 0) {
+    GTEST_SKIP() << "there is no zsh here";
+  }
+  const ProgramRun run =
+      run_program({"zsh",
+                   "-f",
+                   "-c",
+                   "autoload -U compinit && compinit -D -u && source <(" VITSIM_BINARY_DIR
+                   "/vitsim completion zsh) && whence -w _vitsim && print ${_comps[vitsim]}"});
+  EXPECT_EQ(run.errors, "");
+  EXPECT_EQ(run.output, "_vitsim: function\n_vitsim\n");
 }
 
 }  // namespace

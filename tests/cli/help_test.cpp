@@ -82,7 +82,10 @@ TEST(Help, OfEveryCommandHasAnExampleOfThatCommand) {
 TEST(Help, VersionIsOneLine) {
   const ProgramRun run = run_vitsim({"--version"});
   EXPECT_EQ(run.exit_code, 0);
-  EXPECT_THAT(run.output, ::testing::MatchesRegex("vitsim [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_THAT(
+      run.output,
+      ::testing::MatchesRegex(
+          "vitsim [0-9]+\\.[0-9]+\\.[0-9]+ \\(commit ([0-9a-f]+|unknown), data [0-9a-f]+\\)\n"));
 }
 
 }  // namespace

@@ -185,55 +185,66 @@ function collectivePage(data) {
 // ---- plan ----
 
 function planPage(data) {
+  const base = {...data.base, change: 'the file as it stands'};
   const options = list(data.options);
+  const rows = [base, ...options.filter((row) => Object.keys(row.set || {}).length > 0)];
   const time = (row) => middle(row.total_s);
-  const current = data.baseline || data.as_it_stands || data.current || options.find((row) => row.set && Object.keys(row.set).length === 0);
   const best = options[0];
-  const rows = current && !options.includes(current) ? [{change: 'the file as it stands', ...current}, ...options] : options;
   const priced = rows.filter((row) => isNumber(row.price) && isNumber(time(row)));
   const fits = (row) => (row.memory ? row.memory.fits : undefined);
+  const setting = ([key, value]) => `${key}=${typeof value === 'object' ? JSON.stringify(value) : value}`;
   const columns = [
-    {name: 'change', text: true, show: (row) => row.change || row.name || row.node || row.gpu || none},
+    {name: 'change', text: true, show: (row) => row.change || row.what || none},
     {name: 'run', show: (row) => duration(time(row)), value: time},
+    {name: '90% prediction interval', show: (row) => (row.total_interval_s ? interval(row.total_interval_s) : none)},
     {name: 'epoch', show: (row) => duration(middle(row.epoch_s)), value: (row) => middle(row.epoch_s)},
     {name: 'price', show: (row) => plain(row.price), value: (row) => row.price},
     {name: 'energy (kWh)', show: (row) => plain(row.energy_kwh), value: (row) => row.energy_kwh},
     {name: 'time saved', show: (row) => signed(row.gain_share), value: (row) => row.gain_share, mark: (row) => (row.gain_share > 0 ? 'good' : row.gain_share < 0 ? 'bad' : '')},
-    {name: 'faster in', show: (row) => (isNumber(row.p_better) ? `${percent(row.p_better, 0)} of runs` : none), value: (row) => row.p_better},
+    {name: 'better in', show: (row) => (isNumber(row.p_better) ? `${percent(row.p_better, 0)} of runs` : none), value: (row) => row.p_better},
     {name: 'memory', text: true, show: (row) => (fits(row) === undefined ? none : fits(row) ? 'fits' : 'out of memory'), mark: (row) => (fits(row) === false ? 'bad' : '')},
-    {name: 'keys', text: true, show: (row) => Object.entries(row.set || {}).map(([key, value]) => `${key}=${typeof value === 'object' ? JSON.stringify(value) : value}`).join(', ')},
+    {name: 'keys', text: true, show: (row) => row.problem || Object.entries(row.set || {}).map(setting).join(', ')},
   ];
+  // Columns that say nothing here are left out.
+  const filled = (entries) => columns.filter((column) => entries.some((row) => ![none, ''].includes(column.show(row))));
   const drawn = rows.filter((row) => isNumber(time(row))).slice(0, 30);
-  const whiskers = drawn.map((row) => (row.total_s && isNumber(row.total_s.p05) ? [row.total_s.p05, row.total_s.p95] : null));
-  const part = (title, lead, entries) => (list(entries).length === 0 ? null
-    : section(title, lead, table(title, columns, list(entries), {sortable: true})));
+  const whiskers = drawn.map((row) => (row.total_interval_s && isNumber(row.total_interval_s.p05) ? [row.total_interval_s.p05, row.total_interval_s.p95] : null));
+  const all = (entries, title = 'Options') => table(title, filled(entries), entries, {sortable: true});
+  const part = (title, lead, entries) => (list(entries).length === 0 ? null : section(title, lead, all(list(entries), title)));
   const batches = data.micro_batches;
+  const next = list(data.next);
   return {
     title: 'Plan: what to change',
     kind: 'Plan',
     content: [
-      best && el('p', {class: 'answer'}, `Best: ${best.change}; the run then takes ${duration(time(best))}${isNumber(best.gain_share) ? ` (${signed(-best.gain_share)})` : ''}${isNumber(best.p_better) ? ` and is better than the file as it stands in ${percent(best.p_better, 0)} of new runs` : ''}.`),
-      warningsOf(data),
-      drawn.length > 0 && section('Options against the file as it stands', 'Time of the whole run.',
+      el('p', {class: 'answer'}, data.headline || (best ? `Best: ${best.change}; the run then takes ${duration(time(best))}.` : 'Nothing that was tried is better than the file as it stands.')),
+      data.is_feasible === false && data.miss && el('p', {class: 'warning'}, data.miss),
+      list(data.notes).map((note) => el('p', {class: 'warning'}, note)),
+      data.limits_now && el('p', {}, `Now: ${data.limits_now}.`),
+      section('Options against the file as it stands', 'Time of the whole run; whiskers are 90% prediction intervals.',
         chart('Time of the run by option', 90 + 26 * drawn.length, () => ({
           type: 'bar',
-          data: {labels: drawn.map((row) => String(row.change || '').slice(0, 60)), datasets: [{label: 'run', data: drawn.map(time), backgroundColor: drawn.map((row) => colour(row === rows[0] && current ? 'ideal' : 'a')),
+          data: {labels: drawn.map((row) => String(row.change || '').slice(0, 60)), datasets: [{label: 'run', data: drawn.map(time), backgroundColor: drawn.map((row) => colour(row === base ? 'ideal' : 'a')),
             whiskers,
-            limits: current && isNumber(time(current)) ? drawn.map(() => time(current)) : undefined}]},
+            limits: isNumber(time(base)) ? drawn.map(() => time(base)) : undefined}]},
           options: {indexAxis: 'y', scales: {x: axis('run; the line is the file as it stands', duration, {beginAtZero: true, ...roomFor(whiskers)}), y: axis('')}, plugins: {tooltip: tooltip(duration), legend: {display: false}}},
-        })), folded('Table', table('Options', columns, rows, {sortable: true}))),
+        })), folded('Table', all(rows))),
       priced.length > 1 && section('Time against price', 'Down and left is better.',
         chart('Time of the run against its price', 300, () => ({
           type: 'scatter',
           data: {datasets: [
-            {label: 'options', data: priced.map((row) => ({x: row.price, y: time(row), name: row.change})), backgroundColor: colour('a'), pointRadius: 5},
-            ...(current && isNumber(current.price) ? [{label: 'the file as it stands', data: [{x: current.price, y: time(current), name: 'as it stands'}], backgroundColor: colour('b'), pointRadius: 7}] : [])]},
-          options: {scales: {x: axis(`price${data.currency ? ` (${data.currency})` : ''}`, plain), y: axis('run', duration)}, plugins: {tooltip: {callbacks: {label: (item) => `${item.raw.name}: ${duration(item.raw.y)}, ${plain(item.raw.x)}`}}}},
-        })), folded('Table', table('Options', columns, priced, {sortable: true}))),
+            {label: 'options', data: priced.filter((row) => row !== base).map((row) => ({x: row.price, y: time(row), name: row.change})), backgroundColor: colour('a'), pointRadius: 5},
+            ...(isNumber(base.price) ? [{label: base.change, data: [{x: base.price, y: time(base), name: base.change}], backgroundColor: colour('b'), pointRadius: 7}] : [])]},
+          options: {scales: {x: axis('price', plain), y: axis('run', duration)}, plugins: {tooltip: {callbacks: {label: (item) => `${item.raw.name}: ${duration(item.raw.y)}, ${plain(item.raw.x)}`}}}},
+        })), folded('Table', all(priced))),
       part('Without a part of the cluster', 'Each node or kind of GPU left out.', data.without),
       part('With more GPUs', 'Each kind of GPU added.', data.with),
-      batches && (Array.isArray(batches) ? batches.length > 0 : Object.keys(batches).length > 0) && section('Balanced micro-batches', 'The split of the batch at which all ranks finish together.',
-        pairs('Micro-batches', Array.isArray(batches) && batches.every(isNumber) ? batches.map((size, rank) => [`rank ${rank}`, whole(size)]) : flattened(batches, '', []))),
+      list(batches).length > 0 && section('Balanced micro-batches', 'The split of the batch at which all ranks finish together.',
+        table('Micro-batches', [{name: 'rank', text: true, show: (row) => `rank ${row.rank}`}, {name: 'micro-batch', show: (row) => whole(row.size)}],
+          list(batches).map((size, rank) => ({size, rank})), {most: 256})),
+      next.length > 0 && section('What limits the best option', 'What it would gain if a part were faster.', table('What next', [
+        {name: 'change', text: true, show: (row) => row.change}, {name: 'time saved', show: (row) => signed(row.gain_share)}], next)),
+      data.search && section('The search', null, folded('Numbers', pairs('The search', flattened(data.search, '', []).map(([key, value]) => [words(key), value])))),
       parametersSection(data.resolved),
     ],
   };
