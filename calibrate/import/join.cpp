@@ -332,6 +332,14 @@ Measurement join(std::vector<Piece> pieces, const ImportHints& hints) {
     const std::size_t warnings = measurement.warnings.size();
     RecordedRun run = joiner.join();
     std::vector<Sample> samples = joiner.take_samples();
+    if (run.gradient_sync == GradientSync::kDeepspeedZero3 && !samples.empty()) {
+      measurement.warnings.resize(warnings);
+      measurement.warnings.push_back(
+          fmt::format("run {}: ZeRO stage 3 gathers weights inside forward and backward, so its "
+                      "timers do not tell compute from communication; left out",
+                      name));
+      continue;
+    }
     if (samples.empty()) {
       measurement.warnings.resize(warnings);
       measurement.warnings.push_back(

@@ -216,9 +216,10 @@ void check_host_memory(const Field& training_field,
   if (without == cluster.nodes.end() || !training_field.is_object()) {
     return;
   }
-  ObjectReader(training_field)
-      .find("offload")
-      .value_or(training_field)
+  ObjectReader section(training_field);
+  const auto config = section.find("deepspeed_config");
+  section.find("offload")
+      .value_or(config.value_or(training_field))
       .problem(fmt::format("offload to the host needs the memory of node {}: write "
                            "\"host_memory\": \"256GiB\" into its entry of /cluster/nodes",
                            in_quotes(without->name)));

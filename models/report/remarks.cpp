@@ -21,9 +21,14 @@ class Remarks {
  public:
   Remarks(const TrainingSpec& training,
           const Report& report,
-          const RankLimits& limits,
+          const std::vector<RankLimits>& ranks,
           std::optional<double> plain_step_s)
-      : training_(training), report_(report), limits_(limits), plain_step_s_(plain_step_s) {}
+      : training_(training),
+        report_(report),
+        ranks_(ranks),
+        limits_(*std::ranges::min_element(
+            ranks, {}, [&](const RankLimits& limits) { return room(limits); })),
+        plain_step_s_(plain_step_s) {}
 
   std::vector<std::string> all() {
     if (report_.world_size > 1) {
@@ -33,6 +38,7 @@ class Remarks {
       say_why_stage_2_holds_more();
     }
     say_what_fits();
+    say_what_uneven_shards_bring();
     return std::move(said_);
   }
 
@@ -46,8 +52,15 @@ class Remarks {
     return memory_parts(other, report_.world_size, limits_.micro_batch, limits_.memory);
   }
 
-  [[nodiscard]] MemoryParts mine() const {
-    return memory_parts(training_, report_.world_size, limits_.micro_batch, limits_.memory);
+  [[nodiscard]] MemoryParts parts_of(const RankLimits& limits) const {
+    return memory_parts(training_, report_.world_size, limits.micro_batch, limits.memory);
+  }
+
+  [[nodiscard]] MemoryParts mine() const { return parts_of(limits_); }
+
+  /// What is left of the GPU's memory; less than nothing where it does not fit.
+  [[nodiscard]] double room(const RankLimits& limits) const {
+    return limits.capacity.value_or(Bytes(0)).value() - parts_of(limits).total();
   }
 
   /// Of all gradients, in one AllReduce.
@@ -148,6 +161,16 @@ class Remarks {
       return;
     }
     const LocalUpdatesSpec& updates = *training_.local_updates;
+    if (updates.kind == LocalUpdatesKind::kCo2) {
+      said_.push_back(
+          fmt::format("co2 averages weights between nodes beside {} steps, gradients inside a node "
+                      "in every step; "
+                      "{}{}. How that changes the loss is not predicted.",
+                      updates.every,
+                      exposed(),
+                      plain_step()));
+      return;
+    }
     said_.push_back(
         fmt::format("{} averages once in {} steps: a step sends {:.3g} times fewer bytes than with "
                     "ddp; {}{}. How "
@@ -222,8 +245,45 @@ class Remarks {
     }
   }
 
+  /// Shards need not be equal: each GPU might hold what its memory leaves room for (Poplar,
+  /// Cephalo). Said where equal ones do not fit and those would.
+  void say_what_uneven_shards_bring() {
+    const bool splits_all = training_.gradient_sync == GradientSync::kDeepspeedZero3 ||
+                            training_.gradient_sync == GradientSync::kFsdp;
+    if (!splits_all || ranks_.size() < 2 || training_.parallelism.model_ranks() > 1) {
+      return;
+    }
+    double state = 0;
+    double rooms = 0;
+    bool all_known = true;
+    bool all_fit = true;
+    double largest = 0;
+    for (const RankLimits& limits : ranks_) {
+      const MemoryParts parts = parts_of(limits);
+      const double shard = parts.weights + parts.gradients + parts.optimizer;
+      const double free = room(limits) + shard;
+      const auto count = static_cast<double>(limits.count);
+      state += count * shard;
+      rooms += count * std::max(0.0, free);
+      largest = std::max(largest, free);
+      all_known = all_known && limits.capacity && free > 0;
+      all_fit = all_fit && room(limits) >= 0;
+    }
+    if (!all_known || all_fit || rooms < state) {
+      return;
+    }
+    said_.push_back(fmt::format(
+        "Shards in proportion to the memory that each GPU has left would fit: {} would be split so "
+        "that the largest GPU holds {} of it instead of {}. Neither DeepSpeed nor PyTorch splits "
+        "unevenly.",
+        human(Bytes(state)),
+        human(Bytes(state * largest / rooms)),
+        human(Bytes(state / static_cast<double>(report_.world_size)))));
+  }
+
   const TrainingSpec& training_;
   const Report& report_;
+  const std::vector<RankLimits>& ranks_;
   const RankLimits& limits_;
   std::optional<double> plain_step_s_;
   std::vector<std::string> said_;
@@ -255,9 +315,10 @@ std::optional<TrainingSpec> plain_way(const TrainingSpec& training) {
 
 std::vector<std::string> remarks(const TrainingSpec& training,
                                  const Report& report,
-                                 const RankLimits& limits,
+                                 const std::vector<RankLimits>& ranks,
                                  std::optional<double> plain_step_s) {
-  return Remarks(training, report, limits, plain_step_s).all();
+  return ranks.empty() ? std::vector<std::string>()
+                       : Remarks(training, report, ranks, plain_step_s).all();
 }
 
 }  // namespace vitsim

@@ -11,8 +11,9 @@
 
 namespace vitsim {
 
-/// The rank whose memory is the tightest.
+/// Ranks of one kind, and what their GPUs hold.
 struct RankLimits {
+  std::int64_t count = 1;
   std::int64_t micro_batch = 1;
   MemoryModel memory;
   std::optional<Bytes> capacity;
@@ -24,10 +25,11 @@ std::optional<TrainingSpec> plain_way(const TrainingSpec& training);
 
 /// Why the chosen way to train costs what it costs, in sentences: its step, bytes and memory beside
 /// those of the plain way, and what would fit. `plain_step_s` is the plain way's step, where it was
-/// predicted. None for plain ddp that fits.
+/// predicted. `ranks` are all kinds; those whose memory is the tightest are spoken of. None for
+/// plain ddp that fits.
 std::vector<std::string> remarks(const TrainingSpec& training,
                                  const Report& report,
-                                 const RankLimits& limits,
+                                 const std::vector<RankLimits>& ranks,
                                  std::optional<double> plain_step_s = std::nullopt);
 
 }  // namespace vitsim

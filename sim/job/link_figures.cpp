@@ -240,11 +240,13 @@ void describe_links(ResolvedJob& job,
 }
 
 std::pair<Bytes, Bytes> reduction_sizes(const StepProgram& program) {
+  constexpr std::int64_t kScalar = 8;  // norms and flags, which nobody measures
   Bytes least(std::numeric_limits<double>::infinity());
   Bytes most(0);
   for (const Operation& operation : program.classes.front().operations) {
     const Collective* collective = operation.collective();
-    if (collective != nullptr && collective->kind == CollectiveKind::kAllReduce) {
+    if (collective != nullptr && collective->kind == CollectiveKind::kAllReduce &&
+        collective->bytes > kScalar) {
       const Bytes bytes(static_cast<double>(collective->bytes));
       least = std::min(least, bytes);
       most = std::max(most, bytes);

@@ -37,7 +37,8 @@ void widen_beyond_tables(ResolvedJob& job,
                          Bytes least,
                          Bytes most);
 
-/// The smallest and the largest of a step's AllReduces; the largest is 0 where it has none.
+/// The smallest and the largest of a step's AllReduces, those of single numbers apart; the largest
+/// is 0 where it has none.
 std::pair<Bytes, Bytes> reduction_sizes(const StepProgram& program);
 
 }  // namespace vitsim

@@ -73,18 +73,25 @@ StepInput step_input(const ResolvedJob& job,
                      const std::vector<StepShape>& shapes,
                      std::vector<std::uint32_t>* job_classes) {
   StepInput input{.collective_overhead = to_ticks(job.collective_overhead)};
-  input.algorithm =
-      [&job](CollectiveKind kind, std::int64_t bytes, std::span<const std::uint32_t> members) {
-        if (members.empty()) {
-          return job.group->resolve(job.training.all_reduce, kind, bytes);
-        }
-        std::vector<std::int64_t> ranks;
-        for (const std::uint32_t position : members) {
-          ranks.push_back(job.ranks()[position]);
-        }
-        return Communicator(*job.network, std::move(ranks))
-            .resolve(job.training.all_reduce, kind, bytes);
-      };
+  using Members = std::vector<std::uint32_t>;
+  const auto known = std::make_shared<std::map<Members, Communicator>>();
+  input.algorithm = [&job, known](CollectiveKind kind,
+                                  std::int64_t bytes,
+                                  std::span<const std::uint32_t> members) {
+    if (members.empty()) {
+      return job.group->resolve(job.training.all_reduce, kind, bytes);
+    }
+    const Members key(members.begin(), members.end());
+    auto group = known->find(key);
+    if (group == known->end()) {
+      std::vector<std::int64_t> ranks;
+      for (const std::uint32_t position : members) {
+        ranks.push_back(job.ranks()[position]);
+      }
+      group = known->try_emplace(key, *job.network, std::move(ranks)).first;
+    }
+    return group->second.resolve(job.training.all_reduce, kind, bytes);
+  };
   // A short step may deal unequal samples to ranks that are equal in full ones.
   std::map<std::pair<std::uint32_t, std::int64_t>, std::uint32_t> index;
   input.class_of.reserve(job.world_size());

@@ -237,20 +237,15 @@ std::optional<double> plain_step_s(const ResolvedJob& job, double step_s) {
   return step_s * quiet_step_s(other) / quiet_step_s(job);
 }
 
-RankLimits tightest_rank(const ResolvedJob& job) {
-  const RankClass* tightest = nullptr;
-  double least = 0;
+std::vector<RankLimits> limits_of(const ResolvedJob& job) {
+  std::vector<RankLimits> limits;
   for (const RankClass& ranks : job.classes) {
-    const RankMemory memory = memory_of(job, ranks);
-    const double room = memory.capacity_bytes.value_or(0) - memory.total_bytes;
-    if (tightest == nullptr || room < least) {
-      tightest = &ranks;
-      least = room;
-    }
+    limits.push_back({.count = ranks.count,
+                      .micro_batch = ranks.micro_batch(),
+                      .memory = ranks.compute->memory,
+                      .capacity = ranks.compute->capacity});
   }
-  return {.micro_batch = tightest->micro_batch(),
-          .memory = tightest->compute->memory,
-          .capacity = tightest->compute->capacity};
+  return limits;
 }
 
 // The job's runs with their failures, by their training time.
@@ -374,6 +369,10 @@ Report predict_job(const ResolvedJob& job,
                 .basis = job.basis,
                 .warnings = job.warnings};
   std::ranges::copy(disturbed.notes, std::back_inserter(report.warnings));
+  if (!job.rare.empty() && !disturbed.costs.empty()) {
+    report.warnings.emplace_back(
+        "the run has several kinds of steps: disturbances are weighed on the most frequent one");
+  }
   if (std::string note = evaluation_note(job); !note.empty()) {
     report.warnings.push_back(std::move(note));
   }
@@ -432,7 +431,7 @@ Report predict_job(const ResolvedJob& job,
     add_ranks(job, typical, entries, options.gains ? sampler.get() : nullptr, report);
   }
   report.remarks =
-      remarks(job.training, report, tightest_rank(job), plain_step_s(job, report.step_s.p50));
+      remarks(job.training, report, limits_of(job), plain_step_s(job, report.step_s.p50));
   report.verdict = attribute(report, entries, gain);
   if (options.picture) {
     report.timeline = step_tracks(job, report.rank_classes);

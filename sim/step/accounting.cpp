@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "sim/step/step_executor.h"
+
 namespace vitsim {
 
 namespace {
@@ -30,24 +32,57 @@ AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
         continue;
       }
       const std::size_t count = groups.group_count(collective->axis);
-      for (std::uint32_t group = 0; group < count; ++group) {
-        const Communicator& members = groups.group(collective->axis, group);
-        auto [entry, fresh] = times_.try_emplace(
-            {collective->axis, group, collective->kind, collective->algorithm, collective->bytes});
-        if (fresh) {
-          const std::vector<Tick> together(members.size(), program.collective_overhead);
-          if (auto arrays = members.arrays_or_estimate(
-                  collective->kind, collective->algorithm, collective->bytes)) {
-            entry->second.resize(together.size());
-            arrays->run(together, entry->second);
-          } else {
-            entry->second =
-                members.run(collective->kind, collective->algorithm, collective->bytes, together);
-          }
-        }
-        direct_[each][i] = count == 1 ? &entry->second : nullptr;
+      if (count > 1) {
+        add_all_groups(*collective);
+        continue;
       }
+      auto [entry, fresh] = times_.try_emplace(
+          {collective->axis, 0, collective->kind, collective->algorithm, collective->bytes});
+      if (fresh) {
+        const Communicator& members = groups.group(collective->axis, 0);
+        const std::vector<Tick> together(members.size(), program.collective_overhead);
+        if (auto arrays = members.arrays_or_estimate(
+                collective->kind, collective->algorithm, collective->bytes)) {
+          entry->second.resize(together.size());
+          arrays->run(together, entry->second);
+        } else {
+          entry->second =
+              members.run(collective->kind, collective->algorithm, collective->bytes, together);
+        }
+      }
+      direct_[each][i] = &entry->second;
     }
+  }
+}
+
+/// Groups of one axis do the same at the same time, over links that they may share: what each of
+/// them takes is what it takes beside the others.
+void AloneTimes::add_all_groups(const Collective& collective) {
+  const auto key = [&](std::uint32_t group) {
+    return Key(collective.axis, group, collective.kind, collective.algorithm, collective.bytes);
+  };
+  if (times_.contains(key(0))) {
+    return;
+  }
+  StepProgram one{.class_of = std::vector<std::uint32_t>(program_.positions(), 0),
+                  .axes = program_.axes,
+                  .collective_overhead = program_.collective_overhead};
+  one.classes.push_back(
+      {.operations = {{.stream = Stream::kCommunication,
+                       .phase = Phase::kGradientAllReduce,
+                       .what = collective},
+                      {.phase = Phase::kOptimizer, .what = Compute{}, .after = {0}}},
+       .update = 1});
+  StepExecutor executor(groups_->everybody(), one);
+  const std::vector<Tick> starts(program_.positions(), 0);
+  std::vector<Tick> ends(starts.size());
+  StepTimes times = executor.make_times();
+  executor.run(OperationTicks(one), starts, ends, &times);
+  for (std::uint32_t position = 0; position < program_.positions(); ++position) {
+    const GroupPlace where = groups_->place(collective.axis, position);
+    std::vector<Tick>& mine = times_[key(where.group)];
+    mine.resize(groups_->group(collective.axis, where.group).size());
+    mine[where.index] = times.ends(0)[position];
   }
 }
 

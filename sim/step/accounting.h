@@ -14,7 +14,7 @@
 namespace vitsim {
 
 /// What every collective and transfer of a program takes when all members join at once, the
-/// overhead of the call included.
+/// overhead of the call included; where an axis has several groups, all of them at once.
 class AloneTimes {
  public:
   AloneTimes(const StepProgram& program, const ProgramGroups& groups);
@@ -25,6 +25,8 @@ class AloneTimes {
   [[nodiscard]] Tick at(std::uint32_t position, std::size_t operation) const;
 
  private:
+  void add_all_groups(const Collective& collective);
+
   const StepProgram& program_;
   const ProgramGroups* groups_ = nullptr;  // none: the same for every member
   using Key = std::tuple<std::uint32_t, std::uint32_t, CollectiveKind, Algorithm, std::int64_t>;

@@ -36,6 +36,12 @@ std::vector<GroupAxis> hybrid_axes(std::uint32_t ranks, std::uint32_t shard_rank
   return axes;
 }
 
+/// The first group of an axis; none where everybody is one group.
+std::span<const std::uint32_t> members_of(const std::vector<GroupAxis>& axes, std::uint32_t axis) {
+  return axes.size() > 1 ? std::span<const std::uint32_t>(axes[axis].groups.front())
+                         : std::span<const std::uint32_t>();
+}
+
 /// One class's step.
 class FsdpStep {
  public:
@@ -105,8 +111,7 @@ class FsdpStep {
   }
 
   [[nodiscard]] std::span<const std::uint32_t> members(std::uint32_t axis) const {
-    return axes_.size() > 1 ? std::span<const std::uint32_t>(axes_[axis].groups.front())
-                            : std::span<const std::uint32_t>();
+    return members_of(axes_, axis);
   }
 
   /// The operations to wait for before a unit's weights are there.
@@ -176,8 +181,14 @@ StepProgram fsdp_program(const StepInput& input, const FsdpPlan& plan) {
                        for (const MicroBatchSeconds& batch : batches) {
                          step.micro_batch(batch, ranks > 1 ? work.overlap_slowdown : 1);
                        }
-                       write_sharded_update(
-                           writer, input, plan.host, plan.scalars, {}, shard_ranks, step.last());
+                       write_sharded_update(writer,
+                                            input,
+                                            plan.host,
+                                            plan.scalars,
+                                            {},
+                                            shard_ranks,
+                                            step.last(),
+                                            members_of(axes, kShards));
                      });
 }
 

@@ -20,6 +20,9 @@ class ProgramGroups {
 
   [[nodiscard]] const std::vector<std::int64_t>& ranks() const { return everybody_->ranks(); }
 
+  /// All ranks, in the order of positions.
+  [[nodiscard]] const std::shared_ptr<const Communicator>& everybody() const { return everybody_; }
+
   [[nodiscard]] std::size_t positions() const { return everybody_->size(); }
 
   [[nodiscard]] std::size_t group_count(std::uint32_t axis) const { return axes_[axis].size(); }

@@ -60,7 +60,7 @@ StepProgram co2_program(const StepInput& input,
           const ClassWork& work) {
         std::vector<std::uint32_t> last;
         if (has_others) {
-          last = {writer.collective(Phase::kParameterAllGather,
+          last = {writer.collective(Phase::kGradientAllReduce,
                                     all_reduce_of(input, (weight_bytes + every - 1) / every),
                                     {},
                                     Stream::kReplicas)};

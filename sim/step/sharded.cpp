@@ -12,11 +12,15 @@ void write_sharded_update(ProgramWriter& writer,
                           const std::vector<std::int64_t>& scalars,
                           const std::vector<std::int64_t>& parameters,
                           std::int64_t parts,
-                          std::vector<std::uint32_t> after) {
+                          std::vector<std::uint32_t> after,
+                          std::span<const std::uint32_t> members) {
   const bool several = input.world_size() > 1;
   for (const std::int64_t bytes : scalars) {
     if (several) {
-      after = {writer.collective(Phase::kGradientAllReduce, all_reduce_of(input, bytes), after)};
+      after = {
+          writer.collective(Phase::kGradientAllReduce,
+                            collective_of(input, CollectiveKind::kAllReduce, bytes, 0, members),
+                            after)};
     }
   }
   after = {host.optimizer ? writer.update_by_host(host, parts, after)
