@@ -76,7 +76,7 @@ with Workplace() as place:
 
     # Averaging after every step is data-parallel training where an update is linear in the gradient.
     # Weighted by samples, that holds for uneven micro-batches.
-    sgd = {"epochs": 2, "optimizer": {"type": "sgd", "lr": 0.05, "momentum": 0.9}}
+    sgd = {"epochs": 2, "optimizer": {"type": "sgd", "lr": 0.01, "momentum": 0.9}}
     place.run(experiment([8, 4], 2, **sgd), "sgd-ddp", "--no-timeline")
     compare(place, "sgd-local", experiment([8, 4], 2, **sgd, local_updates={"type": "local-sgd", "every": 1}),
             place.losses("sgd-ddp"))
