@@ -1,5 +1,5 @@
 """Ways to train that compute something else than data-parallel training learn as well; what each way
-sends, what it holds in memory, and what is refused.
+sends, what it and recomputation hold in memory, and what is refused.
 """
 
 import json
@@ -119,6 +119,18 @@ with Workplace() as place:
         saved, wanted = peaks["ddp"] - peaks[name], ledgers["ddp"][1] - ledger
         print(f"{name}: peak {peaks[name] / 1e6:.1f} MB, ledger {ledger / 1e6:.1f} MB")
         require(abs(saved - wanted) <= 0.25 * wanted, f"{name}: saves {saved} bytes of ddp's, not {wanted}")
+
+    # Recomputation, in fp32. For each token a block keeps its input, two norms, q, k, v, what attention
+    # gives, its projection's sum, and the MLP's hidden layer before and after GELU: 8 D + 2 x 4 D
+    # numbers. Of all blocks but the one that backward is in, the input alone is left.
+    tokens, width, blocks, batch = (64 // 4) ** 2 + 1, 128, 8, 8
+    long = {"model": {"layers": blocks, "width": width, "heads": 2, "mlp": 4 * width, "patch": 4},
+            "image_size": 64, "dataset": {"name": "synthetic", "samples": 4 * batch}}
+    for name, settings in (("kept", {}), ("recomputed", {"recompute": "block"})):
+        place.run(experiment(batch, 2, **long, **settings), name)
+    saved, wanted = peak(place, "kept") - peak(place, "recomputed"), (blocks - 1) * batch * tokens * 15 * width * 4
+    print(f"recomputation saves {saved / 1e6:.1f} MB, by arithmetic {wanted / 1e6:.1f} MB")
+    require(abs(saved - wanted) <= 0.25 * wanted, f"recomputation saves {saved} bytes, not {wanted}")
 
     # What is predicted and not trained is refused in one sentence, before anything is written.
     for name, settings, words in (
