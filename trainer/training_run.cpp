@@ -129,6 +129,7 @@ class Run {
                                 reducer_->slices(),
                                 model_.parameters().size(),
                                 [this](at::Tensor& values) { reducer_->sum_over_shards(values); });
+    device.reset_peak_memory();  // what it took to get here is not what training needs
     if (needs_loss_scale(training_.precision)) {
       loss_scale_.emplace(training_.loss_scale);
     }

@@ -78,6 +78,14 @@ void add_compression(const TrainingSpec& training, Refusals& refusals) {
     default:
       break;
   }
+  const bool scaled =
+      training.precision == Precision::kFp16 || training.precision == Precision::kAmpFp16;
+  if (scaled && training.communication_hook &&
+      training.communication_hook->kind == HookKind::kPowerSgd) {
+    refusals.add(
+        fmt::format("training.communication_hook powersgd with {}", name(training.precision)),
+        "its errors would keep an overflow for ever; write bf16, amp-bf16 or fp32");
+  }
   if (!training.local_updates) {
     return;
   }
@@ -87,7 +95,7 @@ void add_compression(const TrainingSpec& training, Refusals& refusals) {
                              kLocalUpdatesNames[static_cast<std::size_t>(kind)]),
                  "write local-sgd");
   }
-  if (training.precision == Precision::kFp16 || training.precision == Precision::kAmpFp16) {
+  if (scaled) {
     refusals.add(fmt::format("training.local_updates with {}", name(training.precision)),
                  "each rank would need a loss scale of its own; write bf16, amp-bf16 or fp32");
   }

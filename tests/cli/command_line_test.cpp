@@ -86,6 +86,17 @@ TEST(CommandLine, WordsThatWouldDoNothingExitWith2) {
   });
 }
 
+// Before anything is started or written.
+TEST(CommandLine, WhatCanOnlyBePredictedIsNotTrained) {
+  const std::string sync = "training.gradient_sync=deepspeed-zero-3";
+  expect_mistakes({
+      {{"train", kTesla, "--set", sync},
+       "training.gradient_sync deepspeed-zero-3 can be predicted, not trained: fsdp also shards"},
+      {{"validate", kTesla, "--set", "training.recompute=attention"},
+       "training.recompute attention can be predicted, not trained: write block"},
+  });
+}
+
 TEST(CommandLine, OutputThatCannotBeWrittenExitsWith3) {
   const TemporaryFolder folder;
   const auto blocker = folder.write("blocker", "a file where a folder is needed");

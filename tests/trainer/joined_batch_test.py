@@ -11,7 +11,8 @@ the next (b0 + b1)a samples of it.
 
 Uneven ranks train on 121 samples. Without accumulation the last step has one sample, so that rank 1
 has none. With three micro-batches it has 121 - 3 x 36 = 13: rank 0's share of 9 makes two
-micro-batches of 8 and 1, rank 1's of 4 makes one. Ranks must sum together all the same.
+micro-batches of 8 and 1, rank 1's of 4 makes one. Ranks must sum together all the same. Three ranks
+of 5, 4 and 3 have 6, 4 and 3 of the 13, and shards that must be padded: 80,836 is no multiple of 3.
 """
 
 from training import Workplace, experiment, require
@@ -60,9 +61,11 @@ with Workplace() as place:
             steps = {"even-1": 10, "even-3": 4, "uneven-1": 11, "uneven-3": 4}[case]
             require(len(alone) == 2 * steps, f"{case}: {len(alone)} steps")
             require(alone[-2] < 0.97 * alone[0], f"{case}: loss {alone[0]} -> {alone[-2]} does not fall")
-            ways = {**WAYS, **VARIANTS} if case == "uneven-3" else WAYS
-            for name, way in ways.items():
+            for name, way in WAYS.items():
                 compare(place, f"{case}-{name}", experiment(batches, 2, **settings, **way), alone)
+            if case == "uneven-3":
+                for name, way in VARIANTS.items():
+                    compare(place, f"three-{name}", experiment([5, 4, 3], 3, **settings, **way), alone)
 
     # In 16 bits the order of sums shows in a weight's last place, 2^-8 of it: losses keep to ddp's
     # within a few of those.
@@ -76,7 +79,7 @@ with Workplace() as place:
 
     # Averaging after every step is data-parallel training where an update is linear in the gradient.
     # Weighted by samples, that holds for uneven micro-batches.
-    sgd = {"epochs": 2, "optimizer": {"type": "sgd", "lr": 0.05, "momentum": 0.9}}
+    sgd = {"epochs": 2, "optimizer": {"type": "sgd", "lr": 0.01, "momentum": 0.9}}
     place.run(experiment([8, 4], 2, **sgd), "sgd-ddp", "--no-timeline")
     compare(place, "sgd-local", experiment([8, 4], 2, **sgd, local_updates={"type": "local-sgd", "every": 1}),
             place.losses("sgd-ddp"))

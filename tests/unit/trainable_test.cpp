@@ -65,6 +65,11 @@ TEST(Trainable, RefusesInOneSentenceWithACure) {
          t.local_updates = {.every = 2};
          t.precision = Precision::kAmpFp16;
        }},
+      {"training.communication_hook powersgd with fp16",
+       [](TrainingSpec& t) {
+         t.communication_hook = HookSpec{.kind = HookKind::kPowerSgd};
+         t.precision = Precision::kFp16;
+       }},
       {"training.offload", [](TrainingSpec& t) { t.offload.optimizer = OffloadTarget::kCpu; }},
       {"training.recompute attention",
        [](TrainingSpec& t) { t.recompute = Recompute::kAttention; }},
