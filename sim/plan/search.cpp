@@ -40,7 +40,6 @@ constexpr std::int64_t kTabulated = 4096;     // micro-batches
 constexpr std::size_t kAtOnce = 32;           // predictions between two looks at the bounds
 constexpr std::int64_t kMostPredictions = 10'000;
 constexpr double kMostPredictedRanks = 2e6;   // a prediction costs by its ranks
-constexpr std::size_t kMostKept = 16;
 
 /// Ranks of a set of GPUs that compute alike.
 struct KindOfRank {
@@ -436,6 +435,9 @@ Tried PlanSearch::predict(const std::vector<Override>& set) const {
     throw UserError(fmt::format("{} is not predicted yet: its ranks exchange nothing",
                                 name(job.training.gradient_sync)));
   }
+  if (job.training.parallelism.model_ranks() > 1 && job.full->axes.size() < 2) {
+    throw UserError("tensor, pipeline and sequence parallelism are not predicted yet");
+  }
   tried.plain = predict_plainly(resolved);
   judge(tried);
   return tried;
@@ -474,6 +476,14 @@ std::optional<Tried> PlanSearch::best_of_set(std::size_t set) const {
   } catch (const UserError&) {
     return std::nullopt;
   }
+  // The file's own accumulation, where the memory allows it.
+  const std::int64_t own = space_.base.training.accumulation;
+  if (std::ranges::find(all, own, &Candidate::accumulation) != all.end()) {
+    std::erase_if(all, [&](const Candidate& candidate) { return candidate.accumulation != own; });
+  }
+  std::erase_if(all, [&](const Candidate& candidate) {
+    return candidate.global_batch != tables_->base_batch;
+  });
   std::ranges::stable_sort(all, {}, &Candidate::bound_s);
   std::optional<Tried> best;
   std::map<std::string, std::int64_t> refused;
@@ -635,9 +645,6 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
     result.best.push_back(std::move(tried));
   }
   std::ranges::stable_sort(result.best, is_better);
-  if (result.best.size() > kMostKept) {
-    result.best.resize(kMostKept);
-  }
   return result;
 }
 

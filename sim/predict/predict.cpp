@@ -262,7 +262,8 @@ void add_goodput(const ResolvedJob& job,
     goodput.restart_s += share * histories[i].restart.value();
   }
   goodput.total_s = quantiles(std::move(totals), known);
-  goodput.effective_share = work_s / goodput.total_s.mean;
+  goodput.effective_share =
+      1 - (goodput.lost_s + goodput.checkpoint_s + goodput.restart_s) / goodput.total_s.mean;
   goodput.checkpoint_every_s = checkpoints.share * work_s;
   report.goodput = goodput;
   // What each given failure costs, where nothing else fails.

@@ -17,6 +17,12 @@ std::string time_text(double seconds) {
 
 // A shell takes brackets, braces and quotes as they are only inside single quotes.
 std::string setting_text(const Override& change) {
+  constexpr std::size_t kMostShown = 200;
+  if (change.value.size() > kMostShown) {
+    return fmt::format("--set '{}={}...' (--write FILE and --json FILE have all of it)",
+                       change.key,
+                       change.value.substr(0, 40));
+  }
   const bool plain = change.value.find_first_of("[]{}\"' *?$") == std::string::npos;
   return plain ? fmt::format("--set {}={}", change.key, change.value)
                : fmt::format("--set '{}={}'", change.key, change.value);
