@@ -19,8 +19,7 @@ class Quantity {
 
   // NOLINTNEXTLINE(google-explicit-constructor): a ratio is a plain number.
   constexpr operator double() const
-      requires(TimeExponent == 0 && ByteExponent == 0 && FlopExponent == 0 &&
-               EnergyExponent == 0) {
+      requires(TimeExponent == 0 && ByteExponent == 0 && FlopExponent == 0 && EnergyExponent == 0) {
     return value_;
   }
 

@@ -181,11 +181,12 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
   on_every_rank(session, [&] {
     const auto& checkpoint = experiment.training.checkpoint;
     if (checkpoint && (checkpoint->is_automatic || checkpoint->every_time)) {
-      throw UserError(fmt::format(
-          "{}{}every: a real run counts steps, it knows neither times nor \"auto\": `vitsim predict` "
-          "says how many steps that is",
-          checkpoint->where,
-          checkpoint->where.empty() ? "/training/checkpoint/" : "/"));
+      throw UserError(
+          fmt::format("{}{}every: a real run counts steps, it knows neither times nor \"auto\": "
+                      "`vitsim predict` "
+                      "says how many steps that is",
+                      checkpoint->where,
+                      checkpoint->where.empty() ? "/training/checkpoint/" : "/"));
     }
   });
   share_cores(session);

@@ -38,8 +38,7 @@ constexpr std::array<Unit, 10> kByteUnits = {{{"B", 1},
                                               {"GiB", kKi* kKi* kKi},
                                               {"TiB", kKi* kKi* kKi* kKi}}};
 
-constexpr std::array<Unit, 4> kPowerUnits = {
-    {{"mW", 1, 1e3}, {"W", 1}, {"kW", 1e3}, {"MW", 1e6}}};
+constexpr std::array<Unit, 4> kPowerUnits = {{{"mW", 1, 1e3}, {"W", 1}, {"kW", 1e3}, {"MW", 1e6}}};
 
 constexpr std::array<Unit, 5> kDecimalPrefixes = {
     {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}}};
@@ -159,9 +158,8 @@ ParsedQuantity<Bytes> parse_bytes(std::string_view text) {
 }
 
 ParsedQuantity<Watts> parse_watts(std::string_view text) {
-  return parse<Watts>(text, "W, kW, MW, mW", [](std::string_view unit) {
-    return find_unit(kPowerUnits, unit);
-  });
+  return parse<Watts>(
+      text, "W, kW, MW, mW", [](std::string_view unit) { return find_unit(kPowerUnits, unit); });
 }
 
 std::string missing_unit(Seconds) {

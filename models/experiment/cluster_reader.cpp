@@ -120,7 +120,9 @@ NodeGroup read_node(const Field& field, std::size_t index) {
 }
 
 // Nodes of which there are none: `left_out`.
-void read_nodes(const Field& field, ClusterSpec& cluster, std::unordered_set<std::string>& left_out) {
+void read_nodes(const Field& field,
+                ClusterSpec& cluster,
+                std::unordered_set<std::string>& left_out) {
   const auto elements = field.elements();
   if (field.is_array() && elements.empty()) {
     field.problem("a cluster needs at least one node");
@@ -137,9 +139,8 @@ void read_nodes(const Field& field, ClusterSpec& cluster, std::unordered_set<std
       return;
     }
   }
-  if (ranks == 0 && std::ranges::any_of(groups, [](const NodeGroup& group) {
-        return group.count == 0;
-      })) {
+  if (ranks == 0 &&
+      std::ranges::any_of(groups, [](const NodeGroup& group) { return group.count == 0; })) {
     field.problem("a cluster needs at least one node: every \"count\" is 0");
   }
   std::unordered_map<std::string, std::size_t> first_use;

@@ -22,8 +22,7 @@ namespace vitsim {
 
 namespace {
 
-constexpr std::array<std::string_view, 4> kEventNames = {
-    "slowdown", "link", "pause", "failure"};
+constexpr std::array<std::string_view, 4> kEventNames = {"slowdown", "link", "pause", "failure"};
 constexpr Seconds kLongestRun{1e9};  // thirty years
 
 DocumentMember member(std::string_view key, std::int64_t number, const DocumentValue& place) {
@@ -120,9 +119,7 @@ void read_event_link(ObjectReader& object, const ClusterSpec& cluster, Disturban
 }
 
 // When the failure happens, and when the job is up again.
-void read_failure(ObjectReader& object,
-                  const Experiment& experiment,
-                  DisturbanceSpec& event) {
+void read_failure(ObjectReader& object, const Experiment& experiment, DisturbanceSpec& event) {
   event.rank = read_rank(object, experiment.cluster.world_size());
   if (const auto at = object.require("at")) {
     event.from = at->seconds(Seconds(0), kLongestRun).value_or(Seconds(0));
@@ -391,9 +388,8 @@ std::string text_with_overrides(std::string_view text,
                    .string();
       }
     };
-    for (const char* pointer : {"/training/deepspeed_config",
-                                "/training/dataset/path",
-                                "/training/checkpoint/path"}) {
+    for (const char* pointer :
+         {"/training/deepspeed_config", "/training/dataset/path", "/training/checkpoint/path"}) {
       const nlohmann::json::json_pointer at(pointer);
       if (json.contains(at)) {
         move(json[at]);

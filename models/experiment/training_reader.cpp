@@ -218,8 +218,9 @@ CheckpointSpec read_checkpoint(const Field& field, const std::filesystem::path& 
   object.read("asynchronous", checkpoint.is_asynchronous);
   object.finish();
   if (checkpoint.is_automatic && !checkpoint.cost && !checkpoint.bandwidth) {
-    field.problem("\"every\": \"auto\" weighs what a checkpoint costs against what a failure loses: "
-                  "needs a \"cost\" (e.g. \"30s\") or the storage's \"bandwidth\" (e.g. \"2GB/s\")");
+    field.problem(
+        "\"every\": \"auto\" weighs what a checkpoint costs against what a failure loses: "
+        "needs a \"cost\" (e.g. \"30s\") or the storage's \"bandwidth\" (e.g. \"2GB/s\")");
   }
   return checkpoint;
 }

@@ -25,9 +25,9 @@ struct HeldGpus {
   std::optional<Watts> rated_power;
 };
 
-/// What a run of `total` costs that holds all of these GPUs from its begin to its end: hours, price,
-/// energy with the building's overhead, carbon. A GPU draws the file's power, else a share of its
-/// rating, whether it computes or waits. Nothing where neither prices nor power are known.
+/// What a run of `total` costs that holds all of these GPUs from its begin to its end: hours,
+/// price, energy with the building's overhead, carbon. A GPU draws the file's power, else a share
+/// of its rating, whether it computes or waits. Nothing where neither prices nor power are known.
 std::optional<RunCost> run_cost(std::span<const HeldGpus> gpus,
                                 const PriceSpec& prices,
                                 Seconds total);

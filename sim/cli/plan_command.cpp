@@ -44,7 +44,9 @@ class InterruptGuard {
  public:
   InterruptGuard() {
     interrupted = false;
+
     struct sigaction action {};
+
     action.sa_handler = note_interrupt;
     action.sa_flags = SA_RESETHAND;
     sigaction(SIGINT, &action, &before_);
@@ -131,16 +133,15 @@ std::vector<std::string> split_at_commas(const std::vector<std::string>& texts) 
 }
 
 PlanRequest request_of(const PlanArguments& arguments) {
-  PlanRequest request{.text = experiment_text(arguments.input.file),
-                      .file = arguments.input.file,
-                      .settings = arguments.input.overrides(),
-                      .objective = parse_objective(arguments.objective),
-                      .limits = {.deadline = parse_deadline(arguments.deadline),
-                                 .budget = arguments.budget},
-                      .keep = split_at_commas(arguments.keep),
-                      .keeps_global_batch = arguments.global_batch == "keep",
-                      .predict = {.replicates = arguments.input.replicates,
-                                  .seed = arguments.input.seed}};
+  PlanRequest request{
+      .text = experiment_text(arguments.input.file),
+      .file = arguments.input.file,
+      .settings = arguments.input.overrides(),
+      .objective = parse_objective(arguments.objective),
+      .limits = {.deadline = parse_deadline(arguments.deadline), .budget = arguments.budget},
+      .keep = split_at_commas(arguments.keep),
+      .keeps_global_batch = arguments.global_batch == "keep",
+      .predict = {.replicates = arguments.input.replicates, .seed = arguments.input.seed}};
   for (const std::string& text : arguments.vary) {
     request.vary.push_back(parse_varied_key(text));
   }
@@ -157,11 +158,12 @@ void write_chosen(const PlanArguments& arguments, const PlanRequest& request, co
     all.insert(all.end(), set.begin(), set.end());
   }
   const std::filesystem::path target = arguments.write;
-  write_file_atomically(
-      target,
-      text_with_overrides(request.text, request.file, all,
-                          target.has_parent_path() ? target.parent_path()
-                                                   : std::filesystem::path(".")));
+  write_file_atomically(target,
+                        text_with_overrides(request.text,
+                                            request.file,
+                                            all,
+                                            target.has_parent_path() ? target.parent_path()
+                                                                     : std::filesystem::path(".")));
 }
 
 int run_plan(const PlanArguments& arguments) {
@@ -200,12 +202,14 @@ void add_plan_command(CLI::App& app, Action& action) {
   command->add_option("--deadline", arguments->deadline, "The run must be done in time, e.g. 2d")
       ->type_name("TIME");
   command
-      ->add_option("--budget", arguments->budget, "The run must not cost more, in the file's prices")
+      ->add_option(
+          "--budget", arguments->budget, "The run must not cost more, in the file's prices")
       ->type_name("PRICE");
   command
-      ->add_option("--keep",
-                   arguments->keep,
-                   "Keys that stay, or beginnings of keys, e.g. training.gradient_sync,cluster.nodes")
+      ->add_option(
+          "--keep",
+          arguments->keep,
+          "Keys that stay, or beginnings of keys, e.g. training.gradient_sync,cluster.nodes")
       ->type_name("KEY,...")
       ->allow_extra_args(false);
   command
@@ -218,12 +222,10 @@ void add_plan_command(CLI::App& app, Action& action) {
       ->add_option("--add", arguments->add, "GPUs that could be bought or rented, e.g. rtx-4090:2")
       ->type_name("GPU[:COUNT]")
       ->allow_extra_args(false);
-  command
-      ->add_option("--global-batch", arguments->global_batch, "Samples of a step: kept, or free")
+  command->add_option("--global-batch", arguments->global_batch, "Samples of a step: kept, or free")
       ->check(CLI::IsMember({"keep", "free"}))
       ->capture_default_str();
-  command
-      ->add_option("--write", arguments->write, "Write the file with the best option's changes")
+  command->add_option("--write", arguments->write, "Write the file with the best option's changes")
       ->type_name("FILE");
   command->add_option("--json", arguments->json, "Write the plan as JSON; - for standard output")
       ->type_name("FILE");

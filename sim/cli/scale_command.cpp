@@ -66,7 +66,7 @@ int run_scale(const ScaleArguments& arguments) {
   const bool prices = any(&RunCost::price);
   const bool energies = any(&RunCost::energy_kwh);
   const auto column = [](const std::optional<double>& value, bool shown, int width) {
-    return !shown ? std::string()
+    return !shown  ? std::string()
            : value ? fmt::format("{:>{}.2f}", *value, width)
                    : fmt::format("{:>{}}", "-", width);
   };

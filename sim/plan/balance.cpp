@@ -1,10 +1,10 @@
 // Integer water-filling. Let b_i(T) be the largest micro-batch that rank i finishes by T and that
 // fits its memory. It never falls with T, so neither does the sum over ranks, and the least T at
-// which the sum reaches the samples is found by bisection: no split is done earlier, since each rank
-// of it would compute at most b_i(T) samples by T. Time is a step function of whole samples, so at
-// that T the sum may exceed the samples; the surplus is taken, one sample at a time, from the ranks
-// that would be done last, as long as that lets them finish earlier. Where a host's launches rule, a
-// sample less saves nothing, and others give theirs first.
+// which the sum reaches the samples is found by bisection: no split is done earlier, since each
+// rank of it would compute at most b_i(T) samples by T. Time is a step function of whole samples,
+// so at that T the sum may exceed the samples; the surplus is taken, one sample at a time, from the
+// ranks that would be done last, as long as that lets them finish earlier. Where a host's launches
+// rule, a sample less saves nothing, and others give theirs first.
 //
 // Bisection ends when no double lies between its ends, after some 60 halvings; ranks that are alike
 // count as one, so that the cost does not depend on their number.
@@ -105,7 +105,7 @@ std::optional<Balance> balance(std::span<const BalancedRanks> ranks, std::int64_
     const auto weight = [&](std::size_t i) {
       const std::int64_t batch = result.batches[i].largest();
       const Seconds time = entries[i].at(batch);
-      return batch < 2                           ? std::pair(-1, 0.0)
+      return batch < 2                         ? std::pair(-1, 0.0)
              : entries[i].at(batch - 1) < time ? std::pair(1, time.value())
                                                : std::pair(0, static_cast<double>(batch));
     };

@@ -122,8 +122,9 @@ std::vector<KindChoice> choices_of(const NodeKind& kind, bool few) {
   }
   if (models.size() == 1) {
     for (std::size_t gpus = 1; gpus < kind.gpus.size(); gpus *= 2) {
-      add(1, Json(std::vector<Json>(kind.gpus.begin(),
-                                    kind.gpus.begin() + static_cast<std::ptrdiff_t>(gpus))));
+      add(1,
+          Json(std::vector<Json>(kind.gpus.begin(),
+                                 kind.gpus.begin() + static_cast<std::ptrdiff_t>(gpus))));
     }
   }
   return choices;
@@ -192,20 +193,20 @@ class SetMaker {
     for (const auto& [model, count] : all_) {
       const std::int64_t gone = count - kept[model];
       if (gone > 0) {
-        set.left_out.push_back(gone < count ? fmt::format("{} of {} {}", gone, count,
-                                                          gpu_title(model))
-                               : count > 1  ? fmt::format("{} {}", count, gpu_title(model))
-                                            : gpu_title(model));
+        set.left_out.push_back(gone < count
+                                   ? fmt::format("{} of {} {}", gone, count, gpu_title(model))
+                               : count > 1 ? fmt::format("{} {}", count, gpu_title(model))
+                                           : gpu_title(model));
         words.push_back(gone < count ? fmt::format("{} of {} {}", gone, count, model)
                         : count > 1  ? fmt::format("all {} {}", count, model)
                                      : fmt::format("the {}", model));
       }
     }
     if (!words.empty()) {
-      set.change = fmt::format("leave out {}{}",
-                               fmt::join(words, ", "),
-                               places.empty() ? std::string()
-                                              : fmt::format(" ({})", fmt::join(places, ", ")));
+      set.change = fmt::format(
+          "leave out {}{}",
+          fmt::join(words, ", "),
+          places.empty() ? std::string() : fmt::format(" ({})", fmt::join(places, ", ")));
     }
     return set;
   }
@@ -247,8 +248,9 @@ class SetMaker {
       for (KindChoice& choice : choices) {
         choice.gpus = without_models(choice.gpus, {model});
         choice.count = choice.gpus.empty() ? 0 : choice.count;
-        choice.gpus = choice.gpus.empty() ? all[static_cast<std::size_t>(&choice - choices.data())].gpus
-                                          : choice.gpus;
+        choice.gpus = choice.gpus.empty()
+                          ? all[static_cast<std::size_t>(&choice - choices.data())].gpus
+                          : choice.gpus;
       }
       add(choices,
           count > 1 ? fmt::format("every {} ({})", model, count) : fmt::format("{}", model));
@@ -321,8 +323,9 @@ void add_to(GpuSet& set, const Json& file, const AddedGpus& added, std::size_t n
     if (count == 0 || gpus == 0) {
       return;
     }
-    Json node = {{"name", fmt::format("added-{}-{}", number, next)},
-                 {"gpus", Json(std::vector<std::string>(static_cast<std::size_t>(gpus), added.gpu))}};
+    Json node = {
+        {"name", fmt::format("added-{}-{}", number, next)},
+        {"gpus", Json(std::vector<std::string>(static_cast<std::size_t>(gpus), added.gpu))}};
     if (count > 1) {
       node["count"] = count;
     }
@@ -358,8 +361,8 @@ GpuSets gpu_sets(const nlohmann::json& file, const std::vector<AddedGpus>& addit
   const std::vector<NodeKind> kinds = node_kinds(file);
   const SetMaker maker(kinds);
   GpuSets result{.sets = maker.combinations(false)};
-  const bool many = std::ranges::any_of(
-      kinds, [](const NodeKind& kind) { return kind.count > kFewNodes; });
+  const bool many =
+      std::ranges::any_of(kinds, [](const NodeKind& kind) { return kind.count > kFewNodes; });
   if (many) {
     result.notes.push_back(fmt::format(
         "of more than {} nodes that are alike, quarters of their number and all but one were tried",

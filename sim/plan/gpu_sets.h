@@ -27,12 +27,12 @@ struct GpuSet {
   std::vector<std::string> left_out;  // "GTX 1070", "2 of 4 RTX 3070", for sentences
   std::vector<std::string> added;
   bool is_one_step = false;  // one node, or one kind of GPU, is left out or added, and nothing else
-  std::string step;          // what that is: "node older (gtx-1070)", "every rtx-3070", "2 x rtx-4090"
+  std::string step;  // what that is: "node older (gtx-1070)", "every rtx-3070", "2 x rtx-4090"
 };
 
 struct GpuSets {
-  std::vector<GpuSet> sets;         // the first is the file's
-  std::vector<std::string> notes;   // what was left out of the list
+  std::vector<GpuSet> sets;        // the first is the file's
+  std::vector<std::string> notes;  // what was left out of the list
 };
 
 /// The sets to try, for a file's text as JSON: nodes that are alike by their number, kinds of GPUs

@@ -61,19 +61,17 @@ void check_request(const PlanRequest& request, const Experiment& base) {
       is_there = false;
     }
     if (!is_plannable && !is_there) {
-      problems.push_back(fmt::format(
-          "--keep {}: unknown key{}", key, did_you_mean(key, plannable_keys())));
+      problems.push_back(
+          fmt::format("--keep {}: unknown key{}", key, did_you_mean(key, plannable_keys())));
     }
     for (const VariedKey& varied : request.vary) {
       if (is_kept({key}, varied.key)) {
-        problems.push_back(fmt::format("--keep {} contradicts --vary {}: leave out one of the two",
-                                       key,
-                                       varied.key));
+        problems.push_back(fmt::format(
+            "--keep {} contradicts --vary {}: leave out one of the two", key, varied.key));
       }
     }
     if (key.starts_with("cluster") && !request.add.empty() && is_kept({key}, "cluster.nodes")) {
-      problems.push_back(
-          fmt::format("--keep {} contradicts --add: leave out one of the two", key));
+      problems.push_back(fmt::format("--keep {} contradicts --add: leave out one of the two", key));
     }
   }
   if (request.limits.budget && base.prices.per_gpu_hour.empty()) {
@@ -91,9 +89,10 @@ void check_request(const PlanRequest& request, const Experiment& base) {
   }
   for (const AddedGpus& added : request.add) {
     if (!base.prices.per_gpu_hour.empty() && !base.prices.per_gpu_hour.contains(added.gpu)) {
-      problems.push_back(fmt::format(
-          "--add {}: {}: /prices has no price of {}: add it", added.gpu, request.file.string(),
-          in_quotes(added.gpu)));
+      problems.push_back(fmt::format("--add {}: {}: /prices has no price of {}: add it",
+                                     added.gpu,
+                                     request.file.string(),
+                                     in_quotes(added.gpu)));
     }
   }
   if (!problems.empty()) {
@@ -105,9 +104,8 @@ void check_names(const std::vector<AddedGpus>& additions, const ProfileLibrary& 
   std::vector<std::string> problems;
   for (const AddedGpus& added : additions) {
     if (!library.gpu(added.gpu) && !library.sheet(added.gpu)) {
-      problems.push_back(fmt::format("--add {}: unknown GPU{}",
-                                     added.gpu,
-                                     unknown_gpu_hint(added.gpu, library.gpu_names())));
+      problems.push_back(fmt::format(
+          "--add {}: unknown GPU{}", added.gpu, unknown_gpu_hint(added.gpu, library.gpu_names())));
     }
   }
   if (!problems.empty()) {
@@ -128,8 +126,8 @@ ProfileSet profiles_of(const PlanSpace& space, const ProfileLibrary& library) {
   const auto add = [&](const std::vector<Override>& set) {
     try {
       merge(all,
-            load_profiles(
-                experiment_from_text(space.text, space.file, joined(space.settings, set)), library));
+            load_profiles(experiment_from_text(space.text, space.file, joined(space.settings, set)),
+                          library));
     } catch (const UserError&) {
       // The search says why this candidate is refused.
     }
@@ -201,9 +199,8 @@ class Planner {
 
  private:
   [[nodiscard]] ResolvedExperiment resolved_with(const std::vector<Override>& set) const {
-    return resolve(
-        experiment_from_text(space_.text, space_.file, joined(space_.settings, set)),
-        space_.profiles);
+    return resolve(experiment_from_text(space_.text, space_.file, joined(space_.settings, set)),
+                   space_.profiles);
   }
 
   // Kinds of GPUs in the order of the file, so that options meet the same luck.
@@ -237,8 +234,8 @@ class Planner {
     for (const RankClassReport& ranks : report.rank_classes) {
       found.fits = found.fits && ranks.memory.fits;
       if (ranks.memory.capacity_bytes) {
-        found.memory_share = std::max(found.memory_share,
-                                      ranks.memory.total_bytes / *ranks.memory.capacity_bytes);
+        found.memory_share =
+            std::max(found.memory_share, ranks.memory.total_bytes / *ranks.memory.capacity_bytes);
       }
     }
     found.excess = excess_of(found);
@@ -252,9 +249,10 @@ class Planner {
     }
     if (request_.limits.budget && option.cost && option.cost->price) {
       const double budget = *request_.limits.budget;
-      excess = std::max(excess, budget > 0 ? *option.cost->price / budget - 1
-                                : *option.cost->price > 0 ? 1e9
-                                                          : 0.0);
+      excess = std::max(excess,
+                        budget > 0                ? *option.cost->price / budget - 1
+                        : *option.cost->price > 0 ? 1e9
+                                                  : 0.0);
     }
     return excess;
   }
@@ -344,10 +342,16 @@ class Planner {
         totals[i] = sampled_totals_s(resolved_with(set), request_.predict, order);
       }
     });
+    // Price and energy follow the run's time, at a rate of each option's own.
+    const auto rate = [&](const PlanOption& option) {
+      return objective_of(option) / option.total_s.p50;
+    };
     for (std::size_t i = 0; known && i < options.size(); ++i) {
+      const double own = rate(options[i]);
+      const double base = rate(plan.base);
       double better = 0;
       for (std::size_t replicate = 0; replicate < totals[i].size(); ++replicate) {
-        const double difference = totals.back()[replicate] - totals[i][replicate];
+        const double difference = base * totals.back()[replicate] - own * totals[i][replicate];
         better += difference > 0 ? 1.0 : difference == 0 ? 0.5 : 0.0;
       }
       options[i].p_better = better / static_cast<double>(totals[i].size());
@@ -359,7 +363,9 @@ class Planner {
   }
 
   [[nodiscard]] PlanStep step_of(std::size_t set, const Plan& plan) const {
-    PlanStep step{.what = space_.sets[set].step};
+    PlanStep step{
+        .what = space_.sets[set].step,
+        .title = fmt::format("the {}", fmt::join(space_.sets[set].left_out, " and the "))};
     const std::optional<Tried> best = by_time_.best_of_set(set);
     if (!best) {
       step.refusal = "no split of the global batch fits these GPUs";
@@ -397,9 +403,8 @@ class Planner {
       }
     }
     std::vector<PlanStep> steps(wanted.size());
-    oneapi::tbb::parallel_for(std::size_t{0}, wanted.size(), [&](std::size_t i) {
-      steps[i] = step_of(wanted[i], plan);
-    });
+    oneapi::tbb::parallel_for(
+        std::size_t{0}, wanted.size(), [&](std::size_t i) { steps[i] = step_of(wanted[i], plan); });
     if (steps.front().refusal.empty()) {
       plan.balanced = steps.front();
     }
@@ -434,11 +439,10 @@ class Planner {
     const bool leaves_out = best != nullptr && best->candidate.set > 0;
     const double balanced_s =
         plan.balanced && plan.balanced->fits ? plan.balanced->total_s : plan.base.total_s.p50;
-    const bool balancing =
-        plan.balanced && plan.balanced->fits &&
-        plan.balanced->micro_batch.size() > 1 &&
-        plan.balanced->micro_batch != space_.base.training.micro_batch &&
-        plan.balanced->gain_share > kWorthTelling;
+    const bool balancing = plan.balanced && plan.balanced->fits &&
+                           plan.balanced->micro_batch.size() > 1 &&
+                           plan.balanced->micro_batch != space_.base.training.micro_batch &&
+                           plan.balanced->gain_share > kWorthTelling;
     std::string text;
     if (!plan.base.fits) {
       text = "As it stands the training runs out of memory. ";
@@ -450,11 +454,10 @@ class Planner {
                           fmt::join(set.left_out, " and the "),
                           time(best->plain.epoch.value() * scale),
                           time(now));
-      text += balancing
-                  ? fmt::format("; with balanced micro-batches {} on all GPUs it takes {}.",
-                                batches_text(plan.balanced->micro_batch),
-                                time(plan.balanced->epoch_s * scale))
-                  : ".";
+      text += balancing ? fmt::format("; with balanced micro-batches {} on all GPUs it takes {}.",
+                                      batches_text(plan.balanced->micro_batch),
+                                      time(plan.balanced->epoch_s * scale))
+                        : ".";
       return text;
     }
     if (balancing) {
@@ -464,9 +467,10 @@ class Planner {
                           time(now));
       const auto left =
           std::ranges::find_if(plan.without, [](const PlanStep& step) { return step.fits; });
-      text += left == plan.without.end() || !left->refusal.empty()
-                  ? "."
-                  : fmt::format("; without {} it takes {}.", left->what, time(left->epoch_s * scale));
+      text +=
+          left == plan.without.end() || !left->refusal.empty()
+              ? "."
+              : fmt::format("; without {} it takes {}.", left->title, time(left->epoch_s * scale));
       return text;
     }
     text += fmt::format(
@@ -485,8 +489,8 @@ class Planner {
     plan.base_is_best = &best == &plan.base;
     plan.limits_now = best.limited_by;
     if (best.memory_share > 0.9) {
-      plan.limits_now += fmt::format("; {:.0f} % of the fullest GPU's memory is used",
-                                     100 * best.memory_share);
+      plan.limits_now +=
+          fmt::format("; {:.0f} % of the fullest GPU's memory is used", 100 * best.memory_share);
     }
     plan.is_feasible = best.excess <= 0;
     if (plan.is_feasible) {
@@ -497,11 +501,10 @@ class Planner {
       misses.emplace_back("it does not fit the GPUs' memory");
     }
     if (request_.limits.deadline && best.total_s.p50 > request_.limits.deadline->value()) {
-      misses.push_back(fmt::format(
-          "it takes {}, {} more than the deadline of {}",
-          human(Seconds(best.total_s.p50)),
-          human(Seconds(best.total_s.p50) - *request_.limits.deadline),
-          human(*request_.limits.deadline)));
+      misses.push_back(fmt::format("it takes {}, {} more than the deadline of {}",
+                                   human(Seconds(best.total_s.p50)),
+                                   human(Seconds(best.total_s.p50) - *request_.limits.deadline),
+                                   human(*request_.limits.deadline)));
     }
     if (request_.limits.budget && best.cost && best.cost->price &&
         *best.cost->price > *request_.limits.budget) {
@@ -521,9 +524,9 @@ class Planner {
       return plan.base;
     }
     const PlanOption& first = plan.options.front();
-    const bool base_is_better =
-        plan.base.excess != first.excess ? plan.base.excess < first.excess
-                                         : objective_of(plan.base) <= objective_of(first);
+    const bool base_is_better = plan.base.excess != first.excess
+                                    ? plan.base.excess < first.excess
+                                    : objective_of(plan.base) <= objective_of(first);
     return base_is_better ? plan.base : first;
   }
 
@@ -572,8 +575,7 @@ class Planner {
     if (job.world_size() > 1) {
       const StepModel model(job);
       const double step = model.step_s();
-      add("a network twice as fast",
-          now * model.step_on_slower_network_s(0.5) / step);
+      add("a network twice as fast", now * model.step_on_slower_network_s(0.5) / step);
     }
     std::ranges::stable_sort(plan.next, std::ranges::greater(), &WhatIf::gain_share);
     constexpr std::size_t kMostNext = 4;
@@ -595,16 +597,16 @@ Plan make_plan(const PlanRequest& request, const ReportPlanProgress& report) {
   PlanSpace space{.text = request.text, .file = request.file, .settings = request.settings};
   space.base = experiment_from_text(request.text, request.file, request.settings);
   if (!space.base.jobs.empty()) {
-    throw UserError(fmt::format("{}: /jobs: a plan is made for one training: this file has \"jobs\"",
-                                request.file.string()));
+    throw UserError(
+        fmt::format("{}: /jobs: a plan is made for one training: this file has \"jobs\"",
+                    request.file.string()));
   }
   check_request(request, space.base);
   check_samples(space.base);
   std::vector<std::string> notes;
-  const bool has_disturbances =
-      std::ranges::any_of(space.base.events, [](const DisturbanceSpec& event) {
-        return event.what != DisturbanceSpec::What::kFailure;
-      });
+  const bool has_disturbances = std::ranges::any_of(
+      space.base.events,
+      [](const DisturbanceSpec& event) { return event.what != DisturbanceSpec::What::kFailure; });
   if (!space.base.events.empty()) {
     // Ranks are numbered anew where GPUs are left out: events would hit others.
     space.settings.push_back({"events", "[]"});
@@ -618,9 +620,9 @@ Plan make_plan(const PlanRequest& request, const ReportPlanProgress& report) {
   if (is_kept(request.keep, "cluster.nodes")) {
     sets.sets = {GpuSet{}};
   } else {
-    sets = gpu_sets(nlohmann::json::parse(text_with_overrides(
-                        request.text, request.file, request.settings)),
-                    request.add);
+    sets = gpu_sets(
+        nlohmann::json::parse(text_with_overrides(request.text, request.file, request.settings)),
+        request.add);
   }
   space.sets = std::move(sets.sets);
   space.variants = variants(space.base, request.keep, request.vary);

@@ -40,18 +40,19 @@ struct PlanOption {
   double step_s = 0;
   std::optional<RunCost> cost;
   std::optional<Goodput> goodput;
-  bool fits = true;              // every rank in its memory
-  double memory_share = 0;       // of the fullest rank's memory; 0: capacity unknown
-  double gain_share = 0;         // of the run's time that it saves
-  std::optional<double> p_better;  // share of new runs in which it beats the file; none: no spread
-  double excess = 0;             // by which share it misses the limits
-  std::string limited_by;        // the verdict
+  bool fits = true;                // every rank in its memory
+  double memory_share = 0;         // of the fullest rank's memory; 0: capacity unknown
+  double gain_share = 0;           // of the run's time that it saves
+  std::optional<double> p_better;  // share of new runs in which it is better; none: no spread
+  double excess = 0;               // by which share it misses the limits
+  std::string limited_by;          // the verdict
 };
 
 /// GPUs left out or added, with balanced micro-batches, trained in the file's way; without noise.
 struct PlanStep {
-  std::string what;      // "node older (gtx-1070)"
-  std::string refusal;   // why it cannot train; else empty
+  std::string what;     // "node older (gtx-1070)"
+  std::string title;    // "the GTX 1070", for sentences
+  std::string refusal;  // why it cannot train; else empty
   std::vector<Override> set;
   std::vector<std::int64_t> micro_batch;
   std::int64_t accumulation = 1;
@@ -69,17 +70,17 @@ struct WhatIf {
 };
 
 struct Plan {
-  std::string headline;  // the sentence that matters
-  PlanOption base;       // the file as it stands
-  std::vector<PlanOption> options;  // best first
+  std::string headline;              // the sentence that matters
+  PlanOption base;                   // the file as it stands
+  std::vector<PlanOption> options;   // best first
   std::optional<PlanStep> balanced;  // the file's GPUs with balanced micro-batches
   std::vector<PlanStep> without;
   std::vector<PlanStep> with;
-  std::string limits_now;  // what limits the best option
-  std::vector<WhatIf> next;  // best first
+  std::string limits_now;     // what limits the best option
+  std::vector<WhatIf> next;   // best first
   bool base_is_best = false;  // no option is better than the file as it stands
-  bool is_feasible = true;   // some option keeps the limits
-  std::string miss;          // where not: by how much the best misses them
+  bool is_feasible = true;    // some option keeps the limits
+  std::string miss;           // where not: by how much the best misses them
   SearchResult search;
   std::vector<std::string> notes;
 };

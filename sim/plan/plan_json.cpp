@@ -87,13 +87,13 @@ Json steps_json(const std::vector<PlanStep>& steps) {
 }  // namespace
 
 nlohmann::json to_json(const Plan& plan, const PlanRequest& request) {
-  Json json = {{"schema", "vitsim-plan/1"},
-               {"objective", kObjectiveNames[static_cast<std::size_t>(request.objective)]},
-               {"deadline_s",
-                request.limits.deadline ? Json(request.limits.deadline->value()) : Json()},
-               {"budget", or_null(request.limits.budget)},
-               {"headline", plan.headline},
-               {"is_feasible", plan.is_feasible}};
+  Json json = {
+      {"schema", "vitsim-plan/1"},
+      {"objective", kObjectiveNames[static_cast<std::size_t>(request.objective)]},
+      {"deadline_s", request.limits.deadline ? Json(request.limits.deadline->value()) : Json()},
+      {"budget", or_null(request.limits.budget)},
+      {"headline", plan.headline},
+      {"is_feasible", plan.is_feasible}};
   if (!plan.is_feasible) {
     json["miss"] = plan.miss;
   }

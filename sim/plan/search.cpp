@@ -1,8 +1,8 @@
 // The search. A candidate is a set of GPUs, a way to train, and how a step's samples are dealt. Its
-// micro-batches are balanced by water-filling (balance.h), which also says when the slowest rank has
-// computed: no step is shorter, whatever its communication. Times by micro-batch are tabulated once
-// for each kind of GPU and way to compute, so that a bound costs some microseconds where a prediction
-// costs hundreds.
+// micro-batches are balanced by water-filling (balance.h), which also says when the slowest rank
+// has computed: no step is shorter, whatever its communication. Times by micro-batch are tabulated
+// once for each kind of GPU and way to compute, so that a bound costs some microseconds where a
+// prediction costs hundreds.
 //
 // First the most promising candidate of every kind of change is predicted, so that a plan can name
 // the best of each. Then all are predicted in the order of their bounds, until the next bound is no
@@ -34,12 +34,12 @@ namespace vitsim {
 
 namespace {
 
-constexpr double kWorthAChange = 1e-3;        // what one more change must bring
-constexpr std::size_t kMostDivisors = 24;     // of a global batch, as accumulation steps
-constexpr std::int64_t kTabulated = 4096;     // micro-batches
-constexpr std::size_t kAtOnce = 32;           // predictions between two looks at the bounds
+constexpr double kWorthAChange = 1e-3;     // what one more change must bring
+constexpr std::size_t kMostDivisors = 24;  // of a global batch, as accumulation steps
+constexpr std::int64_t kTabulated = 4096;  // micro-batches
+constexpr std::size_t kAtOnce = 32;        // predictions between two looks at the bounds
 constexpr std::int64_t kMostPredictions = 10'000;
-constexpr double kMostPredictedRanks = 2e6;   // a prediction costs by its ranks
+constexpr double kMostPredictedRanks = 2e6;  // a prediction costs by its ranks
 
 /// Ranks of a set of GPUs that compute alike.
 struct KindOfRank {
@@ -126,9 +126,8 @@ std::string reason_of(const std::string& problem) {
 
 bool communicates(const StepProgram& program) {
   return std::ranges::any_of(program.classes, [](const ClassProgram& each) {
-    return std::ranges::any_of(each.operations, [](const Operation& operation) {
-      return operation.compute() == nullptr;
-    });
+    return std::ranges::any_of(
+        each.operations, [](const Operation& operation) { return operation.compute() == nullptr; });
   });
 }
 
@@ -256,9 +255,10 @@ double PlanSearch::excess_of(Seconds total, std::optional<double> price) const {
     excess = std::max(excess, total / *limits_.deadline - 1);
   }
   if (limits_.budget && price) {
-    excess = std::max(excess, *limits_.budget > 0 ? *price / *limits_.budget - 1
-                              : *price > 0        ? std::numeric_limits<double>::infinity()
-                                                  : 0.0);
+    excess = std::max(excess,
+                      *limits_.budget > 0 ? *price / *limits_.budget - 1
+                      : *price > 0        ? std::numeric_limits<double>::infinity()
+                                          : 0.0);
   }
   return excess;
 }
@@ -451,7 +451,8 @@ std::vector<Tried> PlanSearch::predict_all(const std::vector<Candidate>& some,
     try {
       tried[i] = predict(overrides(some[i]));
       tried[i]->candidate = some[i];
-      tried[i]->changes = (some[i].set > 0 ? 1U : 0U) + space_.variants[some[i].variant].set.size() +
+      tried[i]->changes = (some[i].set > 0 ? 1U : 0U) +
+                          space_.variants[some[i].variant].set.size() +
                           (some[i].accumulation != space_.base.training.accumulation ? 1U : 0U) +
                           (some[i].global_batch != tables_->base_batch ? 1U : 0U);
     } catch (const UserError& error) {
@@ -492,9 +493,9 @@ std::optional<Tried> PlanSearch::best_of_set(std::size_t set) const {
       break;
     }
     for (Tried& tried : predict_all({candidate}, refused)) {
-      const bool better = !best || (tried.plain.fits && !best->plain.fits) ||
-                          (tried.plain.fits == best->plain.fits &&
-                           tried.plain.total < best->plain.total);
+      const bool better =
+          !best || (tried.plain.fits && !best->plain.fits) ||
+          (tried.plain.fits == best->plain.fits && tried.plain.total < best->plain.total);
       if (better) {
         best = std::move(tried);
       }
@@ -547,11 +548,11 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
     for (Candidate& candidate : by_pair[pair]) {
       const Tables::OfSet& set = tables_->sets[candidate.set];
       const double price = candidate.bound_s * set.price_per_s;
-      bounds.push_back(
-          {.excess = excess_of(Seconds(candidate.bound_s), price),
-           .objective = objective_ == Objective::kTime   ? candidate.bound_s
-                        : objective_ == Objective::kCost ? price
-                                                         : candidate.bound_s * set.energy_per_s});
+      bounds.push_back({.excess = excess_of(Seconds(candidate.bound_s), price),
+                        .objective = objective_ == Objective::kTime ? candidate.bound_s
+                                     : objective_ == Objective::kCost
+                                         ? price
+                                         : candidate.bound_s * set.energy_per_s});
       all.push_back(std::move(candidate));
     }
   }
@@ -560,14 +561,16 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
   for (std::size_t i = 0; i < order.size(); ++i) {
     order[i] = i;
   }
-  std::ranges::stable_sort(
-      order, [&](std::size_t a, std::size_t b) { return bounds[a] < bounds[b]; });
+  std::ranges::stable_sort(order,
+                           [&](std::size_t a, std::size_t b) { return bounds[a] < bounds[b]; });
 
   // The best of every kind of change: whether GPUs, accumulation and global batch change, and how
   // the way to train does.
   using Kind = std::array<std::size_t, 4>;
   const auto kind_of = [&](const Candidate& candidate) {
-    return Kind{candidate.set > 0 ? 1U : 0U,
+    return Kind{candidate.set == 0                         ? 0U
+                : space_.sets[candidate.set].added.empty() ? 1U
+                                                           : 2U,
                 candidate.variant,
                 candidate.accumulation != space_.base.training.accumulation ? 1U : 0U,
                 candidate.global_batch != tables_->base_batch ? 1U : 0U};
@@ -601,6 +604,9 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
     result.interrupted = report && !report(progress);
     return !result.interrupted;
   };
+  const auto is_affordable = [&] {
+    return result.predicted < kMostPredictions && ranks < kMostPredictedRanks;
+  };
   bool goes_on = true;
   {
     std::vector<std::size_t> first;
@@ -610,15 +616,14 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
         first.push_back(i);
       }
     }
-    for (std::size_t i = 0; goes_on && i < first.size(); i += kAtOnce) {
-      goes_on = predict_some({first.begin() + static_cast<std::ptrdiff_t>(i),
-                              first.begin() + static_cast<std::ptrdiff_t>(
-                                                  std::min(first.size(), i + kAtOnce))});
+    for (std::size_t i = 0; goes_on && is_affordable() && i < first.size(); i += kAtOnce) {
+      goes_on = predict_some(
+          {first.begin() + static_cast<std::ptrdiff_t>(i),
+           first.begin() + static_cast<std::ptrdiff_t>(std::min(first.size(), i + kAtOnce))});
     }
   }
   std::size_t next = 0;
-  while (goes_on && next < order.size() && result.predicted < kMostPredictions &&
-         ranks < kMostPredictedRanks) {
+  while (goes_on && next < order.size() && is_affordable()) {
     std::vector<std::size_t> some;
     for (; next < order.size() && some.size() < kAtOnce; ++next) {
       const std::size_t i = order[next];

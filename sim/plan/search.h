@@ -56,7 +56,7 @@ struct Tried {
   std::vector<Override> set;  // what reproduces it
   PlainPrediction plain;
   double objective = 0;
-  double excess = 0;  // by which share it misses the limits; 0: it keeps them
+  double excess = 0;        // by which share it misses the limits; 0: it keeps them
   std::size_t changes = 0;  // that a person would count
 };
 
@@ -66,10 +66,11 @@ struct PlanProgress {
   std::int64_t candidates = 0;
   std::optional<Seconds> best;  // run
 };
+
 using ReportPlanProgress = std::function<bool(const PlanProgress&)>;
 
 struct SearchResult {
-  std::vector<Tried> best;     // by what they change, the best of each; best first
+  std::vector<Tried> best;  // by what they change, the best of each; best first
   std::int64_t candidates = 0;
   std::int64_t predicted = 0;
   std::int64_t bounded_away = 0;  // whose bound is no better than what was found

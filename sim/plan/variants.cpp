@@ -20,10 +20,10 @@ struct SyncOption {
 
 const std::vector<SyncOption>& sync_options() {
   static const std::vector<SyncOption> kOptions = {
-      {"deepspeed-zero-1", {{"training.zero.overlap_comm", "true"},
-                            {"training.zero.reduce_bucket_size", "50000000"}}},
-      {"deepspeed-zero-2", {{"training.zero.overlap_comm", "true"},
-                            {"training.zero.reduce_bucket_size", "50000000"}}},
+      {"deepspeed-zero-1",
+       {{"training.zero.overlap_comm", "true"}, {"training.zero.reduce_bucket_size", "50000000"}}},
+      {"deepspeed-zero-2",
+       {{"training.zero.overlap_comm", "true"}, {"training.zero.reduce_bucket_size", "50000000"}}},
       {"fsdp", {{"training.fsdp.reshard_after_forward", "false"}}}};
   return kOptions;
 }
@@ -87,8 +87,7 @@ Alternatives degrees(const Experiment& base, const std::vector<std::string>& kee
       }
       ways.push_back({{"training.parallelism.tensor", fmt::format("{}", tensor)}});
       if (stages != base.training.parallelism.pipeline.stages) {
-        ways.back().push_back(
-            {"training.parallelism.pipeline.stages", fmt::format("{}", stages)});
+        ways.back().push_back({"training.parallelism.pipeline.stages", fmt::format("{}", stages)});
       }
     }
   }
@@ -116,9 +115,8 @@ Variant join(const std::vector<const std::vector<Override>*>& parts) {
 }  // namespace
 
 bool is_kept(const std::vector<std::string>& keep, const std::string& key) {
-  return std::ranges::any_of(keep, [&](const std::string& kept) {
-    return key == kept || key.starts_with(kept + ".");
-  });
+  return std::ranges::any_of(
+      keep, [&](const std::string& kept) { return key == kept || key.starts_with(kept + "."); });
 }
 
 std::vector<Variant> variants(const Experiment& base,
@@ -156,8 +154,7 @@ std::vector<Variant> variants(const Experiment& base,
         }
         for (const auto& again : recompute) {
           for (const auto& algorithm : all_reduce) {
-            result.push_back(
-                join({&changed, &syncs[sync], &splits[split], &again, &algorithm}));
+            result.push_back(join({&changed, &syncs[sync], &splits[split], &again, &algorithm}));
           }
         }
       }

@@ -10,10 +10,10 @@ namespace vitsim {
 
 /// A way to train, as changes to the file; GPUs and batches are chosen besides.
 struct Variant {
-  std::vector<Override> set;   // empty: the file's way
-  std::string change;          // "gradient_sync ddp, recompute block"; may be empty
-  std::string compute_key;     // ways with the same key compute alike
-  bool saves_memory = false;   // and computes more: only worth a try where memory is short
+  std::vector<Override> set;  // empty: the file's way
+  std::string change;         // "gradient_sync ddp, recompute block"; may be empty
+  std::string compute_key;    // ways with the same key compute alike
+  bool saves_memory = false;  // and computes more: only worth a try where memory is short
 };
 
 /// The ways to try: every gradient sync with its options, degrees of parallelism, recomputation,

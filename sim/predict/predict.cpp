@@ -208,7 +208,7 @@ class FailingRuns {
     FailingRun run = failing_run(job_, failures_, checkpoints_, given_, Seconds(work_s));
     if (elastic_) {
       run.parts = elastic_->parts();
-      run.speed = *elastic_;
+      run.speed = [this](int of, std::int64_t failures) { return (*elastic_)(of, failures); };
     }
     return simulate_failures(run, seed_, replicate);
   }
@@ -339,10 +339,10 @@ Report predict_job(const ResolvedJob& job,
   report.samples_per_s = static_cast<double>(job.plan.samples) / report.epoch_s.p50;
   report.disturbances = disturbed.costs;
   add_goodput(job, experiment, works, checkpoints, options, known, report);
-  report.cost = cost_of(
-      job,
-      experiment.prices,
-      Seconds(report.goodput ? report.goodput->total_s.mean : report.total_s.p50));
+  report.cost =
+      cost_of(job,
+              experiment.prices,
+              Seconds(report.goodput ? report.goodput->total_s.mean : report.total_s.p50));
   add_model_flops(job, report);
 
   TypicalStep typical = sampler->typical();
@@ -388,8 +388,8 @@ std::vector<double> sampled_totals_s(const ResolvedExperiment& resolved,
     const SampledRun run = sampler->sample(replicate);
     steps.push_back(run.step_s);
     epochs.push_back(median(run.epoch_s));
-    totals.push_back(sum(run.epoch_s) + static_cast<double>(job.training.epochs) *
-                                            evaluation_time(job).value());
+    totals.push_back(sum(run.epoch_s) +
+                     static_cast<double>(job.training.epochs) * evaluation_time(job).value());
   }
   const CheckpointPlan checkpoints = checkpoint_plan(job,
                                                      resolved.experiment.failures,

@@ -43,9 +43,8 @@ Seconds evaluation_time(const ResolvedJob& job) {
   for (const RankClass& ranks : job.classes) {
     const std::int64_t batches = (per_rank + ranks.micro_batch() - 1) / ranks.micro_batch();
     const MicroBatchTimes times = ranks.compute->at(ranks.micro_batch());
-    slowest = std::max(slowest,
-                       static_cast<double>(batches) *
-                           (times.data_load + times.forward * ranks.slowdown));
+    slowest = std::max(
+        slowest, static_cast<double>(batches) * (times.data_load + times.forward * ranks.slowdown));
   }
   return slowest;
 }
@@ -105,8 +104,9 @@ PlainPrediction predict_plainly(const ResolvedExperiment& resolved) {
   if (job.training.checkpoint && job.training.checkpoint->is_automatic && between) {
     checkpoints = {.cost = checkpoint_cost(job.training),
                    .is_asynchronous = job.training.checkpoint->is_asynchronous};
-    checkpoints.share = std::clamp<double>(
-        daly_interval(checkpoints.cost, *between) / work, std::min<double>(1, plain.step / work), 1);
+    checkpoints.share = std::clamp<double>(daly_interval(checkpoints.cost, *between) / work,
+                                           std::min<double>(1, plain.step / work),
+                                           1);
   } else {
     checkpoints = checkpoint_plan(job, failures, plain.step, plain.epoch, 1);
   }

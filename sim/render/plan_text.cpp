@@ -34,12 +34,11 @@ std::string gain_text(double share) {
 }
 
 void append_option(std::string& text, const PlanOption& option) {
-  text += fmt::format("     epoch {}, run {}",
-                      time_text(option.epoch_s.p50),
-                      time_text(option.total_s.p50));
-  text += option.total_s.p05 ? fmt::format(" (90% prediction interval: {})",
-                                           interval_text(option.total_s))
-                             : std::string(" (no interval: no spread is known)");
+  text += fmt::format(
+      "     epoch {}, run {}", time_text(option.epoch_s.p50), time_text(option.total_s.p50));
+  text += option.total_s.p05
+              ? fmt::format(" (90% prediction interval: {})", interval_text(option.total_s))
+              : std::string(" (no interval: no spread is known)");
   text += option.fits ? fmt::format("; memory fits{}",
                                     option.memory_share > 0
                                         ? fmt::format(" ({:.0f} % used)", 100 * option.memory_share)
@@ -61,15 +60,15 @@ void append_steps(std::string& text, const char* title, const std::vector<PlanSt
     return;
   }
   text += fmt::format(
-      "\n{:<34}{:>14}{:>14}{:>15}  {}\n", title, "epoch", "run", "run's time", "micro-batches");
+      "\n{:<42}{:>12}{:>12}{:>14}  {}\n", title, "epoch", "run", "run's time", "micro-batches");
   for (const PlanStep& step : steps) {
     if (!step.refusal.empty()) {
-      text += fmt::format("  {:<32}  {}\n", step.what, step.refusal);
+      text += fmt::format("  {:<40}  {}\n", step.what, step.refusal);
       continue;
     }
     const std::string accumulation =
         step.accumulation > 1 ? fmt::format(", {} accumulation steps", step.accumulation) : "";
-    text += fmt::format("  {:<32}{:>14}{:>14}{:>15}  {}{}\n",
+    text += fmt::format("  {:<40}{:>12}{:>12}{:>14}  {}{}\n",
                         step.what,
                         time_text(step.epoch_s),
                         time_text(step.total_s),
@@ -123,13 +122,13 @@ std::string plan_text(const Plan& plan, const PlanRequest& request) {
   }
   for (std::size_t i = 0; i < plan.options.size(); ++i) {
     const PlanOption& option = plan.options[i];
-    text += fmt::format("  {}. {}: {}{}\n",
-                        i + 1,
-                        option.change,
-                        gain_text(option.gain_share),
-                        option.p_better
-                            ? fmt::format(", faster in {:.0f} % of new runs", 100 * *option.p_better)
-                            : "");
+    text += fmt::format(
+        "  {}. {}: {}{}\n",
+        i + 1,
+        option.change,
+        gain_text(option.gain_share),
+        option.p_better ? fmt::format(", better in {:.0f} % of new runs", 100 * *option.p_better)
+                        : "");
     append_option(text, option);
     text += "    ";
     for (const Override& change : option.set) {
@@ -141,8 +140,9 @@ std::string plan_text(const Plan& plan, const PlanRequest& request) {
   append_steps(text, "With, balanced", plan.with);
   text += fmt::format("\nWhat limits the best: {}.\n", plan.limits_now);
   if (plan.next.empty()) {
-    text += "Beyond what a plan may change, no larger batch and no faster network would save more "
-            "than 0.5 %.\n";
+    text +=
+        "Beyond what a plan may change, no larger batch and no faster network would save more "
+        "than 0.5 %.\n";
   } else {
     text += "Beyond what this plan may change, the next best would be:";
     for (std::size_t i = 0; i < plan.next.size(); ++i) {
@@ -153,11 +153,11 @@ std::string plan_text(const Plan& plan, const PlanRequest& request) {
     }
     text += ".\n";
   }
-  text += fmt::format(
-      "\nSearched: {} candidates, {} predicted, {} cannot be better by their bound\n",
-      plan.search.candidates,
-      plan.search.predicted,
-      plan.search.bounded_away);
+  text +=
+      fmt::format("\nSearched: {} candidates, {} predicted, {} cannot be better by their bound\n",
+                  plan.search.candidates,
+                  plan.search.predicted,
+                  plan.search.bounded_away);
   text += reasons(plan.search);
   return text;
 }

@@ -86,9 +86,8 @@ void append_goodput(std::string& text, const Report& report) {
     return;
   }
   const Goodput& goodput = *report.goodput;
-  text += fmt::format("  with failures {:<11}{}\n",
-                      human(Seconds(goodput.total_s.p50)),
-                      interval(goodput.total_s));
+  text += fmt::format(
+      "  with failures {:<11}{}\n", human(Seconds(goodput.total_s.p50)), interval(goodput.total_s));
   text += fmt::format(
       "         {:.1f} % of it is training; {:.3g} failure{} cost {} of lost work and {} of "
       "restarts\n",
@@ -190,10 +189,8 @@ std::string interval_text(const Quantiles& seconds) {
 std::string cost_text(const RunCost& cost) {
   std::string text = fmt::format("{:.4g} GPU hours", cost.gpu_hours);
   if (cost.price) {
-    text += fmt::format(", {:.2f}{}{}",
-                        *cost.price,
-                        cost.currency.empty() ? "" : " ",
-                        cost.currency);
+    text +=
+        fmt::format(", {:.2f}{}{}", *cost.price, cost.currency.empty() ? "" : " ", cost.currency);
   }
   if (cost.energy_kwh) {
     text += fmt::format(", {:.3g} kWh", *cost.energy_kwh);

@@ -79,8 +79,7 @@ void add_failures(std::vector<Span>& spans,
   for (const Span& span : spans) {
     ranks.insert(span.rank);
   }
-  std::vector<Secured> secured =
-      add_checkpoints(spans, checkpoints, ranks, nanoseconds(start));
+  std::vector<Secured> secured = add_checkpoints(spans, checkpoints, ranks, nanoseconds(start));
   const std::int64_t job = spans.empty() ? 0 : spans.front().job;
   for (const GivenFailure& failure : failures) {
     const std::int64_t at = nanoseconds(start + failure.at);

@@ -59,8 +59,7 @@ class FailureClock {
       ++given_;  // in a restart that covers it
     }
     if (given_ < run_.given.size() && run_.given[given_].at.value() <= found.at) {
-      found = {.at = run_.given[given_].at.value(),
-               .restart = run_.given[given_].restart.value()};
+      found = {.at = run_.given[given_].at.value(), .restart = run_.given[given_].restart.value()};
       ++given_;
     }
     return found;
@@ -133,7 +132,8 @@ FailureHistory simulate_failures(const FailingRun& run, std::uint64_t seed, int 
       if (run.speed) {
         if (history.failures >= run.parts) {
           throw UserError(
-              "every GPU fails before the run is done: \"on_failure\": \"continue\" needs parts that "
+              "every GPU fails before the run is done: \"on_failure\": \"continue\" needs parts "
+              "that "
               "are left");
         }
         speed = run.speed(replicate, history.failures);
@@ -177,8 +177,7 @@ Seconds daly_interval(Seconds checkpoint, Seconds mean_time_between) {
     return mean_time_between;
   }
   const double ratio = checkpoint / (2 * mean_time_between);
-  return young_interval(checkpoint, mean_time_between) *
-             (1 + std::sqrt(ratio) / 3 + ratio / 9) -
+  return young_interval(checkpoint, mean_time_between) * (1 + std::sqrt(ratio) / 3 + ratio / 9) -
          checkpoint;
 }
 

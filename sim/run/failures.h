@@ -18,15 +18,16 @@ struct GivenFailure {
 /// A training that writes checkpoints on parts that fail.
 ///
 /// Failures come at random with a constant rate, and at given times. One loses what was trained
-/// since the last checkpoint that is whole; then the restart is paid, in which parts may fail again.
+/// since the last checkpoint that is whole; then the restart is paid, in which parts may fail
+/// again.
 struct FailingRun {
-  Seconds work;             // without checkpoints and failures
-  Seconds interval;         // of training from one checkpoint to the next; 0: none is written
-  Seconds checkpoint;       // what writing one takes
-  bool is_asynchronous = false;               // training goes on meanwhile
-  std::optional<Seconds> mean_time_between;   // failures of the whole job; none: only given ones
-  Seconds restart;                            // after a random failure
-  std::vector<GivenFailure> given;            // in the order of time
+  Seconds work;                  // without checkpoints and failures
+  Seconds interval;              // of training from one checkpoint to the next; 0: none is written
+  Seconds checkpoint;            // what writing one takes
+  bool is_asynchronous = false;  // training goes on meanwhile
+  std::optional<Seconds> mean_time_between;  // failures of the whole job; none: only given ones
+  Seconds restart;                           // after a random failure
+  std::vector<GivenFailure> given;           // in the order of time
   /// Speed by the number of failures so far, 1 before the first, where the job goes on without
   /// what failed; the rate of failures falls with the parts. Empty: the part comes back.
   std::function<double(int replicate, std::int64_t failures)> speed;

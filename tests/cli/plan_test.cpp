@@ -68,8 +68,9 @@ TEST(Plan, AnOptionsChangesReproduceIt) {
   const Json best = plan_of({kTesla})["options"][0];
   std::vector<std::string> words = {"predict", kTesla, "--json", "-"};
   for (const auto& [key, value] : best["set"].items()) {
-    words.insert(words.end(),
-                 {"--set", key + "=" + (value.is_string() ? value.get<std::string>() : value.dump())});
+    words.insert(
+        words.end(),
+        {"--set", key + "=" + (value.is_string() ? value.get<std::string>() : value.dump())});
   }
   const ProgramRun run = run_vitsim(words);
   ASSERT_EQ(run.exit_code, 0) << run.errors;
@@ -105,8 +106,8 @@ TEST(Plan, BalancedBatchesWinOnTwoKindsOfGpus) {
                                                    "rtx-2080-ti"]}]},
     "training": {"model": "vit-s-16", "dataset": {"name": "imagenet", "samples": 1281167},
                  "micro_batch_per_gpu": 64, "precision": "amp-fp16"}})");
-  const Json plan = plan_of({file.string(), "--keep",
-                             "training.gradient_accumulation_steps,training.gradient_sync"});
+  const Json plan = plan_of(
+      {file.string(), "--keep", "training.gradient_accumulation_steps,training.gradient_sync"});
   const Json& batches = plan["micro_batches"];
   ASSERT_EQ(batches.size(), 4U);
   EXPECT_EQ(sum(batches), 4 * 64);
@@ -152,7 +153,8 @@ TEST(Plan, NeverWritesOverItsInput) {
 TEST(Plan, ADeadlineThatNothingMeetsSaysByHowMuch) {
   const ProgramRun run = run_vitsim({"plan", kTesla, "--deadline", "1min"});
   EXPECT_EQ(run.exit_code, 1);
-  EXPECT_THAT(run.output, HasSubstr("Nothing found keeps the limits. The best is option 1: it takes "));
+  EXPECT_THAT(run.output,
+              HasSubstr("Nothing found keeps the limits. The best is option 1: it takes "));
   EXPECT_THAT(run.output, HasSubstr("more than the deadline of 1 min 0 s"));
   EXPECT_EQ(run_vitsim({"plan", kTesla, "--deadline", "30d"}).exit_code, 0);
 }
@@ -174,19 +176,24 @@ TEST(Plan, MistakesAreNamedWithTheirCure) {
   EXPECT_THAT(error({"--keep", "training.gradient_snc"}), HasSubstr("did you mean"));
   EXPECT_THAT(error({"--keep", "training.precision", "--vary", "training.precision=tf32"}),
               HasSubstr("contradicts"));
-  EXPECT_THAT(error({"--set", R"(prices={"rtx-3070": 1})"}), HasSubstr("has no price of \"gtx-1070\""));
+  EXPECT_THAT(error({"--set", R"(prices={"rtx-3070": 1})"}),
+              HasSubstr("has no price of \"gtx-1070\""));
 }
 
-// Two GPUs at 1 a kWh-free hour: the price is hours by GPUs, so that with equal speeds one GPU, which
-// talks to nobody, is the cheapest.
+// Two GPUs at 1 a kWh-free hour: the price is hours by GPUs, so that with equal speeds one GPU,
+// which talks to nobody, is the cheapest.
 TEST(Plan, TheCheapestPlanUsesFewerGpus) {
-  const Json plan = plan_of({kNodeOfT4, "--objective", "cost", "--set",
+  const Json plan = plan_of({kNodeOfT4,
+                             "--objective",
+                             "cost",
+                             "--set",
                              R"(prices={"tesla-t4": 0.35, "currency": "USD"})"});
   const Json& best = plan["options"][0];
   EXPECT_LT(best["price"], plan["base"]["price"]);
   EXPECT_LT(best["gpu_hours"], plan["base"]["gpu_hours"]);
   EXPECT_NEAR(best["price"].get<double>(), 0.35 * best["gpu_hours"].get<double>(), 1e-9);
-  // Under a budget between the two it is the only kind of plan that is left; beyond, the fastest is.
+  // Under a budget between the two it is the only kind of plan that is left; beyond, the fastest
+  // is.
   EXPECT_TRUE(plan["is_feasible"]);
 }
 

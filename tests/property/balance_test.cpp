@@ -101,17 +101,15 @@ TEST(Balance, RanksThatAreAlikeCountAsSingleOnes) {
     for (std::size_t i = 0; i < ranks.slope.size(); ++i) {
       const std::int64_t own = std::uniform_int_distribution<std::int64_t>(1, 5)(random);
       count += own;
-      together.push_back(
-          {.count = own,
-           .time = [&ranks, i](std::int64_t batch) { return ranks.time(i, batch); },
-           .largest = ranks.largest[i]});
+      together.push_back({.count = own,
+                          .time = [&ranks, i](std::int64_t batch) { return ranks.time(i, batch); },
+                          .largest = ranks.largest[i]});
       for (std::int64_t copy = 0; copy < own; ++copy) {
         single.push_back(together.back());
         single.back().count = 1;
       }
     }
-    const std::int64_t samples =
-        count + std::uniform_int_distribution<std::int64_t>(0, 60)(random);
+    const std::int64_t samples = count + std::uniform_int_distribution<std::int64_t>(0, 60)(random);
     const auto a = balance(together, samples);
     const auto b = balance(single, samples);
     ASSERT_EQ(a.has_value(), b.has_value()) << seed;

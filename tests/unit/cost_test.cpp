@@ -5,9 +5,10 @@
 namespace vitsim {
 namespace {
 
-// Two GPUs for 3 hours at 1.5 and one at 0.5: 10.5. Of the two the file gives 100 W, of the third the
-// sheet rates 200 W: 2 x 100 + 0.76 x 200 = 352 W, in 3 hours 1.056 kWh, with half as much again for
-// the building 1.584 kWh, at 400 g each 0.6336 kg. The spread belongs to 152 of the 352 W.
+// Two GPUs for 3 hours at 1.5 and one at 0.5: 10.5. Of the two the file gives 100 W, of the third
+// the sheet rates 200 W: 2 x 100 + 0.76 x 200 = 352 W, in 3 hours 1.056 kWh, with half as much
+// again for the building 1.584 kWh, at 400 g each 0.6336 kg. The spread belongs to 152 of the 352
+// W.
 TEST(Cost, IsHoursPricesAndPowerOfTheGpusThatAreHeld) {
   const PriceSpec prices{.per_gpu_hour = {{"a", 1.5}, {"b", 0.5}},
                          .currency = "EUR",

@@ -59,11 +59,10 @@ TEST(FailuresReader, ReadsWhatFailsAndWhatItCosts) {
 
 TEST(FailuresReader, WhatIsResolvedReadsBackTheSame) {
   const nlohmann::json once = resolved(experiment_from_text(kFile, "f.json"));
-  const nlohmann::json again =
-      resolved(experiment_from_text(as_written(once).dump(), "f.json"));
+  const nlohmann::json again = resolved(experiment_from_text(as_written(once).dump(), "f.json"));
   EXPECT_EQ(once, again);
-  const nlohmann::json by_time = resolved(experiment_from_text(
-      kFile, "f.json", {{"training.checkpoint.every", "30min"}}));
+  const nlohmann::json by_time =
+      resolved(experiment_from_text(kFile, "f.json", {{"training.checkpoint.every", "30min"}}));
   EXPECT_EQ(by_time, resolved(experiment_from_text(as_written(by_time).dump(), "f.json")));
 }
 
@@ -99,23 +98,23 @@ TEST(FailuresReader, MistakesAreNamedWithTheirCure) {
 // A node of which there are none is left out, with the links that name it; the list's end can be
 // added to.
 TEST(FailuresReader, NodesAreLeftOutAndAdded) {
-  Experiment experiment = experiment_from_text(
-      kFile, "f.json", {{"cluster.nodes.1.count", "0"}, {"events", "[]"}});
+  Experiment experiment =
+      experiment_from_text(kFile, "f.json", {{"cluster.nodes.1.count", "0"}, {"events", "[]"}});
   EXPECT_EQ(experiment.cluster.world_size(), 2);
   experiment = experiment_from_text(
       kFile, "f.json", {{"cluster.nodes.2", R"({"name": "c", "gpus": ["v100"]})"}});
   EXPECT_EQ(experiment.cluster.nodes.back().name, "c");
-  EXPECT_THAT(problems_of({{"cluster.nodes.0.count", "0"},
-                           {"cluster.nodes.1.count", "0"},
-                           {"events", "[]"}}),
-              ElementsAre(HasSubstr("every \"count\" is 0")));
-  experiment = experiment_from_text(
-      kFile,
-      "f.json",
-      {{"cluster.switches", R"(["s"])"},
-       {"cluster.links", R"([{"ends": ["s", "b"], "bandwidth": "1Gbps"}])"},
-       {"cluster.nodes.1.count", "0"},
-       {"events", "[]"}});
+  EXPECT_THAT(
+      problems_of(
+          {{"cluster.nodes.0.count", "0"}, {"cluster.nodes.1.count", "0"}, {"events", "[]"}}),
+      ElementsAre(HasSubstr("every \"count\" is 0")));
+  experiment =
+      experiment_from_text(kFile,
+                           "f.json",
+                           {{"cluster.switches", R"(["s"])"},
+                            {"cluster.links", R"([{"ends": ["s", "b"], "bandwidth": "1Gbps"}])"},
+                            {"cluster.nodes.1.count", "0"},
+                            {"events", "[]"}});
   EXPECT_TRUE(experiment.cluster.links.empty());
 }
 

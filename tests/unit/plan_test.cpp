@@ -55,8 +55,7 @@ TEST(GpuSets, OfFewNodesEveryNumberIsTried) {
   EXPECT_THAT(sets.notes, IsEmpty());
   EXPECT_THAT(changes(sets), Contains("leave out 1 of 2 rtx-3070"));
   EXPECT_THAT(changes(sets), Contains("leave out all 2 rtx-3070 (2 x new)"));
-  const auto found =
-      std::ranges::find(sets.sets, "leave out 1 of 2 rtx-3070", &GpuSet::change);
+  const auto found = std::ranges::find(sets.sets, "leave out 1 of 2 rtx-3070", &GpuSet::change);
   ASSERT_EQ(found->set.size(), 1U);
   EXPECT_EQ(found->set[0].key, "cluster.nodes.1.count");
   EXPECT_EQ(found->set[0].value, "1");
@@ -78,8 +77,7 @@ TEST(GpuSets, KindsInsideANodeAreLeftOut) {
 // The only node of a file without a network takes what is added; else nodes as large as the
 // largest come behind the last.
 TEST(GpuSets, GpusAreAddedWhereTheyFit) {
-  const auto box =
-      nlohmann::json::parse(R"({"cluster": {"nodes": [{"gpus": ["v100", "v100"]}]}})");
+  const auto box = nlohmann::json::parse(R"({"cluster": {"nodes": [{"gpus": ["v100", "v100"]}]}})");
   EXPECT_EQ(gpu_sets(box, {{.gpu = "h100", .count = 1}}).sets.back().step, "1 x h100");
   const auto sets = gpu_sets(box, {{.gpu = "h100", .count = 1}}).sets;
   const auto whole = std::ranges::find_if(
