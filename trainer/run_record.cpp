@@ -13,6 +13,7 @@
 #include "models/document/atomic_file.h"
 #include "models/error.h"
 #include "models/experiment/resolved.h"
+#include "models/report/cost.h"
 
 namespace vitsim {
 
@@ -99,6 +100,22 @@ std::vector<double> RunRecord::peak_flops_per_s() const {
   return peaks;
 }
 
+// GPUs draw what their sheet rates only where the file's GPU is the one that trained.
+std::optional<RunCost> RunRecord::cost(double total_s) const {
+  const ProfileLibrary library(experiment_.profiles);
+  std::vector<HeldGpus> held;
+  for (const RankPlace& place : rank_places(experiment_.cluster)) {
+    const std::string& gpu = experiment_.cluster.nodes[place.node].gpus[place.gpu].model;
+    const auto sheet = library.sheet(gpu);
+    const std::string& device = measured_.devices[held.size()];
+    held.push_back({.gpu = gpu, .count = 1, .rated_power = std::nullopt});
+    if (sheet && sheet->tdp_w && is_device(device, sheet->device_name)) {
+      held.back().rated_power = Watts(*sheet->tdp_w);
+    }
+  }
+  return total_s > 0 ? run_cost(held, experiment_.prices, Seconds(total_s)) : std::nullopt;
+}
+
 void RunRecord::write_timeline(const RunDirectory& directory) {
   if (measured_.spans.size() >= 2 * written_spans_) {
     written_spans_ = measured_.spans.size();
@@ -118,6 +135,7 @@ Report RunRecord::write(const RunDirectory& directory,
   measured_.peak_flops_per_s = peak_flops_per_s();
   Report report = measured_report(experiment_.cluster, experiment_.training, plan_, measured_);
   report.resolved_json = resolved(experiment_).dump();
+  report.cost = cost(total_s);
   report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());
   if (!measured_.spans.empty()) {
     const Timeline all = timeline();

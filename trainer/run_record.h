@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "models/experiment/experiment.h"
@@ -36,6 +37,7 @@ class RunRecord {
  private:
   [[nodiscard]] Timeline timeline() const;
   [[nodiscard]] std::vector<double> peak_flops_per_s() const;
+  [[nodiscard]] std::optional<RunCost> cost(double total_s) const;
 
   const Experiment& experiment_;
   const EpochPlan& plan_;

@@ -178,6 +178,17 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
                       world));
     }
   });
+  on_every_rank(session, [&] {
+    const auto& checkpoint = experiment.training.checkpoint;
+    if (checkpoint && (checkpoint->is_automatic || checkpoint->every_time)) {
+      throw UserError(
+          fmt::format("{}{}every: a real run counts steps, it knows neither times nor \"auto\": "
+                      "`vitsim predict` "
+                      "says how many steps that is",
+                      checkpoint->where,
+                      checkpoint->where.empty() ? "/training/checkpoint/" : "/"));
+    }
+  });
   share_cores(session);
   agree_on_run_directory(arguments, experiment, session);
   on_every_rank(session, [&] {

@@ -37,7 +37,8 @@ std::optional<RunCost> run_cost(std::span<const HeldGpus> gpus,
   if (has_power) {
     cost.energy_kwh = drawn * total * prices.pue / kKilowattHour;
     cost.co2e_kg = *cost.energy_kwh * prices.g_co2e_per_kwh / 1000;
-    cost.energy_spread = drawn.value() > 0 ? kRatedPowerSpread * (estimated / drawn) : 0;
+    cost.energy_spread =
+        drawn.value() > 0 ? kRatedPowerSpread * (estimated.value() / drawn.value()) : 0;
   }
   return has_prices || has_power ? std::optional(cost) : std::nullopt;
 }

@@ -3,7 +3,8 @@
 // which the sum reaches the samples is found by bisection: no split is done earlier, since each
 // rank of it would compute at most b_i(T) samples by T. Time is a step function of whole samples,
 // so at that T the sum may exceed the samples; the surplus is taken, one sample at a time, from the
-// ranks that would be done last, which keeps the maximum and lowers those behind it.
+// ranks that would be done last, as long as that lets them finish earlier. Where a host's launches
+// rule, a sample less saves nothing, and others give theirs first.
 //
 // Bisection ends when no double lies between its ends, after some 60 halvings; ranks that are alike
 // count as one, so that the cost does not depend on their number.
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 namespace vitsim {
 
@@ -99,14 +101,17 @@ std::optional<Balance> balance(std::span<const BalancedRanks> ranks, std::int64_
     surplus += batch * entry.count();
   }
   while (surplus > 0) {
-    std::size_t last = entries.size();
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-      const RankBatches& own = result.batches[i];
-      if (own.largest() > 1 &&
-          (last == entries.size() ||
-           entries[i].at(own.largest()) > entries[last].at(result.batches[last].largest()))) {
-        last = i;
-      }
+    // Of those that a sample less would let finish earlier; else of the largest batches.
+    const auto weight = [&](std::size_t i) {
+      const std::int64_t batch = result.batches[i].largest();
+      const Seconds time = entries[i].at(batch);
+      return batch < 2                         ? std::pair(-1, 0.0)
+             : entries[i].at(batch - 1) < time ? std::pair(1, time.value())
+                                               : std::pair(0, static_cast<double>(batch));
+    };
+    std::size_t last = 0;
+    for (std::size_t i = 1; i < entries.size(); ++i) {
+      last = weight(i) > weight(last) ? i : last;
     }
     RankBatches& own = result.batches[last];
     if (own.with_more == 0) {

@@ -22,7 +22,7 @@ namespace vitsim {
 
 namespace {
 
-constexpr std::size_t kMostOptions = 6;
+constexpr std::size_t kMostOverall = 3;  // options whatever they change
 constexpr double kWorthTelling = 0.005;  // a change that saves less is noise
 
 std::vector<Override> joined(const std::vector<Override>& a, const std::vector<Override>& b) {
@@ -290,13 +290,42 @@ class Planner {
     return fmt::format("{}", fmt::join(words, "; "));
   }
 
-  void add_options(Plan& plan) const {
-    std::vector<const Tried*> chosen;
-    for (const Tried& tried : plan.search.best) {
-      if (!tried.set.empty() && std::isfinite(tried.objective) && chosen.size() < kMostOptions) {
-        chosen.push_back(&tried);
+  // The best few, and the best of what people ask first: the file's way on fewer GPUs, all GPUs,
+  // micro-batches alone. Of changes that come to the same the smallest.
+  [[nodiscard]] std::vector<const Tried*> worth_telling(const std::vector<Tried>& best) const {
+    constexpr double kTheSame = 1e-4;
+    std::vector<const Tried*> distinct;
+    for (const Tried& tried : best) {
+      const bool is_known = std::ranges::any_of(distinct, [&](const Tried* other) {
+        return other->candidate.set == tried.candidate.set &&
+               std::abs(other->objective - tried.objective) < kTheSame * tried.objective;
+      });
+      if (!tried.set.empty() && std::isfinite(tried.objective) && !is_known) {
+        distinct.push_back(&tried);
       }
     }
+    std::vector<const Tried*> chosen;
+    const auto add = [&](const Tried* tried) {
+      if (tried != nullptr && std::ranges::find(chosen, tried) == chosen.end()) {
+        chosen.push_back(tried);
+      }
+    };
+    const auto first = [&](auto is_wanted) -> const Tried* {
+      const auto found = std::ranges::find_if(
+          distinct, [&](const Tried* tried) { return is_wanted(tried->candidate); });
+      return found == distinct.end() ? nullptr : *found;
+    };
+    for (std::size_t i = 0; i < std::min(distinct.size(), kMostOverall); ++i) {
+      add(distinct[i]);
+    }
+    add(first([](const Candidate& of) { return of.variant == 0; }));
+    add(first([](const Candidate& of) { return of.set == 0; }));
+    add(first([](const Candidate& of) { return of.set == 0 && of.variant == 0; }));
+    return chosen;
+  }
+
+  void add_options(Plan& plan) const {
+    const std::vector<const Tried*> chosen = worth_telling(plan.search.best);
     std::vector<PlanOption> options(chosen.size());
     std::vector<std::vector<double>> totals(chosen.size() + 1);
     const std::vector<std::string> order = kinds();
@@ -313,10 +342,16 @@ class Planner {
         totals[i] = sampled_totals_s(resolved_with(set), request_.predict, order);
       }
     });
+    // Price and energy follow the run's time, at a rate of each option's own.
+    const auto rate = [&](const PlanOption& option) {
+      return objective_of(option) / option.total_s.p50;
+    };
     for (std::size_t i = 0; known && i < options.size(); ++i) {
+      const double own = rate(options[i]);
+      const double base = rate(plan.base);
       double better = 0;
       for (std::size_t replicate = 0; replicate < totals[i].size(); ++replicate) {
-        const double difference = totals.back()[replicate] - totals[i][replicate];
+        const double difference = base * totals.back()[replicate] - own * totals[i][replicate];
         better += difference > 0 ? 1.0 : difference == 0 ? 0.5 : 0.0;
       }
       options[i].p_better = better / static_cast<double>(totals[i].size());
@@ -328,7 +363,9 @@ class Planner {
   }
 
   [[nodiscard]] PlanStep step_of(std::size_t set, const Plan& plan) const {
-    PlanStep step{.what = space_.sets[set].step};
+    PlanStep step{
+        .what = space_.sets[set].step,
+        .title = fmt::format("the {}", fmt::join(space_.sets[set].left_out, " and the "))};
     const std::optional<Tried> best = by_time_.best_of_set(set);
     if (!best) {
       step.refusal = "no split of the global batch fits these GPUs";
@@ -403,6 +440,7 @@ class Planner {
     const double balanced_s =
         plan.balanced && plan.balanced->fits ? plan.balanced->total_s : plan.base.total_s.p50;
     const bool balancing = plan.balanced && plan.balanced->fits &&
+                           plan.balanced->micro_batch.size() > 1 &&
                            plan.balanced->micro_batch != space_.base.training.micro_batch &&
                            plan.balanced->gain_share > kWorthTelling;
     std::string text;
@@ -432,7 +470,7 @@ class Planner {
       text +=
           left == plan.without.end() || !left->refusal.empty()
               ? "."
-              : fmt::format("; without {} it takes {}.", left->what, time(left->epoch_s * scale));
+              : fmt::format("; without {} it takes {}.", left->title, time(left->epoch_s * scale));
       return text;
     }
     text += fmt::format(

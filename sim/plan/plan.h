@@ -43,7 +43,7 @@ struct PlanOption {
   bool fits = true;                // every rank in its memory
   double memory_share = 0;         // of the fullest rank's memory; 0: capacity unknown
   double gain_share = 0;           // of the run's time that it saves
-  std::optional<double> p_better;  // share of new runs in which it beats the file; none: no spread
+  std::optional<double> p_better;  // share of new runs in which it is better; none: no spread
   double excess = 0;               // by which share it misses the limits
   std::string limited_by;          // the verdict
 };
@@ -51,6 +51,7 @@ struct PlanOption {
 /// GPUs left out or added, with balanced micro-batches, trained in the file's way; without noise.
 struct PlanStep {
   std::string what;     // "node older (gtx-1070)"
+  std::string title;    // "the GTX 1070", for sentences
   std::string refusal;  // why it cannot train; else empty
   std::vector<Override> set;
   std::vector<std::int64_t> micro_batch;

@@ -40,7 +40,6 @@ constexpr std::int64_t kTabulated = 4096;  // micro-batches
 constexpr std::size_t kAtOnce = 32;        // predictions between two looks at the bounds
 constexpr std::int64_t kMostPredictions = 10'000;
 constexpr double kMostPredictedRanks = 2e6;  // a prediction costs by its ranks
-constexpr std::size_t kMostKept = 16;
 
 /// Ranks of a set of GPUs that compute alike.
 struct KindOfRank {
@@ -436,6 +435,9 @@ Tried PlanSearch::predict(const std::vector<Override>& set) const {
     throw UserError(fmt::format("{} is not predicted yet: its ranks exchange nothing",
                                 name(job.training.gradient_sync)));
   }
+  if (job.training.parallelism.model_ranks() > 1 && job.full->axes.size() < 2) {
+    throw UserError("tensor, pipeline and sequence parallelism are not predicted yet");
+  }
   tried.plain = predict_plainly(resolved);
   judge(tried);
   return tried;
@@ -475,6 +477,14 @@ std::optional<Tried> PlanSearch::best_of_set(std::size_t set) const {
   } catch (const UserError&) {
     return std::nullopt;
   }
+  // The file's own accumulation, where the memory allows it.
+  const std::int64_t own = space_.base.training.accumulation;
+  if (std::ranges::find(all, own, &Candidate::accumulation) != all.end()) {
+    std::erase_if(all, [&](const Candidate& candidate) { return candidate.accumulation != own; });
+  }
+  std::erase_if(all, [&](const Candidate& candidate) {
+    return candidate.global_batch != tables_->base_batch;
+  });
   std::ranges::stable_sort(all, {}, &Candidate::bound_s);
   std::optional<Tried> best;
   std::map<std::string, std::int64_t> refused;
@@ -558,7 +568,9 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
   // the way to train does.
   using Kind = std::array<std::size_t, 4>;
   const auto kind_of = [&](const Candidate& candidate) {
-    return Kind{candidate.set > 0 ? 1U : 0U,
+    return Kind{candidate.set == 0                         ? 0U
+                : space_.sets[candidate.set].added.empty() ? 1U
+                                                           : 2U,
                 candidate.variant,
                 candidate.accumulation != space_.base.training.accumulation ? 1U : 0U,
                 candidate.global_batch != tables_->base_batch ? 1U : 0U};
@@ -592,6 +604,9 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
     result.interrupted = report && !report(progress);
     return !result.interrupted;
   };
+  const auto is_affordable = [&] {
+    return result.predicted < kMostPredictions && ranks < kMostPredictedRanks;
+  };
   bool goes_on = true;
   {
     std::vector<std::size_t> first;
@@ -601,15 +616,14 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
         first.push_back(i);
       }
     }
-    for (std::size_t i = 0; goes_on && i < first.size(); i += kAtOnce) {
+    for (std::size_t i = 0; goes_on && is_affordable() && i < first.size(); i += kAtOnce) {
       goes_on = predict_some(
           {first.begin() + static_cast<std::ptrdiff_t>(i),
            first.begin() + static_cast<std::ptrdiff_t>(std::min(first.size(), i + kAtOnce))});
     }
   }
   std::size_t next = 0;
-  while (goes_on && next < order.size() && result.predicted < kMostPredictions &&
-         ranks < kMostPredictedRanks) {
+  while (goes_on && next < order.size() && is_affordable()) {
     std::vector<std::size_t> some;
     for (; next < order.size() && some.size() < kAtOnce; ++next) {
       const std::size_t i = order[next];
@@ -636,9 +650,6 @@ SearchResult PlanSearch::run(const ReportPlanProgress& report) const {
     result.best.push_back(std::move(tried));
   }
   std::ranges::stable_sort(result.best, is_better);
-  if (result.best.size() > kMostKept) {
-    result.best.resize(kMostKept);
-  }
   return result;
 }
 

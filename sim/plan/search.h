@@ -95,7 +95,8 @@ class PlanSearch {
 
   [[nodiscard]] SearchResult run(const ReportPlanProgress& report) const;
 
-  /// The best of one set of GPUs trained in the file's way; nothing where it cannot train.
+  /// The fastest of one set of GPUs trained in the file's way, with its accumulation where that
+  /// fits; nothing where it cannot train.
   [[nodiscard]] std::optional<Tried> best_of_set(std::size_t set) const;
 
   /// The prediction of changes to the file; throws UserError where they cannot train.

@@ -273,7 +273,7 @@ class FailingRuns {
     FailingRun run = failing_run(job_, failures_, checkpoints_, given_, Seconds(work_s));
     if (elastic_) {
       run.parts = elastic_->parts();
-      run.speed = *elastic_;
+      run.speed = [this](int of, std::int64_t failures) { return (*elastic_)(of, failures); };
     }
     return simulate_failures(run, seed_, replicate);
   }
@@ -327,7 +327,8 @@ void add_goodput(const ResolvedJob& job,
     goodput.restart_s += share * histories[i].restart.value();
   }
   goodput.total_s = quantiles(std::move(totals), known);
-  goodput.effective_share = work_s / goodput.total_s.mean;
+  goodput.effective_share =
+      1 - (goodput.lost_s + goodput.checkpoint_s + goodput.restart_s) / goodput.total_s.mean;
   goodput.checkpoint_every_s = checkpoints.share * work_s;
   report.goodput = goodput;
   // What each given failure costs, where nothing else fails.

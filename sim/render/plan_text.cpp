@@ -17,6 +17,12 @@ std::string time_text(double seconds) {
 
 // A shell takes brackets, braces and quotes as they are only inside single quotes.
 std::string setting_text(const Override& change) {
+  constexpr std::size_t kMostShown = 200;
+  if (change.value.size() > kMostShown) {
+    return fmt::format("--set '{}={}...' (--write FILE and --json FILE have all of it)",
+                       change.key,
+                       change.value.substr(0, 40));
+  }
   const bool plain = change.value.find_first_of("[]{}\"' *?$") == std::string::npos;
   return plain ? fmt::format("--set {}={}", change.key, change.value)
                : fmt::format("--set '{}={}'", change.key, change.value);
@@ -54,15 +60,15 @@ void append_steps(std::string& text, const char* title, const std::vector<PlanSt
     return;
   }
   text += fmt::format(
-      "\n{:<34}{:>14}{:>14}{:>15}  {}\n", title, "epoch", "run", "run's time", "micro-batches");
+      "\n{:<42}{:>12}{:>12}{:>14}  {}\n", title, "epoch", "run", "run's time", "micro-batches");
   for (const PlanStep& step : steps) {
     if (!step.refusal.empty()) {
-      text += fmt::format("  {:<32}  {}\n", step.what, step.refusal);
+      text += fmt::format("  {:<40}  {}\n", step.what, step.refusal);
       continue;
     }
     const std::string accumulation =
         step.accumulation > 1 ? fmt::format(", {} accumulation steps", step.accumulation) : "";
-    text += fmt::format("  {:<32}{:>14}{:>14}{:>15}  {}{}\n",
+    text += fmt::format("  {:<40}{:>12}{:>12}{:>14}  {}{}\n",
                         step.what,
                         time_text(step.epoch_s),
                         time_text(step.total_s),
@@ -121,7 +127,7 @@ std::string plan_text(const Plan& plan, const PlanRequest& request) {
         i + 1,
         option.change,
         gain_text(option.gain_share),
-        option.p_better ? fmt::format(", faster in {:.0f} % of new runs", 100 * *option.p_better)
+        option.p_better ? fmt::format(", better in {:.0f} % of new runs", 100 * *option.p_better)
                         : "");
     append_option(text, option);
     text += "    ";

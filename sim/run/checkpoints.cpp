@@ -128,6 +128,13 @@ ElasticSpeed::ElasticSpeed(const ResolvedJob& job, FailureUnit per, std::uint64_
   for (auto& [node, positions] : nodes) {
     parts_.push_back(std::move(positions));
   }
+  constexpr std::int64_t kTabulated = 4096;
+  for (const RankClass& ranks : job.classes) {
+    std::vector<Seconds>& table = tables_.emplace_back();
+    for (std::int64_t batch = 0; batch <= std::min(samples_, kTabulated); ++batch) {
+      table.push_back(class_compute(job, ranks, batch));
+    }
+  }
   step_ = Seconds(StepModel(job).step_s());
   for (const RankClass& ranks : job.classes) {
     slowest_ = std::max(slowest_, class_compute(job, ranks, ranks.micro_batch()));
@@ -140,10 +147,11 @@ double ElasticSpeed::operator()(int replicate, std::int64_t failures) const {
     counts.push_back(ranks.count);
   }
   // A part of those left, each as likely as the others.
+  constexpr std::size_t kManyParts = 64;
+  const auto luck = static_cast<std::uint64_t>(parts_.size() > kManyParts ? 0 : replicate);
   std::set<std::size_t> lost;
   for (std::uint64_t draw = 0; static_cast<std::int64_t>(lost.size()) < failures; ++draw) {
-    const double u =
-        uniform_at(seed_, {kLostPartStream, static_cast<std::uint64_t>(replicate), draw});
+    const double u = uniform_at(seed_, {kLostPartStream, luck, draw});
     const auto part = std::min(parts_.size() - 1,
                                static_cast<std::size_t>(u * static_cast<double>(parts_.size())));
     if (lost.insert(part).second) {
@@ -152,7 +160,23 @@ double ElasticSpeed::operator()(int replicate, std::int64_t failures) const {
       }
     }
   }
-  return step_ / (step_ - slowest_ + slowest_of(counts));
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = known_.find(counts); found != known_.end()) {
+      return found->second;
+    }
+  }
+  const double speed = step_ / (step_ - slowest_ + slowest_of(counts));
+  const std::lock_guard lock(mutex_);
+  known_.emplace(counts, speed);
+  return speed;
+}
+
+Seconds ElasticSpeed::compute(std::size_t of, std::int64_t micro_batch) const {
+  const std::vector<Seconds>& table = tables_[of];
+  return micro_batch < static_cast<std::int64_t>(table.size())
+             ? table[static_cast<std::size_t>(micro_batch)]
+             : class_compute(job_, job_.classes[of], micro_batch);
 }
 
 Seconds ElasticSpeed::slowest_of(const std::vector<std::int64_t>& counts) const {
@@ -166,9 +190,9 @@ Seconds ElasticSpeed::slowest_of(const std::vector<std::int64_t>& counts) const 
     if (counts[of] == 0) {
       continue;
     }
-    BalancedRanks entry{.count = counts[of], .time = [this, &ranks](std::int64_t batch) {
-                          return class_compute(job_, ranks, batch);
-                        }};
+    BalancedRanks entry{.count = counts[of],
+                        .time = [this, of](std::int64_t batch) { return compute(of, batch); },
+                        .largest = std::nullopt};
     if (ranks.compute->capacity) {
       entry.largest = largest_micro_batch(
           job_.training, world, ranks.compute->memory, *ranks.compute->capacity);

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -57,7 +59,10 @@ class ElasticSpeed {
  public:
   /// `job` must outlive it.
   ElasticSpeed(const ResolvedJob& job, FailureUnit per, std::uint64_t seed);
+  ElasticSpeed(const ElasticSpeed&) = delete;
+  ElasticSpeed& operator=(const ElasticSpeed&) = delete;
 
+  /// Of many parts all replicates lose the same ones: what the others do averages out.
   [[nodiscard]] double operator()(int replicate, std::int64_t failures) const;
 
   /// GPUs or nodes that may fail.
@@ -65,13 +70,17 @@ class ElasticSpeed {
 
  private:
   [[nodiscard]] Seconds slowest_of(const std::vector<std::int64_t>& counts) const;
+  [[nodiscard]] Seconds compute(std::size_t of, std::int64_t micro_batch) const;
 
   const ResolvedJob& job_;
   std::uint64_t seed_;
   std::vector<std::vector<std::uint32_t>> parts_;  // positions that fail together
   std::int64_t samples_ = 0;                       // of all ranks in a pass
+  std::vector<std::vector<Seconds>> tables_;       // compute by class and micro-batch
   Seconds step_;
   Seconds slowest_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::vector<std::int64_t>, double> known_;  // speed by ranks left of each class
 };
 
 }  // namespace vitsim

@@ -122,7 +122,10 @@ TEST(Schema, ClusterKeysAreTheReaders) {
       "links": [{"ends": ["s", "t"], "bandwidth": "1GiB/s"}]},
     "events": [{"what": "slowdown", "rank": 0, "factor": 2, "from": 0, "to": "1s"},
                {"what": "pause", "rank": 0, "from": 0, "to": "1min"},
-               {"what": "link", "node": "a", "bandwidth": "1Mbit/s", "from": 0, "to": "1h"}]})");
+               {"what": "link", "node": "a", "bandwidth": "1Mbit/s", "from": 0, "to": "1h"},
+               {"what": "failure", "rank": 1, "at": "2h"}],
+    "failures": {"mean_time_between": "1000h"},
+    "prices": {"x": 1.5, "currency": "EUR"}, "power": {"x": "100W"}, "pue": 1.1})");
   trained["training"] = one_training();
   Json jobs = trained;
   jobs.erase("training");
@@ -178,6 +181,8 @@ TEST(Schema, ReportKeysAreTheReaders) {
   report.communication = {{.collective = "all-reduce", .algorithm = "ring"}};
   report.remarks = {"x"};
   report.disturbances = {{.what = "x", .cost_s = 1}};
+  report.goodput = Goodput{.failures = 2};
+  report.cost = RunCost{.gpu_hours = 1, .price = 2, .energy_kwh = 3, .co2e_kg = 4};
   report.basis = {{.part = "x", .kind = "given", .detail = "y"}};
   const Json predicted = to_json(report);
   report.source = "measured";
