@@ -1,3 +1,5 @@
+#include <atomic>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -7,6 +9,7 @@
 #include "models/error.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
+#include "sim/cli/progress_meter.h"
 #include "sim/predict/subset.h"
 #include "sim/render/report_text.h"
 
@@ -41,7 +44,10 @@ int run_scale(const ScaleArguments& arguments) {
   std::vector<std::string> last_gpu(counts.size());
   const PredictOptions options{.replicates = arguments.input.replicates,
                                .seed = arguments.input.seed};
+  ProgressMeter meter("predicting sizes");
+  std::atomic<std::size_t> done = 0;
   oneapi::tbb::parallel_for(std::size_t{0}, counts.size(), [&](std::size_t i) {
+    meter.progress()(done++, counts.size());
     const ResolvedExperiment part =
         resolve(first_ranks(experiment, counts[i], arguments.weak), profiles);
     reports[i] = predict_jobs(part, options, true).front();
@@ -58,15 +64,15 @@ int run_scale(const ScaleArguments& arguments) {
   for (const std::string& warning : reports.back().warnings) {
     text.insert(0, fmt::format("Note: {}\n", warning));
   }
-  text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10}{:>10}{:>12}{:>10}\n",
-                      "GPUs",
-                      "last added",
-                      "epoch",
-                      "epoch, 90% interval",
-                      "images/s",
-                      "speed-up",
-                      "efficiency",
-                      "exposed");
+  using Align = TextTable::Align;
+  TextTable table({{"GPUs"},
+                   {"last added", Align::kLeft},
+                   {"epoch"},
+                   {"90% prediction interval", Align::kLeft},
+                   {"images/s"},
+                   {"speed-up"},
+                   {"efficiency"},
+                   {"exposed"}});
   const Report& first = reports.front();
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const Report& report = reports[i];
@@ -74,18 +80,14 @@ int run_scale(const ScaleArguments& arguments) {
     const double efficiency =
         speed_up * static_cast<double>(counts.front()) / static_cast<double>(counts[i]);
     const double communication = report.exposed_communication_s / report.step_s.p50;
-    text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10.1f}{:>10.2f}{:>11.0f} %{:>8.0f} %\n",
-                        counts[i],
-                        last_gpu[i],
-                        human(Seconds(report.epoch_s.p50)),
-                        report.epoch_s.p05 ? fmt::format("{} to {}",
-                                                         human(Seconds(*report.epoch_s.p05)),
-                                                         human(Seconds(*report.epoch_s.p95)))
-                                           : "no spread known",
-                        report.samples_per_s,
-                        speed_up,
-                        100 * efficiency,
-                        100 * communication);
+    table.add({fmt::format("{}", counts[i]),
+               last_gpu[i],
+               TextCell(human(Seconds(report.epoch_s.p50)), Ink::kStrong),
+               interval_text(report.epoch_s),
+               fmt::format("{:.1f}", report.samples_per_s),
+               fmt::format("{:.2f}", speed_up),
+               fmt::format("{:.0f} %", 100 * efficiency),
+               fmt::format("{:.0f} %", 100 * communication)});
     nlohmann::json row = to_json(report)["prediction"];
     row["gpus"] = counts[i];
     row["speed_up"] = speed_up;
@@ -93,9 +95,10 @@ int run_scale(const ScaleArguments& arguments) {
     row["communication_share"] = communication;
     rows.push_back(std::move(row));
   }
+  text += table.text(terminal_style());
   text += fmt::format(
-      "\nSpeed-up and efficiency against {} GPU{}; exposed: communication that compute does not "
-      "hide.\nWith {} GPUs: {}.\n",
+      "\nSpeed-up and efficiency against {} GPU{}; exposed: share of a step that is exposed "
+      "communication.\nWith {} GPUs: {}.\n",
       counts.front(),
       counts.front() == 1 ? "" : "s",
       counts.back(),
