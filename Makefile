@@ -4,7 +4,7 @@
 JOBS ?= $(shell nproc)
 FILE ?= configs/cluster/tesla-5gpu.json
 
-.PHONY: help predict build trainer test format format-check tidy asan fuzz bench package install clean
+.PHONY: help predict build trainer test check format format-check tidy asan fuzz bench package install clean
 
 help:  ## Say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -23,8 +23,11 @@ trainer:  ## Build build/release/vitsim-trainer too, with LibTorch fetched once;
 	@cmake --preset release -DVITSIM_TRAINER=ON $(if $(CUDA),-DVITSIM_CUDA=ON) > /dev/null
 	@cmake --build build/release -j $(JOBS)
 
-test:  ## Install what the tests need, build everything, run every test and check
-	@JOBS=$(JOBS) scripts/run_tests.sh
+test:  ## Install what the tests need, build everything, run every test
+	@JOBS=$(JOBS) scripts/run_tests.sh test
+
+check:  ## Check the code itself: format, fuzz targets, sanitizers, clang-tidy
+	@JOBS=$(JOBS) scripts/run_tests.sh check
 
 format:  ## Format every source file
 	@scripts/format.sh

@@ -10,7 +10,8 @@ cli="g++ cmake make ninja-build libfmt-dev nlohmann-json3-dev libeigen3-dev libc
 trainer="python3 python3-pip python3-venv ca-certificates
   openmpi-bin libopenmpi-dev libjpeg62-turbo-dev libpng-dev libssl-dev"
 test="git libgtest-dev libgmock-dev libbenchmark-dev
-  clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 binutils iproute2"
+  clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 binutils iproute2 dpkg-dev chromium
+  groff-base zsh fish"
 
 case ${1:-} in
   cli) packages=$cli ;;

@@ -1,6 +1,7 @@
 #include "sim/assess/calibration_check.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
 
@@ -217,7 +218,9 @@ Experiment experiment_of(const RecordedRun& run) {
   return experiment;
 }
 
-CalibrationCheck check_calibration(const Measurement& all, const FitOptions& options) {
+CalibrationCheck check_calibration(const Measurement& all,
+                                   const FitOptions& options,
+                                   const Progress& progress) {
   std::vector<std::string> missing;
   for (const RecordedRun& run : all.runs) {
     if (const std::string facts = missing_for_check(all, run); !facts.empty()) {
@@ -235,7 +238,11 @@ CalibrationCheck check_calibration(const Measurement& all, const FitOptions& opt
   if (summaries.size() > kManyRuns) {
     spread_of_all = fit(measurement, options);
   }
+  std::atomic<std::size_t> done = 0;
   oneapi::tbb::parallel_for(std::size_t{0}, summaries.size(), [&](std::size_t index) {
+    if (progress) {
+      progress(done++, summaries.size());
+    }
     const RunSummary& summary = summaries[index];
     RunCheck& check = runs[index];
     check.run = summary.run->name;

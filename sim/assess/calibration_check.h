@@ -8,6 +8,7 @@
 #include "calibrate/fit/rate_fit.h"
 #include "calibrate/measurement/measurement.h"
 #include "models/experiment/experiment.h"
+#include "models/progress.h"
 
 namespace vitsim {
 
@@ -50,7 +51,9 @@ struct CalibrationCheck {
 /// Refits without each run and predicts it as `vitsim predict` would. Runs whose parts no other run
 /// shows are listed as unpredictable: a GPU that occurs once, or a step whose phases do not add up.
 /// So are runs whose GPUs no file names; the fits do without them.
-CalibrationCheck check_calibration(const Measurement& all, const FitOptions& options);
+CalibrationCheck check_calibration(const Measurement& all,
+                                   const FitOptions& options,
+                                   const Progress& progress = {});
 
 /// The recorded run as a cluster file would describe it.
 Experiment experiment_of(const RecordedRun& run);

@@ -148,7 +148,8 @@ ValidatedRun validate(std::string name, Report predicted, Report measured, bool 
 std::vector<ValidatedRun> validate_recorded(const Measurement& measurement,
                                             const std::vector<fs::path>& folders,
                                             const ProfileLibrary& library,
-                                            const PredictOptions& options) {
+                                            const PredictOptions& options,
+                                            const Progress& progress) {
   std::vector<ValidatedRun> runs;
   std::set<std::string> whole;
   for (const fs::path& folder : folders) {
@@ -157,7 +158,12 @@ std::vector<ValidatedRun> validate_recorded(const Measurement& measurement,
       runs.push_back(std::move(*run));
     }
   }
-  for (const RunSummary& summary : summarise(measurement)) {
+  const std::vector<RunSummary> summaries = summarise(measurement);
+  for (std::size_t index = 0; index < summaries.size(); ++index) {
+    if (progress) {
+      progress(index, summaries.size());
+    }
+    const RunSummary& summary = summaries[index];
     const RecordedRun& recorded = *summary.run;
     if (whole.contains(recorded.name)) {
       continue;

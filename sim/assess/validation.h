@@ -8,6 +8,7 @@
 #include "calibrate/fit/run_summary.h"
 #include "calibrate/measurement/measurement.h"
 #include "calibrate/profile/library.h"
+#include "models/progress.h"
 #include "models/report/report.h"
 #include "models/report/timeline.h"
 #include "sim/assess/compare.h"
@@ -37,7 +38,8 @@ Report measured_report(const RunSummary& summary, const Measurement& measurement
 std::vector<ValidatedRun> validate_recorded(const Measurement& measurement,
                                             const std::vector<std::filesystem::path>& folders,
                                             const ProfileLibrary& library,
-                                            const PredictOptions& options);
+                                            const PredictOptions& options,
+                                            const Progress& progress = {});
 
 /// Holds a prediction against a real run that was stopped after `steps` updates, if it was: totals
 /// and epochs of a stopped run are left out.

@@ -121,8 +121,9 @@ std::string command_line_problem(const CLI::App& app, const CLI::ParseError& err
 int run_application(int argc, const char* const* argv) {
   keep_closed_streams_closed();
   CLI::App app(
-      "vitsim predicts how long a Vision Transformer trains on a cluster of unequal GPUs, how sure "
-      "that is, and which GPU holds the others up.",
+      "vitsim predicts how long a Vision Transformer takes to train on a cluster of GPUs, which "
+      "need "
+      "not be equal, with a 90% prediction interval, and names the straggler.",
       "vitsim");
   app.set_version_flag("--version", version_text);
   app.require_subcommand(1);

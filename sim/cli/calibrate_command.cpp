@@ -21,6 +21,7 @@
 #include "sim/assess/calibration_check.h"
 #include "sim/assess/validation_history.h"
 #include "sim/cli/command.h"
+#include "sim/cli/progress_meter.h"
 #include "sim/render/report_text.h"
 
 namespace vitsim {
@@ -184,6 +185,10 @@ std::string sigma_text(const std::optional<double>& sigma) {
   return sigma ? fmt::format("{:.2f} %", 100 * *sigma) : "-";
 }
 
+std::string error_text(const FitQuality& quality) {
+  return quality.runs > 0 ? fmt::format("{:.2f} %", 100 * quality.mean_abs_error) : "-";
+}
+
 // What the profile in `file` was measured on; empty where nobody knows.
 std::string recorded_device(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) {
@@ -244,48 +249,46 @@ void fit_and_write(const Measurement& measurement, const std::filesystem::path& 
   check_part_names(calibration);
   keep_other_devices(calibration, out);
   std::filesystem::create_directories(out);
-  fmt::print("{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
-             "profile",
-             "what it holds",
-             "per step",
-             "per GPU",
-             "per run",
-             "runs",
-             "mean error");
+  using Align = TextTable::Align;
+  TextTable table({{"profile", Align::kLeft},
+                   {"what it holds", Align::kLeft},
+                   {"spread per step"},
+                   {"per GPU"},
+                   {"per run"},
+                   {"runs"},
+                   {"mean error"}});
   for (const auto& [profile_name, profile] : calibration.gpus) {
     write_profile(out / (profile_name + ".json"), profile);
     std::size_t points = 0;
     for (const StepCurve& curve : profile.steps) {
       points += curve.points.size();
     }
-    fmt::print(
-        "{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
-        profile_name,
-        fmt::format("{} step points, {} curves", points, profile.operators.size()),
-        sigma_text(profile.spread.step_sigma),
-        sigma_text(profile.spread.unit_sigma),
-        sigma_text(profile.spread.run_sigma),
-        profile.fit.runs,
-        profile.fit.runs > 0 ? fmt::format("{:.2f} %", 100 * profile.fit.mean_abs_error) : "-");
+    table.add({profile_name,
+               fmt::format("{} step points, {} curves", points, profile.operators.size()),
+               sigma_text(profile.spread.step_sigma),
+               sigma_text(profile.spread.unit_sigma),
+               sigma_text(profile.spread.run_sigma),
+               fmt::format("{}", profile.fit.runs),
+               error_text(profile.fit)});
   }
   for (const auto& [profile_name, profile] : calibration.links) {
     write_profile(out / (profile_name + ".json"), profile);
-    fmt::print(
-        "{:<22}{:<32}{:>10}{:>10}{:>10}{:>8}{:>12}\n",
-        profile_name,
-        what_it_holds(profile),
-        "-",
-        "-",
-        sigma_text(profile.spread.run_sigma),
-        profile.fit.runs,
-        profile.fit.runs > 0 ? fmt::format("{:.2f} %", 100 * profile.fit.mean_abs_error) : "-");
+    table.add({profile_name,
+               what_it_holds(profile),
+               "-",
+               "-",
+               sigma_text(profile.spread.run_sigma),
+               fmt::format("{}", profile.fit.runs),
+               error_text(profile.fit)});
   }
+  fmt::print("{}", table.text(terminal_style()));
   for (const std::string& note : calibration.notes) {
     fmt::print("note: {}\n", note);
   }
   fmt::print(
       "\nSpread: one standard deviation from step to step, between nominally equal GPUs, "
-      "between runs.\nErrors: each run predicted by a fit without it. Profiles are in {}; "
+      "between runs.\nMean error: each run predicted by a calibration that excludes it. Profiles "
+      "are in {}; "
       "name them in a cluster file's \"profiles\".\n",
       out.string());
 }
@@ -312,9 +315,15 @@ struct MeanError {
 // Groups parts without what stands in brackets: "forward (rtx-3070)" stays, run names do not.
 std::string check_text(const CalibrationCheck& check) {
   std::string text =
-      "Each run predicted by a fit that has not seen it: median epoch (or step) in seconds\n\n";
-  text += fmt::format(
-      "{:<42}{:>11}{:>11}{:>9}  {}\n", "run", "measured", "predicted", "error", "90 % interval");
+      "Each run predicted by a calibration that excludes it: median epoch (or step) in seconds\n\n";
+  using Align = TextTable::Align;
+  const TextStyle style = terminal_style();
+  TextTable table({{"run", Align::kLeft},
+                   {"measured"},
+                   {"predicted"},
+                   {"error"},
+                   {"90% prediction interval", Align::kLeft},
+                   {"", Align::kLeft}});
   MeanError all;
   std::map<std::string, MeanError> groups;
   std::map<std::string, double> widths;
@@ -327,18 +336,17 @@ std::string check_text(const CalibrationCheck& check) {
     groups[run.group].add(run.error());
     widths[run.group] = std::max(widths[run.group], run.half_width());
     inside += run.inside() ? 1 : 0;
-    text += fmt::format("{:<42}{:>11.4g}{:>11.4g}{:>+8.2f} %  {:<{}}{}\n",
-                        run.run,
-                        run.measured_s,
-                        run.predicted_s,
-                        100 * run.error(),
-                        run.p05_s ? fmt::format("{:.4g} to {:.4g}", *run.p05_s, *run.p95_s) : "-",
-                        run.inside() ? 0 : 24,
-                        run.inside() ? "" : "outside");
+    table.add({run.run,
+               fmt::format("{:.4g}", run.measured_s),
+               fmt::format("{:.4g}", run.predicted_s),
+               fmt::format("{:+.2f} %", 100 * run.error()),
+               run.p05_s ? fmt::format("{:.4g} to {:.4g}", *run.p05_s, *run.p95_s) : "-",
+               run.inside() ? TextCell("") : TextCell("outside", Ink::kCaution)});
   }
+  text += table.text(style);
   for (const RunCheck& run : check.runs) {
     if (!run.unpredictable.empty()) {
-      text += fmt::format("{:<42}not predictable: {}\n", run.run, run.unpredictable);
+      text += fmt::format("{}: not predictable: {}\n", run.run, run.unpredictable);
     }
   }
   if (all.count > 0) {
@@ -366,25 +374,25 @@ std::string check_text(const CalibrationCheck& check) {
     worst[component.part] = std::max(worst[component.part], std::abs(component.error()));
   }
   if (!parts.empty()) {
-    text +=
-        fmt::format("\n{:<42}{:>6}{:>12}{:>12}\n", "parts, left out too", "runs", "mean", "worst");
+    TextTable table_of_parts(
+        {{"parts, each left out too", Align::kLeft}, {"runs"}, {"mean error"}, {"worst"}});
     for (const auto& [part, error] : parts) {
-      text += fmt::format("{:<42}{:>6}{:>10.2f} %{:>10.2f} %\n",
-                          part,
-                          error.count,
-                          100 * error.mean(),
-                          100 * worst[part]);
+      table_of_parts.add({part,
+                          fmt::format("{}", error.count),
+                          fmt::format("{:.2f} %", 100 * error.mean()),
+                          fmt::format("{:.2f} %", 100 * worst[part])});
     }
+    text += "\n" + table_of_parts.text(style);
   }
   if (!check.models.empty()) {
     MeanError models;
-    text += fmt::format("\n{:<14}{:<20}{:<28}{:<10}{:>7}{:>10}\n",
-                        "GPU",
-                        "what",
-                        "model, left out",
-                        "precision",
-                        "batch",
-                        "error");
+    TextTable table_of_models({{"GPU", Align::kLeft},
+                               {"figure", Align::kLeft},
+                               {"model, left out", Align::kLeft},
+                               {"precision", Align::kLeft},
+                               {"batch"},
+                               {"error"},
+                               {"", Align::kLeft}});
     MeanError by_device;
     for (const LeftOutModel& model : check.models) {
       const double error = std::expm1(model.log_error);
@@ -393,15 +401,15 @@ std::string check_text(const CalibrationCheck& check) {
       if (!by_host) {
         by_device.add(error);
       }
-      text += fmt::format("{:<14}{:<20}{:<28}{:<10}{:>7}{:>+8.1f} %{}\n",
-                          model.gpu,
-                          model.what,
-                          model.model,
-                          name(model.precision),
-                          model.batch,
-                          100 * error,
-                          by_host ? "  bound by the host" : "");
+      table_of_models.add({model.gpu,
+                           model.what,
+                           model.model,
+                           std::string(name(model.precision)),
+                           fmt::format("{}", model.batch),
+                           fmt::format("{:+.1f} %", 100 * error),
+                           by_host ? "bound by the host" : ""});
     }
+    text += "\n" + table_of_models.text(style);
     text += fmt::format("mean absolute error {:.2f} %\n", 100 * models.mean());
     if (by_device.count > 0 && by_device.count < models.count) {
       text += fmt::format("mean absolute error {:.2f} % where the host's launches do not rule\n",
@@ -467,7 +475,9 @@ int run_check(const ImportArguments& arguments,
     return 0;
   }
   const Measurement measurement = read(arguments);
-  const CalibrationCheck check = check_calibration(measurement, fit_options(measurement));
+  ProgressMeter meter("checking runs");
+  const CalibrationCheck check =
+      check_calibration(measurement, fit_options(measurement), meter.progress());
   if (files.any()) {
     files.write(check_json(check));
   }
@@ -508,7 +518,7 @@ void add_calibrate_command(CLI::App& app, Action& action) {
   });
 
   auto* check = command->add_subcommand(
-      "check", "Refit without each run in turn and print how far its prediction falls");
+      "check", "Predict each run by a calibration that excludes it, and print the errors");
   auto check_arguments = std::make_shared<ImportArguments>();
   auto check_files = std::make_shared<ResultFiles>();
   auto check_history = std::make_shared<std::filesystem::path>();

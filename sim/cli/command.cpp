@@ -1,6 +1,7 @@
 #include "sim/cli/command.h"
 
 #include <charconv>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -9,6 +10,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 #include <oneapi/tbb/global_control.h>
+#include <unistd.h>
 
 #include "models/document/atomic_file.h"
 #include "models/error.h"
@@ -89,6 +91,15 @@ std::string read_text(const std::filesystem::path& file) {
   std::ostringstream text;
   text << stream.rdbuf();
   return std::move(text).str();
+}
+
+TextStyle terminal_style() {
+  const auto given = [](const char* variable) {
+    const char* value = std::getenv(variable);
+    return std::string_view(value == nullptr ? "" : value);
+  };
+  return {.colours = isatty(STDOUT_FILENO) == 1 && given("NO_COLOR").empty() &&
+                     !given("TERM").empty() && given("TERM") != "dumb"};
 }
 
 void write_output(const std::string& target, std::string_view text) {

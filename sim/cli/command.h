@@ -12,6 +12,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "models/experiment/experiment.h"
+#include "sim/render/text_table.h"
 
 namespace CLI {
 class App;
@@ -69,6 +70,9 @@ void add_tolerance(CLI::App& command, std::string& tolerance);
 
 /// The whole file. Throws UserError where it cannot be read.
 std::string read_text(const std::filesystem::path& file);
+
+/// Colours where standard output is a terminal that has them and NO_COLOR is unset.
+TextStyle terminal_style();
 
 /// Writes to the file, or to standard output for "-".
 void write_output(const std::string& target, std::string_view text);

@@ -38,7 +38,9 @@ int run_compare(const CompareArguments& arguments) {
     arguments.files.write(to_json(comparison, tolerance));
   }
   if (!arguments.files.take_standard_output()) {
-    fmt::print("{}", comparison_text(comparison, "A " + a.source, "B " + b.source, tolerance));
+    fmt::print(
+        "{}",
+        comparison_text(comparison, "A " + a.source, "B " + b.source, tolerance, terminal_style()));
   }
   return comparison.beyond(tolerance).empty() ? 0 : 1;
 }

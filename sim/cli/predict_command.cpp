@@ -6,6 +6,7 @@
 #include "models/report/timeline.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
+#include "sim/cli/progress_meter.h"
 #include "sim/render/report_text.h"
 
 namespace vitsim {
@@ -27,10 +28,12 @@ int run_predict(const PredictArguments& arguments) {
   }
   const ThreadLimit limit(arguments.input.threads);
   const ResolvedExperiment resolved = load(arguments.input);
+  ProgressMeter meter("sampling runs");
   const PredictOptions options{.replicates = arguments.input.replicates,
                                .seed = arguments.input.seed,
                                .all_ranks = arguments.ranks == "all",
-                               .picture = arguments.files.any()};
+                               .picture = arguments.files.any(),
+                               .progress = meter.progress()};
   const std::vector<Report> reports = predict_jobs(resolved, options, arguments.files.any());
   if (!arguments.trace.empty()) {
     write_perfetto(arguments.trace, trace(resolved, arguments.trace_steps));
@@ -53,7 +56,7 @@ int run_predict(const PredictArguments& arguments) {
                    job == 0 ? "" : "\n",
                    name.empty() ? fmt::format("job {}", job) : name);
       }
-      fmt::print("{}", report_text(reports[job], resolved.jobs[job]));
+      fmt::print("{}", report_text(reports[job], resolved.jobs[job], terminal_style()));
     }
   }
   return 0;
@@ -63,7 +66,7 @@ int run_predict(const PredictArguments& arguments) {
 
 void add_predict_command(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand(
-      "predict", "How long a training takes, how sure that is, and who holds it up");
+      "predict", "Predict how long a training takes, with its interval, and name the straggler");
   auto arguments = std::make_shared<PredictArguments>();
   add_prediction_input(*command, arguments->input);
   add_result_files(*command, arguments->files, "report");

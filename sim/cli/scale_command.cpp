@@ -1,3 +1,5 @@
+#include <atomic>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -7,6 +9,7 @@
 #include "models/error.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
+#include "sim/cli/progress_meter.h"
 #include "sim/predict/ring_latency.h"
 #include "sim/predict/subset.h"
 #include "sim/render/report_text.h"
@@ -43,7 +46,10 @@ int run_scale(const ScaleArguments& arguments) {
   std::optional<std::string> ring_latency;  // of all GPUs
   const PredictOptions options{.replicates = arguments.input.replicates,
                                .seed = arguments.input.seed};
+  ProgressMeter meter("predicting sizes");
+  std::atomic<std::size_t> done = 0;
   oneapi::tbb::parallel_for(std::size_t{0}, counts.size(), [&](std::size_t i) {
+    meter.progress()(done++, counts.size());
     const ResolvedExperiment part =
         resolve(first_ranks(experiment, counts[i], arguments.weak), profiles);
     reports[i] = predict_jobs(part, options, true).front();
@@ -70,22 +76,22 @@ int run_scale(const ScaleArguments& arguments) {
   };
   const bool prices = any(&RunCost::price);
   const bool energies = any(&RunCost::energy_kwh);
-  const auto column = [](const std::optional<double>& value, bool shown, int width) {
-    return !shown  ? std::string()
-           : value ? fmt::format("{:>{}.2f}", *value, width)
-                   : fmt::format("{:>{}}", "-", width);
-  };
-  text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10}{:>10}{:>12}{:>10}{}{}\n",
-                      "GPUs",
-                      "last added",
-                      "epoch",
-                      "epoch, 90% interval",
-                      "images/s",
-                      "speed-up",
-                      "efficiency",
-                      "exposed",
-                      prices ? fmt::format("{:>12}", "price") : "",
-                      energies ? fmt::format("{:>10}", "kWh") : "");
+  using Align = TextTable::Align;
+  std::vector<TextTable::Column> columns = {{"GPUs"},
+                                            {"last added", Align::kLeft},
+                                            {"epoch"},
+                                            {"90% prediction interval", Align::kLeft},
+                                            {"images/s"},
+                                            {"speed-up"},
+                                            {"efficiency"},
+                                            {"exposed"}};
+  if (prices) {
+    columns.push_back({"price"});
+  }
+  if (energies) {
+    columns.push_back({"kWh"});
+  }
+  TextTable table(columns);
   const Report& first = reports.front();
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const Report& report = reports[i];
@@ -93,20 +99,24 @@ int run_scale(const ScaleArguments& arguments) {
     const double efficiency =
         speed_up * static_cast<double>(counts.front()) / static_cast<double>(counts[i]);
     const double communication = report.exposed_communication_s / report.step_s.p50;
-    text += fmt::format("{:>5}  {:<20}{:>14}  {:<28}{:>10.1f}{:>10.2f}{:>11.0f} %{:>8.0f} %{}{}\n",
-                        counts[i],
-                        last_gpu[i],
-                        human(Seconds(report.epoch_s.p50)),
-                        report.epoch_s.p05 ? fmt::format("{} to {}",
-                                                         human(Seconds(*report.epoch_s.p05)),
-                                                         human(Seconds(*report.epoch_s.p95)))
-                                           : "no spread known",
-                        report.samples_per_s,
-                        speed_up,
-                        100 * efficiency,
-                        100 * communication,
-                        column(report.cost ? report.cost->price : std::nullopt, prices, 12),
-                        column(report.cost ? report.cost->energy_kwh : std::nullopt, energies, 10));
+    std::vector<TextCell> cells = {fmt::format("{}", counts[i]),
+                                   last_gpu[i],
+                                   TextCell(human(Seconds(report.epoch_s.p50)), Ink::kStrong),
+                                   interval_text(report.epoch_s),
+                                   fmt::format("{:.1f}", report.samples_per_s),
+                                   fmt::format("{:.2f}", speed_up),
+                                   fmt::format("{:.0f} %", 100 * efficiency),
+                                   fmt::format("{:.0f} %", 100 * communication)};
+    const auto add = [&](const std::optional<double>& value) {
+      cells.emplace_back(value ? fmt::format("{:.2f}", *value) : std::string("-"));
+    };
+    if (prices) {
+      add(report.cost ? report.cost->price : std::nullopt);
+    }
+    if (energies) {
+      add(report.cost ? report.cost->energy_kwh : std::nullopt);
+    }
+    table.add(std::move(cells));
     nlohmann::json row = to_json(report)["prediction"];
     row["gpus"] = counts[i];
     row["speed_up"] = speed_up;
@@ -114,9 +124,10 @@ int run_scale(const ScaleArguments& arguments) {
     row["communication_share"] = communication;
     rows.push_back(std::move(row));
   }
+  text += table.text(terminal_style());
   text += fmt::format(
-      "\nSpeed-up and efficiency against {} GPU{}; exposed: communication that compute does not "
-      "hide.\nWith {} GPUs: {}.\n",
+      "\nSpeed-up and efficiency against {} GPU{}; exposed: share of a step that is exposed "
+      "communication.\nWith {} GPUs: {}.\n",
       counts.front(),
       counts.front() == 1 ? "" : "s",
       counts.back(),

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 #include <set>
 
@@ -11,6 +12,7 @@
 #include "models/error.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
+#include "sim/cli/progress_meter.h"
 #include "sim/predict/sweep.h"
 #include "sim/render/report_text.h"
 
@@ -142,29 +144,29 @@ std::string csv_text(const Json& sweep) {
 }
 
 // A figure of a run's cost; nothing where no row has one.
-std::string cost_column(const Json& value, bool shown, int width, int digits) {
-  return !shown            ? std::string()
-         : value.is_null() ? fmt::format("{:>{}}", "-", width)
-                           : fmt::format("{:>{}.{}f}", value.get<double>(), width, digits);
+std::string cost_text(const Json& value) {
+  return value.is_null() ? std::string("-") : fmt::format("{:.2f}", value.get<double>());
 }
 
 std::string table_text(const Json& rows) {
-  std::vector<std::string> keys;
-  std::vector<std::size_t> widths;
+  using Align = TextTable::Align;
+  std::vector<TextTable::Column> columns;
   for (const auto& [key, value] : rows.front()["keys"].items()) {
-    // The last part of a key names it well enough for a column.
+    // The last part of a key names it well enough for a column; blanks let its heading break.
     const auto point = key.rfind('.');
-    keys.push_back(key);
-    widths.push_back(key.size() - (point == std::string::npos ? 0 : point + 1) + 2);
-    for (const Json& row : rows) {
-      widths.back() = std::max(widths.back(), row["keys"][key].get<std::string>().size() + 2);
+    std::string title = point == std::string::npos ? key : key.substr(point + 1);
+    std::ranges::replace(title, '_', ' ');
+    columns.push_back({std::move(title), Align::kLeft});
+  }
+  std::set<std::int64_t> gpus;
+  for (const Json& row : rows) {
+    if (row.contains("gpus")) {
+      gpus.insert(row["gpus"].get<std::int64_t>());
     }
   }
-  std::string text;
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    const auto point = keys[i].rfind('.');
-    text += fmt::format(
-        "{:>{}}", point == std::string::npos ? keys[i] : keys[i].substr(point + 1), widths[i]);
+  const bool gpus_differ = gpus.size() > 1;
+  if (gpus_differ) {
+    columns.push_back({"GPUs"});
   }
   const auto any = [&](const char* key) {
     return std::ranges::any_of(
@@ -172,44 +174,57 @@ std::string table_text(const Json& rows) {
   };
   const bool prices = any("price");
   const bool energies = any("energy_kwh");
-  text += fmt::format("{:>6}{:>14}{:>14}  {:<26}{:>10}{:>8}{:>7}{}{}  {}\n",
-                      "GPUs",
-                      "epoch",
-                      "run",
-                      "epoch, 90% interval",
-                      "images/s",
-                      "exposed",
-                      "wait",
-                      prices ? fmt::format("{:>12}", "price") : "",
-                      energies ? fmt::format("{:>10}", "kWh") : "",
-                      "memory");
+  std::vector<TextTable::Column> figures = {{"epoch"},
+                                            {"run"},
+                                            {"90% prediction interval"},
+                                            {"images/s"},
+                                            {"exposed"},
+                                            {"wait"},
+                                            {"memory", Align::kLeft}};
+  columns.insert(columns.end(), figures.begin(), figures.end());
+  TextTable table(columns);
+  const auto share = [](const Json& value) {
+    return fmt::format("{:.0f} %", 100 * value.get<double>());
+  };
   for (const Json& row : rows) {
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      text += fmt::format("{:>{}}", row["keys"][keys[i]].get<std::string>(), widths[i]);
+    std::vector<TextCell> cells;
+    for (const auto& [key, value] : row["keys"].items()) {
+      cells.emplace_back(value.get<std::string>());
     }
     if (row.contains("problem")) {
-      text += fmt::format("  {}\n", row["problem"].get<std::string>());
+      cells.resize(columns.size() - 1, TextCell("-"));
+      cells.emplace_back(row["problem"].get<std::string>(), Ink::kBad);
+      table.add(std::move(cells));
       continue;
     }
-    text += fmt::format("{:>6}{:>14}{:>14}  {:<26}{:>10.1f}{:>6.0f} %{:>5.0f} %{}{}  {}\n",
-                        row["gpus"].get<std::int64_t>(),
-                        human(Seconds(row["epoch_s"].get<double>())),
-                        human(Seconds(row["total_s"].get<double>())),
-                        row["epoch_p05_s"].is_null()
-                            ? std::string("no spread known")
-                            : fmt::format("{} to {}",
-                                          human(Seconds(row["epoch_p05_s"].get<double>())),
-                                          human(Seconds(row["epoch_p95_s"].get<double>()))),
-                        row["samples_per_s"].get<double>(),
-                        100 * row["communication_share"].get<double>(),
-                        100 * row["wait_share"].get<double>(),
-                        cost_column(row["price"], prices, 12, 2),
-                        cost_column(row["energy_kwh"], energies, 10, 2),
-                        row["fits"].get<bool>() ? "fits" : "out of memory");
+    const auto epoch_s = row["epoch_s"].get<double>();
+    const bool known = !row["epoch_p05_s"].is_null();
+    const bool fits = row["fits"].get<bool>();
+    if (gpus_differ) {
+      cells.emplace_back(fmt::format("{}", row["gpus"].get<std::int64_t>()));
+    }
+    cells.insert(cells.end(),
+                 {TextCell(human(Seconds(epoch_s)), Ink::kStrong),
+                  human(Seconds(row["total_s"].get<double>())),
+                  known ? fmt::format("{:+.0f} % to {:+.0f} %",
+                                      100 * (row["epoch_p05_s"].get<double>() / epoch_s - 1),
+                                      100 * (row["epoch_p95_s"].get<double>() / epoch_s - 1))
+                        : std::string("not known"),
+                  fmt::format("{:.1f}", row["samples_per_s"].get<double>()),
+                  share(row["communication_share"]),
+                  share(row["wait_share"])});
+    if (prices) {
+      cells.emplace_back(cost_text(row["price"]));
+    }
+    if (energies) {
+      cells.emplace_back(cost_text(row["energy_kwh"]));
+    }
+    cells.emplace_back(fits ? "fits" : "out of memory", fits ? Ink::kPlain : Ink::kBad);
+    table.add(std::move(cells));
   }
-  text +=
-      "\nexposed: communication that compute does not hide; wait: for stragglers; both of a step\n";
-  return text;
+  return table.text(terminal_style()) +
+         "\nexposed: exposed communication; wait: straggler wait; both as a share of a step. The "
+         "interval is the epoch's.\n";
 }
 
 int print_sweep(const SweepArguments& arguments, const Json& sweep) {
@@ -299,7 +314,10 @@ int run_sweep(const SweepArguments& arguments) {
   const ProfileLibrary library(base.profiles);
   const PredictOptions options{
       .replicates = arguments.input.replicates, .seed = arguments.input.seed, .gains = false};
+  ProgressMeter meter("predicting configurations");
+  std::atomic<std::size_t> done = 0;
   oneapi::tbb::parallel_for(std::size_t{0}, rows.size(), [&](std::size_t i) {
+    meter.progress()(done++, rows.size());
     SweepRow& row = rows[i];
     std::vector<Override> overrides = settings;
     std::ranges::copy(overrides_of(keys, row), std::back_inserter(overrides));

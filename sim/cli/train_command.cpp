@@ -1,21 +1,62 @@
+#include <ctime>
+#include <filesystem>
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include "models/document/words.h"
 #include "models/experiment/experiment.h"
 #include "models/experiment/trainable.h"
 #include "sim/cli/command.h"
 #include "sim/cli/trainer_process.h"
+#include "sim/render/html/page.h"
+#include "sim/render/html/run_document.h"
 
 namespace vitsim {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 struct TrainArguments {
   PredictionInput input;  // FILE and --set alone
   LaunchOptions launch;
+  fs::path out;
+  fs::path resume;
   std::vector<std::string> rest;  // options that are the trainer's
 };
+
+// Where the run leaves its files: named here, so that its page can be written at the end.
+fs::path run_directory(const TrainArguments& arguments) {
+  if (!arguments.out.empty()) {
+    return arguments.out;
+  }
+  if (fs::exists(arguments.resume / "resolved.json")) {
+    return arguments.resume;
+  }
+  const std::string name = fmt::format("outputs/{}-{:%Y%m%d-%H%M%S}",
+                                       arguments.input.file.stem().string(),
+                                       fmt::localtime(std::time(nullptr)));
+  fs::path folder = name;
+  for (int i = 2; fs::exists(folder); ++i) {
+    folder = fmt::format("{}-{}", name, i);
+  }
+  return folder;
+}
+
+// The training is done whatever becomes of its page.
+void write_page(const fs::path& folder) {
+  try {
+    write_output((folder / "report.html").string(),
+                 html_page(run_document(folder), folder.string()));
+    fmt::print("Report: {}\n", (folder / "report.html").string());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "vitsim: warning: no report.html: {}\n", printable(error.what()));
+  }
+}
 
 int run_train(const TrainArguments& arguments) {
   std::vector<std::string> command = {trainer_binary().string(), "train"};
@@ -26,7 +67,13 @@ int run_train(const TrainArguments& arguments) {
     command.insert(command.end(), {"--set", setting});
   }
   command.insert(command.end(), arguments.rest.begin(), arguments.rest.end());
+  if (!arguments.resume.empty()) {
+    command.insert(command.end(), {"--resume", arguments.resume.string()});
+  }
   if (under_launcher()) {
+    if (!arguments.out.empty()) {
+      command.insert(command.end(), {"--out", arguments.out.string()});
+    }
     become(command);
   }
   const Experiment experiment = read_experiment(arguments.input.file, arguments.input.overrides());
@@ -34,10 +81,16 @@ int run_train(const TrainArguments& arguments) {
   const std::int64_t world = experiment.cluster.world_size();
   const bool elsewhere = arguments.launch.hostfile || !arguments.launch.launcher.empty() ||
                          experiment.cluster.nodes.front().host;
-  if (world == 1 && !elsewhere) {
-    become(command);
+  const fs::path folder = run_directory(arguments);
+  command.insert(command.end(), {"--out", folder.string()});
+  const int code =
+      run_to_end(world == 1 && !elsewhere
+                     ? command
+                     : launch_command(arguments.launch, &experiment.cluster, world, command));
+  if (code == 0 && fs::exists(folder / "report.json")) {
+    write_page(folder);
   }
-  return run_to_end(launch_command(arguments.launch, &experiment.cluster, world, command));
+  return code;
 }
 
 }  // namespace
@@ -75,8 +128,9 @@ void add_train_command(CLI::App& app, Action& action) {
   };
   pass_value("--steps", "Stop after so many updates");
   pass_value("--epochs", "Overrides training.epochs");
-  pass_value("--out", "Run directory (default: a new one under outputs/)");
-  pass_value("--resume", "Run directory, or checkpoint, to continue from");
+  command->add_option("--out", arguments->out, "Run directory (default: a new one under outputs/)");
+  command->add_option(
+      "--resume", arguments->resume, "Run directory, or checkpoint, to continue from");
   pass_value("--device", "auto, cpu or cuda; auto takes a GPU where there is one");
   pass_value("--loader-workers", "Threads that load and decode images, per rank");
   pass_value("--hang-timeout", "Seconds without progress after which the job is ended");

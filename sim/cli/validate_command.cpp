@@ -16,8 +16,10 @@
 #include "sim/assess/validation.h"
 #include "sim/cli/command.h"
 #include "sim/cli/prediction.h"
+#include "sim/cli/progress_meter.h"
 #include "sim/cli/trainer_process.h"
 #include "sim/render/comparison_text.h"
+#include "sim/render/report_text.h"
 
 namespace vitsim {
 
@@ -251,12 +253,13 @@ int validate_file(const ValidateArguments& arguments) {
     arguments.files.write(json);
   }
   if (!arguments.files.take_standard_output()) {
-    fmt::print("{}{} run{}, {} disturbed and repeated; the one compared is {}\n",
-               comparison_text(run.comparison, "predicted", "measured", tolerance),
-               real.runs,
-               real.runs == 1 ? "" : "s",
-               real.disturbed,
-               real.folder.string());
+    fmt::print(
+        "{}{} run{}, {} disturbed and repeated; the one compared is {}\n",
+        comparison_text(run.comparison, "predicted", "measured", tolerance, terminal_style()),
+        real.runs,
+        real.runs == 1 ? "" : "s",
+        real.disturbed,
+        real.folder.string());
   }
   return run.comparison.beyond(tolerance).empty() ? 0 : 1;
 }
@@ -285,19 +288,22 @@ int validate_runs(const ValidateArguments& arguments) {
   const double tolerance = parse_share("--tolerance", arguments.tolerance);
   const Measurement measurement = import_files(arguments.runs);
   const ProfileLibrary library(arguments.profiles);
+  ProgressMeter meter("predicting runs");
   const std::vector<ValidatedRun> runs = validate_recorded(
       measurement,
       run_directories(arguments.runs),
       library,
-      {.replicates = arguments.input.replicates, .seed = arguments.input.seed, .gains = false});
+      {.replicates = arguments.input.replicates, .seed = arguments.input.seed, .gains = false},
+      meter.progress());
   std::vector<ValidationRecord> records;
-  std::string text = fmt::format("{:<42}{:<7}{:>12}{:>12}{:>10}  {}\n",
-                                 "run",
-                                 "figure",
-                                 "predicted",
-                                 "measured",
-                                 "error",
-                                 "90 % interval");
+  using Align = TextTable::Align;
+  TextTable table({{"run", Align::kLeft},
+                   {"figure", Align::kLeft},
+                   {"predicted"},
+                   {"measured"},
+                   {"error"},
+                   {"90% prediction interval", Align::kLeft}});
+  std::string unpredictable;
   nlohmann::json json = {{"schema", "vitsim-validation-runs/1"}, {"runs", nlohmann::json::array()}};
   int beyond = 0;
   double sum = 0;
@@ -305,7 +311,7 @@ int validate_runs(const ValidateArguments& arguments) {
   for (const ValidatedRun& run : runs) {
     json["runs"].push_back(run_json(run, tolerance));
     if (!run.unpredictable.empty()) {
-      text += fmt::format("{:<42}not predictable: {}\n", run.name, run.unpredictable);
+      unpredictable += fmt::format("{}: not predictable: {}\n", run.name, run.unpredictable);
       continue;
     }
     warn_of_foreign_devices(run.measured, library);
@@ -314,24 +320,29 @@ int validate_runs(const ValidateArguments& arguments) {
     inside += record.inside.value_or(false) ? 1 : 0;
     const bool out = std::abs(record.error()) > tolerance;
     beyond += out ? 1 : 0;
-    text += fmt::format("{:<42}{:<7}{:>10.4g} s{:>10.4g} s{:>+8.2f} %  {}{}\n",
-                        run.name,
-                        record.figure,
-                        record.predicted_s,
-                        record.measured_s,
-                        100 * record.error(),
-                        !record.inside   ? "-"
-                        : *record.inside ? "inside"
-                                         : "outside",
-                        out ? ", out of tolerance" : "");
+    table.add(
+        {run.name,
+         record.figure,
+         precise(record.predicted_s),
+         precise(record.measured_s),
+         TextCell(fmt::format("{:+.2f} %", 100 * record.error()), out ? Ink::kBad : Ink::kPlain),
+         TextCell(fmt::format("{}{}",
+                              !record.inside   ? "-"
+                              : *record.inside ? "inside"
+                                               : "outside",
+                              out ? ", out of tolerance" : ""),
+                  out ? Ink::kBad : Ink::kPlain)});
   }
   if (records.empty()) {
-    throw UserError("no recorded run can be predicted with the profiles at hand:\n" + text);
+    throw UserError("no recorded run can be predicted with the profiles at hand:\n" +
+                    unpredictable);
   }
   append_history(arguments.history, records);
   const auto count = static_cast<double>(records.size());
+  std::string text = table.text(terminal_style()) + unpredictable;
   text += fmt::format(
-      "\n{} runs, mean absolute error {:.2f} %, {} inside the interval, {} out of tolerance "
+      "\n{} runs, mean absolute error {:.2f} %, {} inside the 90% prediction interval, {} out of "
+      "tolerance "
       "({:.4g} %)\n",
       records.size(),
       100 * sum / count,

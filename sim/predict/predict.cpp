@@ -1,6 +1,7 @@
 #include "sim/predict/predict.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <iterator>
 #include <map>
@@ -353,7 +354,11 @@ Report predict_job(const ResolvedJob& job,
   const auto sampler = make_epoch_sampler(job, noise, options.all_ranks);
 
   std::vector<SampledRun> runs(static_cast<std::size_t>(replicates));
+  std::atomic<std::size_t> drawn = 0;
   const auto draw = [&](std::size_t replicate) {
+    if (options.progress) {
+      options.progress(drawn++, runs.size());
+    }
     runs[replicate] = sampler->sample(static_cast<int>(replicate));
   };
   if (runs.size() * job.world_size() > kParallelWork) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "models/progress.h"
 #include "models/report/report.h"
 #include "models/report/timeline.h"
 #include "sim/job/resolved_job.h"
@@ -17,6 +18,7 @@ struct PredictOptions {
   bool gains = true;       // what an epoch would gain without each class; sweeps do without
   bool all_ranks = false;  // list every rank, however many they are
   bool picture = false;    // fill in the timeline of a step and the use of links
+  Progress progress = {};  // over the sampled runs of a job
 };
 
 /// Predicts every job of a resolved experiment: quantiles over new real runs, phases, attribution

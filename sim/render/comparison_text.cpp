@@ -81,31 +81,29 @@ std::string_view verdict_on_slowest(const Comparison& comparison) {
 std::string comparison_text(const Comparison& comparison,
                             std::string_view a,
                             std::string_view b,
-                            double tolerance) {
-  std::size_t width = 0;
+                            double tolerance,
+                            const TextStyle& style) {
+  using Align = TextTable::Align;
+  TextTable table({{"", Align::kLeft},
+                   {std::string(a)},
+                   {std::string(b)},
+                   {"difference", Align::kLeft},
+                   {"remark", Align::kLeft}});
   for (const ComparedFigure& figure : comparison.figures) {
-    width = std::max(width, figure.name.size());
-  }
-  std::string text = fmt::format("{:<{}}  {:>12} {:>12}  {:<20}\n", "", width, a, b, "difference");
-  for (const ComparedFigure& figure : comparison.figures) {
-    std::string line = fmt::format("{:<{}}  {:>12} {:>12}  {:<20} {}",
-                                   figure.name,
-                                   width,
-                                   value_text(figure, figure.a),
-                                   value_text(figure, figure.b),
-                                   difference_text(figure),
-                                   remark(figure, tolerance));
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
+    const bool far = figure.judged && std::abs(figure.difference) > tolerance;
+    table.add({figure.name,
+               value_text(figure, figure.a),
+               value_text(figure, figure.b),
+               TextCell(difference_text(figure), far ? Ink::kBad : Ink::kPlain),
+               TextCell(remark(figure, tolerance), far ? Ink::kBad : Ink::kSoft)});
   }
   if (!comparison.named_a.empty() && comparison.slowest_b) {
-    text += fmt::format("{:<{}}  {:>12} {:>12}  {}\n",
-                        "slowest rank",
-                        width,
-                        named_text(comparison.named_a),
-                        *comparison.slowest_b,
-                        verdict_on_slowest(comparison));
+    table.add({"slowest rank",
+               named_text(comparison.named_a),
+               fmt::format("{}", *comparison.slowest_b),
+               std::string(verdict_on_slowest(comparison))});
   }
+  std::string text = table.text(style);
   constexpr std::size_t kMostParameters = 12;
   for (std::size_t i = 0; i < std::min(comparison.parameters.size(), kMostParameters); ++i) {
     const DifferentParameter& parameter = comparison.parameters[i];

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "sim/assess/compare.h"
+#include "sim/render/text_table.h"
 
 namespace vitsim {
 
@@ -16,6 +17,7 @@ double parse_share(std::string_view option, std::string_view text);
 std::string comparison_text(const Comparison& comparison,
                             std::string_view a,
                             std::string_view b,
-                            double tolerance);
+                            double tolerance,
+                            const TextStyle& style = {});
 
 }  // namespace vitsim

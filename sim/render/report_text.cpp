@@ -31,20 +31,22 @@ std::string counted(std::size_t count, const char* noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
-void append_step(std::string& text, const Report& report) {
+void append_step(std::string& text, const Report& report, const TextStyle& style) {
   struct Row {
-    const char* name;
+    std::string_view name;
     double seconds;
   };
 
+  constexpr std::string_view kExposedCommunication = "exposed communication";
+  constexpr std::string_view kStragglerWait = "straggler wait";
   const double step = report.step_s.p50;
   const Row rows[] = {{"data load", report.phases.data_load_s},
                       {"forward", report.phases.forward_s},
                       {"backward", report.phases.backward_s},
                       {"optimizer", report.phases.optimizer_s},
                       {"other", report.phases.other_s},
-                      {"exposed communication", report.exposed_communication_s},
-                      {"straggler wait", report.wait_s}};
+                      {kExposedCommunication, report.exposed_communication_s},
+                      {kStragglerWait, report.wait_s}};
   text += "\nA full step, mean over ranks\n";
   for (const Row& row : rows) {
     const auto bar =
@@ -54,7 +56,10 @@ void append_step(std::string& text, const Report& report) {
                         precise(row.seconds),
                         percent(row.seconds / step),
                         bar == 0 ? "" : "  ",
-                        std::string(bar, '#'));
+                        style(row.name == kStragglerWait          ? Ink::kBad
+                              : row.name == kExposedCommunication ? Ink::kCaution
+                                                                  : Ink::kPlain,
+                              std::string(bar, '#')));
   }
   text += fmt::format("  {:<26}{:>12}{:>9}\n", "step", precise(step), "100.0 %");
   const double hidden = report.phases.communication_s() - report.exposed_communication_s;
@@ -144,17 +149,8 @@ std::string members(const RankClassReport& ranks) {
                           : fmt::format("{} +{}", ranks.first_rank, ranks.count - 1);
 }
 
-void append_classes(std::string& text, const Report& report) {
+void append_classes(std::string& text, const Report& report, const TextStyle& style) {
   constexpr std::size_t kMostRows = 24;
-  text += fmt::format("\n  {:<11}{:<19}{:>6}{:>12}{:>12}{:>11}{:>14}  {}\n",
-                      "rank",
-                      "GPU",
-                      "batch",
-                      "compute",
-                      "wait",
-                      "straggler",
-                      "time saved",
-                      "memory");
   std::vector<const RankClassReport*> rows;
   for (const RankClassReport& ranks : report.rank_classes) {
     rows.push_back(&ranks);
@@ -164,27 +160,39 @@ void append_classes(std::string& text, const Report& report) {
       return ranks->compute_s;
     });
   }
+  using Align = TextTable::Align;
+  TextTable table({{"rank", Align::kLeft},
+                   {"GPU", Align::kLeft},
+                   {"micro-batch"},
+                   {"compute"},
+                   {"straggler wait"},
+                   {"straggler in"},
+                   {"epoch time saved"},
+                   {"memory", Align::kLeft}});
   for (std::size_t i = 0; i < std::min(rows.size(), kMostRows); ++i) {
     const RankClassReport& ranks = *rows[i];
-    text += fmt::format("  {:<11}{:<19}{:>6}{:>12}{:>12}{:>11}{:>14}  {}\n",
-                        members(ranks),
-                        ranks.gpu,
-                        ranks.micro_batch,
-                        precise(ranks.compute_s),
-                        precise(ranks.wait_s),
-                        percent(ranks.late_share),
-                        ranks.gain_s > 0 ? human(Seconds(ranks.gain_s)) : "-",
-                        memory_text(ranks.memory, ranks.largest_micro_batch));
+    table.add(
+        {members(ranks),
+         ranks.gpu,
+         fmt::format("{}", ranks.micro_batch),
+         precise(ranks.compute_s),
+         precise(ranks.wait_s),
+         percent(ranks.late_share),
+         ranks.gain_s > 0 ? TextCell(human(Seconds(ranks.gain_s)), Ink::kCaution) : TextCell("-"),
+         TextCell(memory_text(ranks.memory, ranks.largest_micro_batch),
+                  ranks.memory.fits ? Ink::kPlain : Ink::kBad)});
   }
+  text += "\nRanks\n" + table.text(style, 2);
   if (rows.size() > kMostRows) {
     text += fmt::format("  ... and {} faster classes of ranks: --json FILE has all\n",
                         rows.size() - kMostRows);
   }
   text +=
-      "  rank: the first of its class, +n for n more that are alike; compute and straggler wait "
-      "of\n"
-      "  a step; straggler in so many steps; epoch time saved at the median rank's speed;\n"
-      "  memory used of the GPU's (largest micro-batch that fits)\n";
+      "  rank: the first of its class, +n for n more that are alike. Compute and straggler wait: "
+      "in\n"
+      "  one step. Straggler in: share of steps. Epoch time saved: at the median rank's speed. "
+      "Memory:\n"
+      "  used of what the GPU has; in brackets the largest micro-batch that fits.\n";
 }
 
 void append_slowest(std::string& text, const Report& report) {
@@ -252,11 +260,11 @@ std::string precise(double seconds) {
   return fmt::format("{:.2f} us", seconds * 1e6);
 }
 
-std::string report_text(const Report& report, const ResolvedJob& job) {
+std::string report_text(const Report& report, const ResolvedJob& job, const TextStyle& style) {
   const TrainingSpec& training = job.training;
   std::string text;
   for (const std::string& warning : report.warnings) {
-    text += fmt::format("Note: {}\n", warning);
+    text += fmt::format("{} {}\n", style(Ink::kCaution, "Note:"), warning);
   }
   text += fmt::format("{}{} ({:.1f} M parameters) in {}, {} samples per epoch, {} on {}, {}, {}\n",
                       text.empty() ? "" : "\n",
@@ -268,22 +276,26 @@ std::string report_text(const Report& report, const ResolvedJob& job) {
                       counted(job.group->nodes().size(), "node"),
                       name(training.gradient_sync),
                       counted(static_cast<std::size_t>(training.epochs), "epoch"));
-  text += fmt::format(
-      "\n  epoch  {:<14}{}\n", human(Seconds(report.epoch_s.p50)), interval(report.epoch_s));
+  text +=
+      fmt::format("\n  epoch  {}{}\n",
+                  style(Ink::kStrong, fmt::format("{:<14}", human(Seconds(report.epoch_s.p50)))),
+                  interval(report.epoch_s));
   text += fmt::format("  step   {:<14}{} steps per epoch, {:.1f} images/s\n",
                       precise(report.step_s.p50),
                       report.steps_per_epoch,
                       report.samples_per_s);
-  text += fmt::format(
-      "  run    {:<14}{}\n", human(Seconds(report.total_s.p50)), interval(report.total_s));
+  text +=
+      fmt::format("  run    {}{}\n",
+                  style(Ink::kStrong, fmt::format("{:<14}", human(Seconds(report.total_s.p50)))),
+                  interval(report.total_s));
   append_goodput(text, report);
   if (report.cost) {
     text += fmt::format("  cost   {}\n", cost_text(*report.cost));
   }
-  text += fmt::format("\nBottleneck: {}.\n", verdict_sentence(report));
-  append_step(text, report);
+  text += fmt::format("\n{} {}.\n", style(Ink::kStrong, "Bottleneck:"), verdict_sentence(report));
+  append_step(text, report, style);
   append_communication(text, report);
-  append_classes(text, report);
+  append_classes(text, report, style);
   append_slowest(text, report);
   for (const DisturbanceCost& disturbance : report.disturbances) {
     text += fmt::format(
@@ -294,7 +306,7 @@ std::string report_text(const Report& report, const ResolvedJob& job) {
     text += fmt::format(
         "  {}: {} - {}{}\n",
         basis.part,
-        basis.kind,
+        basis.kind == "given" ? "as specified" : basis.kind,
         basis.detail,
         basis.error ? fmt::format(" (mean leave-one-out error {:.1f} %)", 100 * *basis.error) : "");
   }

@@ -4,13 +4,14 @@
 
 #include "models/report/report.h"
 #include "sim/job/resolved_job.h"
+#include "sim/render/text_table.h"
 
 namespace vitsim {
 
 /// A prediction for people: what was assumed, epoch, step, run, what limits it, where a step goes,
 /// classes of ranks, where the figures come from. No line is wider than 100 characters but for
 /// sentences.
-std::string report_text(const Report& report, const ResolvedJob& job);
+std::string report_text(const Report& report, const ResolvedJob& job, const TextStyle& style = {});
 
 /// A duration with enough digits to compare, in the unit that suits it: "5.603 s", "145.2 ms".
 std::string precise(double seconds);

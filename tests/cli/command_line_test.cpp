@@ -61,7 +61,7 @@ TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
       {{"calibrate", "fitt", "lab.json", "--out", "x"}, "(did you mean \"fit\"?)"},
       {{"calibrate", "lab-five"}, "known: measure, import, fit, check"},
       {{"calibrate", "lab.json"}, "lab.json: no such file"},
-      {{"completion", "fish"}, "fish not in {bash}"},
+      {{"completion", "tcsh"}, "tcsh not in {bash,zsh,fish}"},
   };
   expect_mistakes(mistakes);
 }

@@ -128,13 +128,14 @@ function clusterDrawing(resolved, body) {
     const {columns, rows: lines} = box(node);
     const inside = links.get(`inside node/${node.name}`);
     const nic = links.get(`nic/${node.name}`) || links.get(`nic/${node.name}-0`);
-    if (i % perRow === 0) {
+    const hasNetwork = nodes.length > 1 || node.count > 1;
+    if (hasNetwork && i % perRow === 0) {
       drawing.append(svg('line', {x1: 20, x2: width - 20, y1: y, y2: y, stroke: 'var(--soft)', 'stroke-width': 3}));
       if (line === 0) drawing.append(svg('text', {x: width - 20, y: y + 14, class: 'soft', 'text-anchor': 'end'}, 'network'));
     }
     const centre = x + nodeWidth / 2;
     const hot = nic && busiest && limit === 'communication' && nic.share === busiest.share;
-    drawing.append(svg('line', {x1: centre, x2: centre, y1: y, y2: y + 34,
+    if (hasNetwork) drawing.append(svg('line', {x1: centre, x2: centre, y1: y, y2: y + 34,
       stroke: nic ? (hot ? 'var(--wait)' : 'var(--exposed)') : 'var(--line)',
       'stroke-width': nic ? 2 + 8 * Math.min(1, nic.share) : 2},
     svg('title', {}, nic ? `${bytes(nic.bytes)} a step each way, ${percent(nic.share)} of ${rate(nic.bandwidth_bytes_per_s)}` : 'no figures')));

@@ -35,7 +35,7 @@ function duration(seconds) {
   if (!isNumber(seconds)) return none;
   const s = Math.abs(seconds);
   const sign = seconds < 0 ? '\u2212' : '';
-  if (s === 0) return '0 s';
+  if (s < 5e-10) return '0 s';
   if (s < 1e-3) return `${sign}${digits(s * 1e6, 3)} \u00b5s`;
   if (s < 1) return `${sign}${digits(s * 1e3, 3)} ms`;
   if (s < 100) return `${sign}${digits(s, 3)} s`;
@@ -64,6 +64,7 @@ const percent = (share, count = 1) => (isNumber(share) ? `${(100 * share).toFixe
 const signed = (share) =>
   isNumber(share) ? `${share < 0 ? '\u2212' : '+'}${Math.abs(100 * share).toFixed(1)} %` : none;
 const whole = (value) => (isNumber(value) ? Math.round(value).toLocaleString('en') : none);
+const integer = (value) => (Number.isInteger(value) ? whole(value) : '');
 const plain = (value) => (isNumber(value) ? Number(value.toPrecision(4)).toLocaleString('en') : none);
 const words = (name) => String(name).replaceAll('_', ' ');
 const list = (value) => (Array.isArray(value) ? value : []);

@@ -92,16 +92,17 @@ function epochChart(quantiles) {
   }));
 }
 
-function epochSection(body) {
+function epochSection(body, measured) {
   const epoch = body.epoch_s || {};
   const rows = [['epoch', body.epoch_s], ['full step', body.step_s], ['run', body.total_s]].filter(([, q]) => q && q.p50 > 0);
-  const details = table('Quantiles over new runs', [
+  const details = table('Quantiles', [
     {name: 'figure', text: true, show: ([name]) => name},
     {name: '5%', show: ([, q]) => duration(q.p05)},
     {name: 'median', show: ([, q]) => duration(q.p50)},
     {name: '95%', show: ([, q]) => duration(q.p95)},
     {name: 'mean', show: ([, q]) => duration(q.mean)},
   ], rows);
+  if (measured) return section('Times', 'Quantiles over what the run recorded.', details);
   if (!isNumber(epoch.p05) || epoch.p05 === epoch.p95) {
     return section('How long, and how sure', interval(epoch), details);
   }
@@ -356,18 +357,18 @@ function curvesSections(training) {
   const details = () => folded('Table', table('Epochs', columns, epochs));
   if (points('loss').length > 0) {
     found.push(section('Loss and accuracy', 'By epoch, as the run recorded them.',
-      lineChart('Training loss by epoch', 240, [{name: 'loss', colour: 'a', points: points('loss')}], 'epoch', 'loss', plain),
+      lineChart('Training loss by epoch', 240, [{name: 'loss', colour: 'a', points: points('loss')}], 'epoch', 'loss', plain, {xShow: integer}),
       points('top1').length > 0 && lineChart('Accuracy by epoch', 240, [
-        {name: 'top-1', colour: 'a', points: points('top1')}, {name: 'top-5', colour: 'b', points: points('top5')}], 'epoch', 'accuracy', (value) => percent(value, 0)),
+        {name: 'top-1', colour: 'a', points: points('top1')}, {name: 'top-5', colour: 'b', points: points('top5')}], 'epoch', 'accuracy', (value) => percent(value, 0), {xShow: integer}),
       details()));
   }
   if (points('images_per_s').length > 0) {
     found.push(section('Images per second', null,
-      lineChart('Images per second by epoch', 220, [{name: 'images/s', colour: 'a', points: points('images_per_s')}], 'epoch', 'images/s', plain), details()));
+      lineChart('Images per second by epoch', 220, [{name: 'images/s', colour: 'a', points: points('images_per_s')}], 'epoch', 'images/s', plain, {xShow: integer}), details()));
   }
   if (points('peak_memory_bytes').some((point) => point.y > 0)) {
     found.push(section('GPU memory', 'The highest use of any rank, by epoch.',
-      lineChart('Peak memory by epoch', 220, [{name: 'peak memory', colour: 'a', points: points('peak_memory_bytes').map(({x, y}) => ({x, y: y / 2 ** 30}))}], 'epoch', 'GiB', plain), details()));
+      lineChart('Peak memory by epoch', 220, [{name: 'peak memory', colour: 'a', points: points('peak_memory_bytes').map(({x, y}) => ({x, y: y / 2 ** 30}))}], 'epoch', 'GiB', plain, {xShow: integer}), details()));
   }
   const steps = list(training && training.steps);
   if (steps.length > 1) {
@@ -403,7 +404,7 @@ function oneReport(report, heading) {
       body.cost && isNumber(body.cost.price) && ['Price', `${plain(body.cost.price)} ${body.cost.currency || ''}`.trim(), 'of the whole run'],
     ]),
     curvesSections(report.training),
-    epochSection(body),
+    epochSection(body, report.source === 'measured'),
     stepSection(body),
     timelineSection(body),
     clusterSection(report),

@@ -16,7 +16,7 @@ function scalePage(data) {
   const other = {p05: 'p95', p95: 'p05'};
   const last = rows[rows.length - 1] || {};
   const ideal = (row) => row.gpus / first.gpus;
-  const xTicks = {xShow: (value) => (Number.isInteger(value) ? whole(value) : ''), x: {type: 'linear', min: Math.min(...rows.map((row) => row.gpus)), max: Math.max(...rows.map((row) => row.gpus))}};
+  const xTicks = {xShow: integer, x: {type: 'linear', min: Math.min(...rows.map((row) => row.gpus)), max: Math.max(...rows.map((row) => row.gpus))}};
   const details = () => folded('Table', table('Rows', [
     {name: 'GPUs', show: (row) => whole(row.gpus), value: (row) => row.gpus},
     {name: 'epoch', show: (row) => duration(quantile(row, 'p50')), value: (row) => quantile(row, 'p50')},
@@ -89,7 +89,7 @@ function heatMap(rows, keys, vary, figureOf) {
       figureOf.show(value), row.fits === false && el('small', {class: 'bad'}, ' out of memory'));
   };
   return el('div', {class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Heat map'},
-    el('table', {class: 'heat'}, el('caption', {}, `${figureOf.name}; the darker, the better`),
+    el('table', {class: 'heat'}, el('caption', {}, `${figureOf.name}; the stronger the colour, the better`),
       el('thead', {}, el('tr', {}, el('th', {scope: 'col'}, `${short(keys[0])} \\ ${short(keys[1])}`),
         list(vary[keys[1]]).map((b) => el('th', {scope: 'col'}, b)))),
       el('tbody', {}, list(vary[keys[0]]).map((a) => el('tr', {}, el('th', {scope: 'row'}, a), list(vary[keys[1]]).map((b) => cell(a, b)))))));
