@@ -269,6 +269,22 @@ void parameters(Is<PassSeries> auto& series, auto& take) {
   take("torch", series.torch);
 }
 
+void parameters(Is<ParallelStepSeries> auto& series, auto& take) {
+  take.needed("gpu", series.gpu);
+  take.needed("layers", series.model.layers);
+  take.needed("width", series.model.width);
+  take.needed("heads", series.model.heads);
+  take.needed("mlp", series.model.mlp);
+  take.needed("tokens", series.model.text_tokens);
+  take.needed("vocabulary", series.model.vocabulary);
+  take.needed("precision", series.precision);
+  take.needed("micro_batch", series.micro_batch);
+  take.needed("micro_batches", series.micro_batches);
+  take.needed("tensor", series.tensor);
+  take.needed("data", series.data);
+  take.needed("pipeline", series.pipeline);
+}
+
 void parameters(Is<MemoryReading> auto& series, auto& take) {
   take.needed("rank", series.rank);
   take("unit", series.unit);
@@ -338,6 +354,9 @@ bool take_known(PlainSample& plain, Sample& sample) {
         PassSeries{.kind = forward ? PassSeries::Kind::kForward : PassSeries::Kind::kTrainStep,
                    .model = {.name = ""}});
   }
+  if (what == "parallel_step") {
+    return take_series(plain, sample, ParallelStepSeries{.model = {.causal = true}});
+  }
   if (what == "overlap" && plain.text.contains("state")) {
     return take_series(plain, sample, OverlapSeries());
   }
@@ -373,6 +392,8 @@ struct Name {
   std::string operator()(const PassSeries& series) const {
     return series.kind == PassSeries::Kind::kForward ? "forward_pass" : "train_step";
   }
+
+  std::string operator()(const ParallelStepSeries&) const { return "parallel_step"; }
 
   std::string operator()(const MemoryReading&) const { return "memory"; }
 

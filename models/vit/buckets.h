@@ -4,14 +4,14 @@
 #include <vector>
 
 #include "models/units.h"
-#include "models/vit/vit.h"
+#include "models/vit/partition.h"
 
 namespace vitsim {
 
 /// Gradients that one AllReduce carries.
 struct GradientBucket {
   std::int64_t bytes = 0;
-  std::vector<std::size_t> tensors;  // indices into parameters(vit), in ready order
+  std::vector<std::size_t> tensors;  // indices into parameters(part), in ready order
   double ready_share = 1;            // of backward's work after which all of them are ready
 };
 
@@ -22,7 +22,8 @@ inline constexpr std::int64_t kBucketCap = std::int64_t{25} * 1024 * 1024;
 /// The buckets of c10d's Reducer after its rebuild: gradients in ready order (the reverse of
 /// registration), a bucket closed as soon as its size reaches the cap; tensors are never split.
 /// For vit-b-16 in fp32: 3,076,000 B; 12 x 28,351,488 B; 2,976,768 B. A tensor is ready when the
-/// products of its layer are done, by their share of backward's multiply-accumulates.
-std::vector<GradientBucket> gradient_buckets(const VitSpec& vit, Bytes bytes_per_parameter);
+/// products of its layer are done, by their share of backward's multiply-accumulates. Of a part of
+/// a model: what its rank holds.
+std::vector<GradientBucket> gradient_buckets(const ModelPart& part, Bytes bytes_per_parameter);
 
 }  // namespace vitsim

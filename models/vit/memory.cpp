@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "models/vit/cost_graph.h"
-
 namespace vitsim {
 
 namespace {
@@ -40,31 +38,33 @@ double optimizer_bytes_per_parameter(const TrainingSpec& training) {
 MemoryParts memory_parts(const TrainingSpec& training,
                          std::int64_t world_size,
                          std::int64_t micro_batch,
-                         const MemoryModel& model) {
-  const auto count = static_cast<double>(parameter_count(training.model));
+                         const MemoryModel& model,
+                         const StagePart& held) {
+  const auto count = static_cast<double>(parameter_count(held.part));
   const double element = gradient_bytes_per_parameter(training.precision).value();
   const double shards = training.gradient_sync == GradientSync::kDeepspeedZero1
                             ? static_cast<double>(world_size)
                             : 1.0;
   const double activations =
-      model.activation_factor * static_cast<double>(micro_batch) *
-      activation_bytes_per_sample(training.model, training.precision).value();
+      activation_bytes(training, held, micro_batch, model.activation_factor).value();
   const double transient = count * transient_bytes_per_parameter(training, world_size) / shards;
+  const bool is_alone = world_size == 1 && training.parallelism.model_ranks() == 1;
   const bool buckets = training.gradient_sync == GradientSync::kDdp && world_size > 1;
   return {.weights = count * element,
           .gradients = count * element,
           .optimizer = count * optimizer_bytes_per_parameter(training) / shards,
           .buffers = std::max(0.0, transient - activations) + (buckets ? count * element : 0),
           .activations = activations,
-          .constant = model.constant.value() + (world_size == 1 ? model.alone.value() : 0)};
+          .constant = model.constant.value() + (is_alone ? model.alone.value() : 0)};
 }
 
 std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
                                                 std::int64_t world_size,
                                                 const MemoryModel& model,
-                                                Bytes capacity) {
+                                                Bytes capacity,
+                                                const StagePart& held) {
   const auto fits = [&](std::int64_t micro_batch) {
-    return memory_parts(training, world_size, micro_batch, model).total() <= capacity.value();
+    return memory_parts(training, world_size, micro_batch, model, held).total() <= capacity.value();
   };
   if (!fits(1)) {
     return std::nullopt;

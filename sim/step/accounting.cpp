@@ -4,23 +4,15 @@
 
 namespace vitsim {
 
-namespace {
-
-Tick transfer_alone(const ProgramGroups& groups, const Transfer& transfer, std::uint32_t position) {
-  const std::uint32_t peer = groups.peer(transfer, position);
-  const bool sends = transfer.direction == Transfer::Direction::kSend;
-  std::vector<LinkId> path;
-  const auto& ranks = groups.ranks();
-  groups.network().append_route(
-      ranks[sends ? position : peer], ranks[sends ? peer : position], path);
-  const LinkFigures figures = groups.network().links().figures(path, transfer.bytes);
-  return to_ticks(figures.latency) + transfer_ticks(transfer.bytes, figures.bandwidth);
-}
-
-}  // namespace
-
 AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
     : program_(program), groups_(&groups), direct_(program.classes.size()) {
+  std::vector<std::vector<std::vector<std::uint32_t>>> classes(program.axes.size());
+  for (std::uint32_t axis = 0; axis < program.axes.size(); ++axis) {
+    const std::size_t count = groups.group_count(axis);
+    for (std::uint32_t group = 0; count > 1 && group < count; ++group) {
+      classes[axis].push_back(groups.classes_in(axis, group));
+    }
+  }
   for (std::size_t each = 0; each < program.classes.size(); ++each) {
     const std::vector<Operation>& operations = program.classes[each].operations;
     direct_[each].resize(operations.size());
@@ -31,10 +23,16 @@ AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
       }
       const std::size_t count = groups.group_count(collective->axis);
       for (std::uint32_t group = 0; group < count; ++group) {
+        if (count > 1 && !std::ranges::binary_search(classes[collective->axis][group], each)) {
+          continue;
+        }
         const Communicator& members = groups.group(collective->axis, group);
         auto [entry, fresh] = times_.try_emplace(
             {collective->axis, group, collective->kind, collective->algorithm, collective->bytes});
-        if (fresh) {
+        const auto same = fresh && count > 1 ? groups.together(*collective, group) : std::nullopt;
+        if (same) {
+          entry->second.assign(members.size(), *same + program.collective_overhead);
+        } else if (fresh) {
           const std::vector<Tick> together(members.size(), program.collective_overhead);
           if (auto arrays = members.arrays_or_estimate(
                   collective->kind, collective->algorithm, collective->bytes)) {
@@ -51,14 +49,11 @@ AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
   }
 }
 
-AloneTimes::AloneTimes(const StepProgram& program,
-                       const std::function<Tick(const Collective&)>& together)
-    : program_(program) {
-  for (const ClassProgram& each : program.classes) {
+AloneTimes::AloneTimes(const StepProgram& program, const TimeOfClass& time) : program_(program) {
+  for (std::uint32_t of = 0; of < program.classes.size(); ++of) {
     std::vector<Tick>& times = same_.emplace_back();
-    for (const Operation& operation : each.operations) {
-      const Collective* collective = operation.collective();
-      times.push_back(collective == nullptr ? 0 : together(*collective));
+    for (const Operation& operation : program.classes[of].operations) {
+      times.push_back(operation.compute() != nullptr ? 0 : time(of, operation));
     }
   }
 }
@@ -82,7 +77,7 @@ Tick AloneTimes::at(std::uint32_t position, std::size_t operation) const {
                       collective->bytes})[where.index];
   }
   const Transfer* transfer = mine.transfer();
-  return transfer == nullptr ? 0 : transfer_alone(*groups_, *transfer, position);
+  return transfer == nullptr ? 0 : groups_->message_alone(*transfer, position);
 }
 
 void operation_times(const StepProgram& program,

@@ -19,8 +19,9 @@ class AloneTimes {
  public:
   AloneTimes(const StepProgram& program, const ProgramGroups& groups);
 
-  /// Of collectives that take every member the same time.
-  AloneTimes(const StepProgram& program, const std::function<Tick(const Collective&)>& together);
+  /// Of collectives and transfers that take all ranks of a class the same time.
+  using TimeOfClass = std::function<Tick(std::uint32_t of, const Operation&)>;
+  AloneTimes(const StepProgram& program, const TimeOfClass& time);
 
   [[nodiscard]] Tick at(std::uint32_t position, std::size_t operation) const;
 

@@ -2,12 +2,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "models/experiment/training.h"
 #include "models/units.h"
+#include "models/vit/partition.h"
 #include "sim/step/program.h"
+#include "sim/step/replica.h"
 
 namespace vitsim {
 
@@ -26,6 +29,10 @@ struct ClassWork {
   Seconds other;
   double slowdown = 1;          // of the GPU
   double overlap_slowdown = 1;  // backward's factor while communication runs
+  /// What it holds of the model; none: all of it.
+  std::optional<ModelPart> part;
+  /// What the ranks that hold the model together do for each other; none: a rank holds all of it.
+  std::optional<ReplicaWork> replica;
 };
 
 /// What every builder needs to know of a step.
@@ -34,9 +41,15 @@ struct StepInput {
   std::vector<std::uint32_t> class_of;                      // by position
   std::function<Algorithm(std::int64_t bytes)> all_reduce;  // empty: a ring
   Tick collective_overhead = 0;
+  /// Where the model is split: the program's axes, that of gradients first, and the algorithm of
+  /// each call on them.
+  std::vector<GroupAxis> axes;
+  std::function<Algorithm(std::uint32_t axis, CollectiveKind kind, std::int64_t bytes)> algorithm;
 
+  /// Ranks that sum their gradients: all of them, or those that hold the same part of the model.
   [[nodiscard]] std::int64_t world_size() const {
-    return static_cast<std::int64_t>(class_of.size());
+    return static_cast<std::int64_t>(axes.empty() ? class_of.size()
+                                                  : axes.front().groups.front().size());
   }
 };
 
@@ -64,7 +77,8 @@ StepProgram zero_0_program(const StepInput& input, std::span<const SyncBucket> b
 StepProgram zero_1_program(const StepInput& input, std::span<const SyncBucket> buckets);
 
 /// The program of a training: the builder of its gradient sync, with the buckets that the library
-/// would make of the model's gradients.
+/// would make of the gradients of the part that a rank holds. Tensor, pipeline and sequence
+/// parallelism and recomputation come with the classes' work and stack on any of them.
 StepProgram build_program(const TrainingSpec& training, const StepInput& input);
 
 /// Whether gradients are copied to flat buffers and back each step: DeepSpeed flattens them on one

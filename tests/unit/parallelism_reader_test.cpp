@@ -62,8 +62,7 @@ TEST(ParallelismReader, ReadsEveryKey) {
 }
 
 TEST(ParallelismReader, ReadsHooksAndLocalUpdates) {
-  const TrainingSpec hook =
-      training_of(R"("communication_hook": {"type": "powersgd", "rank": 4})");
+  const TrainingSpec hook = training_of(R"("communication_hook": {"type": "powersgd", "rank": 4})");
   EXPECT_EQ(hook.communication_hook->rank, 4);
   EXPECT_EQ(hook.communication_hook->start_step, 10);
   const TrainingSpec local = training_of(R"("local_updates": {"type": "diloco", "every": 30})");
@@ -85,9 +84,8 @@ class Refused : public testing::TestWithParam<Refusal> {};
 
 TEST_P(Refused, IsNamedWithPathAndCure) {
   EXPECT_THAT(problems_of(GetParam().keys),
-              ElementsAre(::testing::AllOf(HasSubstr("lab.json:"),
-                                           HasSubstr(GetParam().path),
-                                           HasSubstr(GetParam().what))));
+              ElementsAre(::testing::AllOf(
+                  HasSubstr("lab.json:"), HasSubstr(GetParam().path), HasSubstr(GetParam().what))));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -146,10 +144,8 @@ TEST(ParallelismReader, TokenModelsNeedTokensAndVocabulary) {
     "cluster": {"nodes": [{"name": "n", "gpus": ["t4"]}]},
     "training": {"dataset": {"name": "text", "samples": 1000}, "micro_batch_per_gpu": 1,
       "model": {"layers": 2, "width": 64, "heads": 2, "mlp": 256, "tokens": 1024})";
-  const Experiment right =
-      experiment_from_text(text.substr(0, text.size() - 1) +
-                               R"(, "vocabulary": 51200, "causal": true}}})",
-                           "lab.json");
+  const Experiment right = experiment_from_text(
+      text.substr(0, text.size() - 1) + R"(, "vocabulary": 51200, "causal": true}}})", "lab.json");
   EXPECT_TRUE(right.training.model.is_token_model());
   EXPECT_EQ(right.training.model.tokens(), 1024);
   try {
