@@ -90,10 +90,29 @@ class WorkWriter {
       work.micro_batches.push_back(work.replica ? in_chunks(ranks, samples, *work.replica)
                                                 : micro_batch(compute.at(samples, part, {})));
     }
+    if (work.replica) {
+      fill_rounds(*work.replica, work.micro_batches);
+    }
     return work;
   }
 
  private:
+  /// The interleaved schedule goes in rounds of one micro-batch a stage: a short step's last round
+  /// is filled up with empty ones.
+  static void fill_rounds(ReplicaWork& replica, std::vector<MicroBatchSeconds>& micro_batches) {
+    if (replica.chunks.size() < 2) {
+      return;
+    }
+    while (std::ssize(micro_batches) % replica.pipeline->stages != 0) {
+      micro_batches.emplace_back();
+      replica.samples.push_back(0);
+      for (ChunkWork& chunk : replica.chunks) {
+        chunk.forward.emplace_back();
+        chunk.backward.emplace_back();
+      }
+    }
+  }
+
   static MicroBatchSeconds micro_batch(const MicroBatchTimes& times) {
     return {.data_load = times.data_load, .forward = times.forward, .backward = times.backward};
   }

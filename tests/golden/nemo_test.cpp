@@ -1,6 +1,7 @@
-// NeMo's published pretraining of ViT g/14 (40 blocks of width 1408) in bf16 with micro-batches of
-// 64, from one node of 8 GPUs to 16 nodes: its throughput grows to 96 % of 16 times one node's on
-// A100s, 94 % on H100s. Predicted from data sheets of links and the shipped profiles alone.
+// NeMo's published pretraining of ViT g/14 (40 blocks of width 1408) with micro-batches of 64, from
+// one node of 8 GPUs to 16 nodes: its throughput grows to 96 % of 16 times one node's on A100s, 94 %
+// on H100s. NeMo computes under bf16 autocast and reduces fp32 gradients behind backward. Predicted
+// from data sheets of links and the shipped profiles alone.
 #include <cstdio>
 #include <string>
 
@@ -24,7 +25,8 @@ double samples_per_s(const std::string& gpu, const std::string& network, std::in
   TrainingSpec& training = experiment.training;
   training.model = {
       .name = "vit-g-14", .layers = 40, .width = 1408, .heads = 16, .mlp = 6144, .patch = 14};
-  training.precision = Precision::kBf16;
+  training.precision = Precision::kAmpBf16;
+  training.gradient_sync = GradientSync::kDeepspeedZero0;
   training.micro_batch = {64};
   training.dataset = {.name = "images", .samples = 20 * 64 * 8 * nodes};
   const ProfileLibrary library({VITSIM_SOURCE_DIR "/configs/profiles"});
@@ -48,6 +50,11 @@ double efficiency(const std::string& gpu, const std::string& network) {
 TEST(Nemo, ScalingEfficiencyAtSixteenNodes) {
   EXPECT_NEAR(efficiency("a100", "ib-hdr"), 0.96, 0.04);
   EXPECT_NEAR(efficiency("h100", "ib-ndr"), 0.94, 0.04);
+}
+
+// 693 images/s on 8 A100s.
+TEST(Nemo, ThroughputOfANode) {
+  EXPECT_NEAR(samples_per_s("a100", "ib-hdr", 1) / 693, 1, 0.12);
 }
 
 }  // namespace
