@@ -124,6 +124,11 @@ std::unique_ptr<ComputeModel> make_compute_model(const std::string& gpu,
       model = sheet_model(gpu, sheet->second, training, profiles);
     }
   }
+  if (profile != profiles.gpus.end() && !model->part_passes) {
+    if (auto passes = pass_function(profile->second, training.precision, profiles)) {
+      model->part_passes = *std::move(passes);
+    }
+  }
   if (profile != profiles.gpus.end()) {
     model->epoch_start = profile->second.epoch_start;
     model->overlap_slowdown = profile->second.overlap_slowdown;

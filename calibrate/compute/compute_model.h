@@ -1,16 +1,19 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "calibrate/compute/operator_rates.h"
 #include "calibrate/profile/profile.h"
 #include "models/experiment/training.h"
 #include "models/report/basis.h"
 #include "models/units.h"
 #include "models/vit/memory.h"
+#include "models/vit/partition.h"
 
 namespace vitsim {
 
@@ -29,6 +32,16 @@ struct MicroBatchTimes {
   Seconds backward;
 };
 
+/// What the collectives of one micro-batch's passes take that compute waits for: those within a
+/// block, among the ranks that share its matrices or tokens.
+struct PassCommunication {
+  Seconds forward;
+  Seconds backward;  // without what recomputation repeats of forward
+};
+
+/// One pass over a batch of any part of a model of one precision.
+using PassFunction = std::function<PassTime(const ModelPart& part, Pass pass, std::int64_t batch)>;
+
 /// How long one kind of GPU computes in one training, and how sure that is.
 class ComputeModel {
  public:
@@ -36,6 +49,17 @@ class ComputeModel {
 
   /// Times of a micro-batch of `samples`; zero for none.
   [[nodiscard]] virtual MicroBatchTimes at(std::int64_t samples) const = 0;
+
+  /// Compute of a micro-batch on a rank that holds a part of the model: the whole model's times by
+  /// the ratio of what `part_passes` gives for the part's kernels and launches to the whole's. In
+  /// each block the host launches ahead of kernels and collectives alike, so that where it is the
+  /// slower one their time hides behind it; what they take is not in the result.
+  [[nodiscard]] MicroBatchTimes at(std::int64_t samples,
+                                   const ModelPart& part,
+                                   const PassCommunication& communication) const;
+
+  /// What of an update, or of copies of gradients, falls to a rank that holds a part.
+  [[nodiscard]] static double share_of(const ModelPart& part);
 
   Seconds optimizer;    // per step, whole state
   Seconds other;        // per step
@@ -48,6 +72,7 @@ class ComputeModel {
   std::optional<Bytes> capacity;
   std::optional<Watts> rated_power;  // of the data sheet: thermal design power
   std::string device_name;
+  PassFunction part_passes;  // empty: by the flops of matrix products alone
 };
 
 /// The best available model, in this order: measured steps of this model and precision; throughput

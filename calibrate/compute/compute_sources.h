@@ -36,9 +36,6 @@ std::optional<OperatorCurve> optimizer_curve(const GpuProfile& profile,
 
 const OperatorRates* find_rates(const GpuProfile& profile, Precision precision);
 
-/// One pass over a batch, for any model of one precision.
-using PassFunction = std::function<PassTime(const VitSpec& model, Pass pass, std::int64_t batch)>;
-
 /// By the rates of this GPU in this precision, else by its curves; nothing where it has neither.
 std::optional<PassFunction> pass_function(const GpuProfile& profile,
                                           Precision precision,

@@ -180,6 +180,9 @@ Anchor anchor_of(const GpuProfile& profile, const PassCurves& passes, Precision 
 }
 
 Seconds load_per_sample(const std::string& gpu, const VitSpec& model, const ProfileSet& profiles) {
+  if (model.is_token_model()) {
+    return Seconds(0);  // a few thousand numbers
+  }
   std::vector<double> loads;
   if (const auto own = profiles.gpus.find(gpu); own != profiles.gpus.end()) {
     add_loads(own->second, loads);

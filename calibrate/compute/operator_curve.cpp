@@ -14,14 +14,14 @@ double at_rate(double amount, double rate) {
 
 }  // namespace
 
-PassWork pass_work(const VitSpec& model,
+PassWork pass_work(const ModelPart& part,
                    Precision precision,
                    bool fused_attention,
                    std::int64_t batch) {
   PassWork work;
   const auto images = static_cast<double>(batch);
   for (const Operator& op :
-       forward_operators(model,
+       forward_operators(part,
                          precision,
                          fused_attention ? AttentionKernel::kFused : AttentionKernel::kUnfused)) {
     // Whole-pass curves were fitted without these.
@@ -37,10 +37,10 @@ PassWork pass_work(const VitSpec& model,
 }
 
 double pass_seconds(const OperatorCurve& curve,
-                    const VitSpec& model,
+                    const ModelPart& part,
                     std::int64_t batch,
                     double passes) {
-  const PassWork work = pass_work(model, curve.precision, curve.fused_attention, batch);
+  const PassWork work = pass_work(part, curve.precision, curve.fused_attention, batch);
   return passes * std::max(work.launches * curve.overhead.value(),
                            at_rate(work.flops, curve.flops_per_s.value()) +
                                at_rate(work.bytes, curve.bytes_per_s.value()));

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "calibrate/profile/profile.h"
+#include "models/vit/partition.h"
 
 namespace vitsim {
 
@@ -17,7 +18,7 @@ struct PassWork {
   double launches = 0;
 };
 
-PassWork pass_work(const VitSpec& model,
+PassWork pass_work(const ModelPart& part,
                    Precision precision,
                    bool fused_attention,
                    std::int64_t batch);
@@ -27,7 +28,7 @@ PassWork pass_work(const VitSpec& model,
 /// two lasts. A rate of 0 means that the term is absent. `passes` is 1 for forward and 2 for
 /// backward, which does twice the work.
 double pass_seconds(const OperatorCurve& curve,
-                    const VitSpec& model,
+                    const ModelPart& part,
                     std::int64_t batch,
                     double passes);
 

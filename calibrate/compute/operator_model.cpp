@@ -140,7 +140,19 @@ class OperatorModel final : public ComputeModel {
   }
 
  private:
+  // Of a token model's head the host gets ahead only within the head itself.
+  [[nodiscard]] Seconds token_seconds(Pass pass, std::int64_t samples) const {
+    const ModelPart whole(model_);
+    const auto of = [&](const ModelPart& part) {
+      return part_time(rates_, host_, part, pass, samples).total();
+    };
+    return of(whole.only_blocks()) + of(whole.only_ends());
+  }
+
   [[nodiscard]] Seconds seconds(Pass pass, std::int64_t samples) const {
+    if (model_.is_token_model()) {
+      return token_seconds(pass, samples);
+    }
     const auto& operators = pass == Pass::kForward ? forward_ : backward_;
     PassTime time = pass_time(rates_, host_, operators, pass, samples);
     if (plain) {
@@ -196,15 +208,15 @@ std::optional<PassFunction> pass_function(const GpuProfile& profile,
                                           const ProfileSet& profiles) {
   if (const OperatorRates* rates = find_rates(profile, precision)) {
     return [rates = *rates, host = host_launch(profile.name, profiles)](
-               const VitSpec& model, Pass pass, std::int64_t batch) {
-      return pass_time(rates, host, pass_operators(model, rates.precision, pass), pass, batch);
+               const ModelPart& part, Pass pass, std::int64_t batch) {
+      return part_time(rates, host, part, pass, batch);
     };
   }
   if (const auto curves = pass_curves(profile, precision)) {
-    return [curves = *curves](const VitSpec& model, Pass pass, std::int64_t batch) {
+    return [curves = *curves](const ModelPart& part, Pass pass, std::int64_t batch) {
       return PassTime{.kernels = Seconds(pass == Pass::kForward
-                                             ? pass_seconds(curves.forward, model, batch, 1)
-                                             : pass_seconds(curves.backward, model, batch, 2)),
+                                             ? pass_seconds(curves.forward, part, batch, 1)
+                                             : pass_seconds(curves.backward, part, batch, 2)),
                       .host = Seconds(0)};
     };
   }
@@ -277,6 +289,10 @@ std::unique_ptr<ComputeModel> scaled_model(const std::string& gpu,
   if (scaled->own) {
     model->spread = own->second.spread;
   }
+  model->part_passes = [rates = scaled->rates, host](
+                           const ModelPart& part, Pass pass, std::int64_t batch) {
+    return part_time(rates, host, part, pass, batch);
+  };
   widen(model->spread, std::hypot(scaled->error, host_share * host.sigma.value_or(0)));
   model->spread.run_degrees =
       std::max(model->spread.run_degrees.value_or(0),

@@ -75,7 +75,11 @@ double launch_weight(OperatorKind kind) {
 
 double product_seconds(
     const OperatorRates& rates, const Operator& op, double flops, double bytes, Pass pass) {
-  const double rate = (pass == Pass::kForward ? rates.gemm_forward : rates.gemm_backward).value();
+  const bool own_rate = rates.head && op.name == "head";
+  const double rate = (own_rate                 ? *rates.head
+                       : pass == Pass::kForward ? rates.gemm_forward
+                                                : rates.gemm_backward)
+                          .value();
   const auto width = static_cast<double>(std::max<std::int64_t>(op.inner_width, 1));
   const double outputs = flops / 2 / width;
   const double idle = rates.gemm_outputs * std::sqrt(outputs / (outputs + rates.gemm_outputs + 1));
@@ -151,13 +155,32 @@ PassTime pass_time(const OperatorRates& rates,
   return time;
 }
 
-std::vector<Operator> pass_operators(const VitSpec& model,
+std::vector<Operator> pass_operators(const ModelPart& part,
                                      Precision precision,
                                      Pass pass,
                                      AttentionKernel attention,
                                      QkvSplit split) {
-  return pass == Pass::kForward ? forward_operators(model, precision, attention)
-                                : backward_operators(model, precision, attention, split);
+  return pass == Pass::kForward ? forward_operators(part, precision, attention)
+                                : backward_operators(part, precision, attention, split);
+}
+
+Seconds collective_launches(const HostLaunch& host, const ModelPart& part) {
+  if (part.tensor == 1 || part.attention_alone) {
+    return Seconds(0);
+  }
+  constexpr double kCallsPerBlock = 2;
+  return kCallsPerBlock * static_cast<double>(part.block_count()) *
+         std::log2(static_cast<double>(part.tensor)) * host.collective;
+}
+
+PassTime part_time(const OperatorRates& rates,
+                   const HostLaunch& host,
+                   const ModelPart& part,
+                   Pass pass,
+                   std::int64_t batch) {
+  PassTime time = pass_time(rates, host, pass_operators(part, rates.precision, pass), pass, batch);
+  time.host += collective_launches(host, part);
+  return time;
 }
 
 ArithmeticUnit arithmetic_unit(const GpuSheet& sheet, Precision precision) {

@@ -40,11 +40,21 @@ PassTime pass_time(const OperatorRates& rates,
                    std::int64_t batch);
 
 /// The operators of a pass of the trainer's model, or of another implementation.
-std::vector<Operator> pass_operators(const VitSpec& model,
+std::vector<Operator> pass_operators(const ModelPart& part,
                                      Precision precision,
                                      Pass pass,
                                      AttentionKernel attention = AttentionKernel::kFused,
                                      QkvSplit split = QkvSplit::kSelect);
+
+/// What the host takes to call the tensor-parallel collectives of a pass.
+Seconds collective_launches(const HostLaunch& host, const ModelPart& part);
+
+/// A pass of a part of a model, with the host's calls of tensor-parallel collectives.
+PassTime part_time(const OperatorRates& rates,
+                   const HostLaunch& host,
+                   const ModelPart& part,
+                   Pass pass,
+                   std::int64_t batch);
 
 /// Arithmetic that a data sheet's figures cannot be told apart by: matrix products in 16 bits,
 /// in tf32, and without tensor cores.

@@ -10,6 +10,7 @@
 #include "calibrate/fit/loader_fit.h"
 #include "calibrate/fit/memory_fit.h"
 #include "calibrate/fit/overlap_fit.h"
+#include "calibrate/fit/parallel_fit.h"
 #include "calibrate/fit/point_to_point_fit.h"
 #include "calibrate/fit/rate_fit.h"
 #include "calibrate/fit/spread.h"
@@ -415,6 +416,7 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
   if (!has_steps) {
     fit_rates(measurement, options, calibration);
   }
+  fit_parallel_steps(measurement, options, calibration);
   fit_point_to_point(measurement, options, calibration);
   fit_collective_tables(measurement, options, calibration);
   if (calibration.gpus.empty() && calibration.links.empty()) {

@@ -16,6 +16,7 @@
 #include "calibrate/import/join.h"
 #include "calibrate/import/kineto.h"
 #include "calibrate/import/nccl_tests.h"
+#include "calibrate/import/parallel_csv.h"
 #include "calibrate/import/rank_csv.h"
 #include "calibrate/import/recognise.h"
 #include "calibrate/import/run_directory.h"
@@ -202,6 +203,10 @@ void Importer::read(FileKind kind, const fs::path& file) {
       break;
     case FileKind::kThroughputTable:
       take(read_throughput_table(stream, origin));
+      break;
+    case FileKind::kParallelTable:
+      take(read_parallel_table(
+          stream, origin, hints_.gpus.empty() ? std::string() : hints_.gpus.front()));
       break;
     case FileKind::kRankClock:
       take(read_rank_clock(stream, origin, name.run, rank));

@@ -43,6 +43,7 @@ const std::vector<TableMark>& table_marks() {
       {FileKind::kStepTable, {"rank", "forward_ms", "backward_ms"}},
       {FileKind::kEpochTable, {"Rank", "Epoch", "Computation_Time"}},
       {FileKind::kThroughputTable, {"gpu", "what", "batch", "step_ms"}},
+      {FileKind::kParallelTable, {"tensor", "data", "pipeline", "iteration_ms"}},
       {FileKind::kRankClock, {"microstep", "total_ms"}},
       {FileKind::kAllReduceTable, {"bytes", "allreduce_ms"}},
       {FileKind::kRunDirectory, {"epoch", "train_s", "images_per_s"}},
@@ -297,7 +298,8 @@ std::variant<FileKind, std::string> recognise(const std::filesystem::path& file)
 std::string accepted_kinds() {
   return "a DeepSpeed log (wall_clock_breakdown: true) or configuration; a log with step times of "
          "Hugging Face's Trainer, Accelerate, torchvision, timm or Megatron; the study's runs.csv, "
-         "steps/*.csv, metrics.csv or throughput.csv; a rank's clock (microstep,...,total_ms) or "
+         "steps/*.csv, metrics.csv or throughput.csv; steps by parallelism "
+         "(gpus,...,tensor,data,pipeline,iteration_ms); a rank's clock (microstep,...,total_ms) or "
          "an "
          "AllReduce table (bytes,rep,allreduce_ms); the output of nccl-tests or rccl-tests "
          "(text, -J JSON, -Z json or csv) and of vitsim collective; nvidia-smi topo -m; a PyTorch "

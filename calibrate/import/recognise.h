@@ -13,6 +13,7 @@ enum class FileKind {
   kStepTable,
   kEpochTable,
   kThroughputTable,
+  kParallelTable,
   kRankClock,
   kAllReduceTable,
   kDeepspeedLog,

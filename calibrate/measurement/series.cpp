@@ -280,6 +280,22 @@ void parameters(Is<LoaderSeries> auto& series, auto& take) {
   take("rank", series.rank);
 }
 
+void parameters(Is<ParallelStepSeries> auto& series, auto& take) {
+  take.needed("gpu", series.gpu);
+  take.needed("layers", series.model.layers);
+  take.needed("width", series.model.width);
+  take.needed("heads", series.model.heads);
+  take.needed("mlp", series.model.mlp);
+  take.needed("tokens", series.model.text_tokens);
+  take.needed("vocabulary", series.model.vocabulary);
+  take.needed("precision", series.precision);
+  take.needed("micro_batch", series.micro_batch);
+  take.needed("micro_batches", series.micro_batches);
+  take.needed("tensor", series.tensor);
+  take.needed("data", series.data);
+  take.needed("pipeline", series.pipeline);
+}
+
 void parameters(Is<MemoryReading> auto& series, auto& take) {
   take.needed("rank", series.rank);
   take("unit", series.unit);
@@ -352,6 +368,9 @@ bool take_known(PlainSample& plain, Sample& sample) {
         PassSeries{.kind = forward ? PassSeries::Kind::kForward : PassSeries::Kind::kTrainStep,
                    .model = {.name = ""}});
   }
+  if (what == "parallel_step") {
+    return take_series(plain, sample, ParallelStepSeries{.model = {.causal = true}});
+  }
   if (what == "overlap" && plain.text.contains("state")) {
     return take_series(plain, sample, OverlapSeries());
   }
@@ -389,6 +408,8 @@ struct Name {
   }
 
   std::string operator()(const LoaderSeries&) const { return "load_image"; }
+
+  std::string operator()(const ParallelStepSeries&) const { return "parallel_step"; }
 
   std::string operator()(const MemoryReading&) const { return "memory"; }
 

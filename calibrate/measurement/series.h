@@ -208,6 +208,19 @@ struct LoaderSeries {
   std::vector<double> seconds;
 };
 
+/// Whole steps of a training whose model is split, on equal GPUs of one machine.
+struct ParallelStepSeries {
+  std::string gpu;
+  VitSpec model;
+  Precision precision = Precision::kFp16;
+  std::int64_t micro_batch = 1;
+  std::int64_t micro_batches = 1;  // of each replica in a step
+  std::int64_t tensor = 1;
+  std::int64_t data = 1;
+  std::int64_t pipeline = 1;
+  std::vector<double> seconds;
+};
+
 /// Memory of a rank's GPU in use.
 struct MemoryReading {
   std::int64_t rank = 0;
@@ -233,6 +246,7 @@ using Series = std::variant<PhaseSeries,
                             OperatorSeries,
                             PassSeries,
                             LoaderSeries,
+                            ParallelStepSeries,
                             MemoryReading,
                             UnknownSeries>;
 

@@ -67,7 +67,8 @@ struct OperatorRates {
   Seconds kernel_start;       // what a kernel takes on the device before its work
   double forward_factor = 1;  // of whole passes by the sum of their kernels
   double backward_factor = 1;
-  std::optional<double> error;  // mean, leaving models out
+  std::optional<FlopsPerSecond> head;  // of a token model's head; absent: as other products
+  std::optional<double> error;         // mean, leaving models out
 };
 
 /// What a host needs to launch one kernel: its processor and software stack, whatever the GPU.
@@ -75,6 +76,7 @@ struct HostLaunch {
   Seconds forward;
   Seconds backward;
   std::optional<double> sigma;  // of the logarithm, between visits and runs
+  Seconds collective;           // of tensor parallelism: per call and doubling of its ranks
 };
 
 /// Standard deviations of the logarithm of times.

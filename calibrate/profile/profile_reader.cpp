@@ -218,6 +218,9 @@ OperatorRates read_rates(const Field& field) {
   read_quantity(object, "kernel_start_s", rates.kernel_start, kDuration);
   object.read("forward_factor", rates.forward_factor, kFactor);
   object.read("backward_factor", rates.backward_factor, kFactor);
+  if (const auto head = object.find("head_flops_per_s")) {
+    rates.head = FlopsPerSecond(head->number(kSpeed).value_or(1));
+  }
   if (const auto error = object.find("error")) {
     rates.error = error->number(kShare);
   }
@@ -234,6 +237,7 @@ std::optional<HostLaunch> read_host(ObjectReader& parent) {
   ObjectReader object(*field);
   require_quantity(object, "forward_launch_s", host.forward, kDuration);
   require_quantity(object, "backward_launch_s", host.backward, kDuration);
+  read_quantity(object, "collective_launch_s", host.collective, kDuration);
   if (const auto sigma = object.find("sigma")) {
     host.sigma = sigma->number(kSigma);
   }

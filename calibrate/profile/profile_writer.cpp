@@ -96,6 +96,9 @@ Json json_of(const OperatorRates& rates) {
                {"kernel_start_s", rates.kernel_start.value()},
                {"forward_factor", rates.forward_factor},
                {"backward_factor", rates.backward_factor}};
+  if (rates.head) {
+    json["head_flops_per_s"] = rates.head->value();
+  }
   if (rates.error) {
     json["error"] = *rates.error;
   }
@@ -105,6 +108,9 @@ Json json_of(const OperatorRates& rates) {
 Json json_of(const HostLaunch& host) {
   Json json = {{"forward_launch_s", host.forward.value()},
                {"backward_launch_s", host.backward.value()}};
+  if (host.collective > Seconds(0)) {
+    json["collective_launch_s"] = host.collective.value();
+  }
   if (host.sigma) {
     json["sigma"] = *host.sigma;
   }

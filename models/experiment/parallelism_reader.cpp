@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "models/document/words.h"
+#include "models/experiment/rank_layout.h"
 
 namespace vitsim {
 
@@ -207,12 +208,39 @@ class Checker {
                       split.pipeline.stages,
                       world_size_ / whole));
     }
+    if (world_size_ % whole == 0) {
+      check_replicas();
+    }
     const std::int64_t data_ranks = world_size_ / whole;
     if (training_.fsdp.shard_ranks && training_.gradient_sync == GradientSync::kFsdp &&
         data_ranks % *training_.fsdp.shard_ranks != 0) {
       at("fsdp").problem(fmt::format("shard_ranks {} do not divide the {} data-parallel ranks",
                                      *training_.fsdp.shard_ranks,
                                      data_ranks));
+    }
+  }
+
+  /// Ranks that hold a replica of the model together go through the same micro-batches.
+  void check_replicas() {
+    const std::vector<std::int64_t>& batches = training_.micro_batch;
+    if (batches.size() != static_cast<std::size_t>(world_size_)) {
+      return;
+    }
+    const RankLayout layout(training_.parallelism, world_size_);
+    for (std::int64_t rank = 0; rank < world_size_; ++rank) {
+      const std::int64_t first = layout.position({.data = layout.place(rank).data});
+      const std::int64_t own = batches[static_cast<std::size_t>(rank)];
+      const std::int64_t of_first = batches[static_cast<std::size_t>(first)];
+      if (own != of_first) {
+        at("micro_batch_per_gpu")
+            .problem(fmt::format("ranks {} and {} hold one replica of the model together, but have "
+                                 "micro-batches of {} and {}: give all ranks of a replica the same",
+                                 first,
+                                 rank,
+                                 of_first,
+                                 own));
+        return;
+      }
     }
   }
 
@@ -224,6 +252,12 @@ class Checker {
               "\"chunks\" are of the interleaved schedule: write \"schedule\": \"interleaved\"");
     }
     if (pipeline.stages == 1) {
+      if (pipeline.chunks > 1) {
+        degrees("pipeline")
+            .problem(fmt::format("one stage of {} chunks is no pipeline: write at least 2 stages, "
+                                 "or leave \"chunks\" out",
+                                 pipeline.chunks));
+      }
       return;
     }
     const std::int64_t parts = pipeline.stages * pipeline.chunks;
@@ -301,6 +335,18 @@ class Checker {
           .problem(fmt::format("{} does not go with a pipeline: DeepSpeed's pipelines take stages "
                                "0 and 1; write deepspeed-zero-1 or one pipeline stage",
                                sync()));
+    }
+    const bool shards_anything = shards_gradients || training_.gradient_sync == GradientSync::kFsdp;
+    if (shards_anything && training_.parallelism.pipeline.stages == 1 &&
+        training_.parallelism.model_ranks() > 1) {
+      at("gradient_sync")
+          .problem(fmt::format("{} is not modelled beside tensor or sequence parallelism: write "
+                               "deepspeed-zero-1, distributed-optimizer or ddp",
+                               sync()));
+    } else if (training_.gradient_sync == GradientSync::kFsdp &&
+               training_.parallelism.pipeline.stages > 1) {
+      at("gradient_sync")
+          .problem("fsdp is not modelled in a pipeline: write deepspeed-zero-1 or ddp");
     }
   }
 

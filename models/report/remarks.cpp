@@ -49,11 +49,22 @@ class Remarks {
     other.communication_hook.reset();
     other.local_updates.reset();
     other.offload = {};
-    return memory_parts(other, report_.world_size, limits_.micro_batch, limits_.memory);
+    return memory_parts(
+        other, gradient_ranks(), limits_.micro_batch, limits_.memory, held(limits_));
   }
 
   [[nodiscard]] MemoryParts parts_of(const RankLimits& limits) const {
-    return memory_parts(training_, report_.world_size, limits.micro_batch, limits.memory);
+    return memory_parts(
+        training_, gradient_ranks(), limits.micro_batch, limits.memory, held(limits));
+  }
+
+  /// Ranks that hold the same part of the model.
+  [[nodiscard]] std::int64_t gradient_ranks() const {
+    return report_.world_size / training_.parallelism.model_ranks();
+  }
+
+  [[nodiscard]] StagePart held(const RankLimits& limits) const {
+    return limits.held.value_or(StagePart{.part = training_.model});
   }
 
   [[nodiscard]] MemoryParts mine() const { return parts_of(limits_); }

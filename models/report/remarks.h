@@ -7,6 +7,7 @@
 
 #include "models/experiment/training.h"
 #include "models/report/report.h"
+#include "models/vit/activations.h"
 #include "models/vit/memory.h"
 
 namespace vitsim {
@@ -17,6 +18,7 @@ struct RankLimits {
   std::int64_t micro_batch = 1;
   MemoryModel memory;
   std::optional<Bytes> capacity;
+  std::optional<StagePart> held;  // of the model; none: all of it
 };
 
 /// The plain way to train that a chosen one is compared with: whole state everywhere, whole

@@ -11,15 +11,15 @@ namespace {
 /// Gradients in ready order, each bucket closed where `closes_before` or `closes_after` says so;
 /// both are given the elements that the open bucket holds.
 template <class Before, class After>
-std::vector<GradientBucket> buckets_of(const VitSpec& vit,
+std::vector<GradientBucket> buckets_of(const ModelPart& part,
                                        Bytes bytes_per_parameter,
                                        Before closes_before,
                                        After closes_after) {
-  const std::vector<ParameterTensor> tensors = parameters(vit);
+  const std::vector<ParameterTensor> tensors = parameters(part);
   const auto element = static_cast<std::int64_t>(bytes_per_parameter.value());
   double total = 0;
   for (const ParameterTensor& tensor : tensors) {
-    total += backward_work(vit, tensor);
+    total += backward_work(part, tensor);
   }
   std::vector<GradientBucket> buckets;
   GradientBucket open;
@@ -37,7 +37,7 @@ std::vector<GradientBucket> buckets_of(const VitSpec& vit,
     held += elements;
     open.bytes += elements * element;
     open.tensors.push_back(i);
-    done += backward_work(vit, tensors[i]);
+    done += backward_work(part, tensors[i]);
     open.ready_share = done / total;
     if (closes_after(held, buckets.size())) {
       close();
@@ -52,10 +52,10 @@ std::vector<GradientBucket> buckets_of(const VitSpec& vit,
 
 }  // namespace
 
-std::vector<GradientBucket> gradient_buckets(const VitSpec& vit, Bytes bytes_per_parameter) {
+std::vector<GradientBucket> gradient_buckets(const ModelPart& part, Bytes bytes_per_parameter) {
   const auto element = static_cast<std::int64_t>(bytes_per_parameter.value());
   return buckets_of(
-      vit,
+      part,
       bytes_per_parameter,
       [](std::int64_t, std::int64_t) { return false; },
       [&](std::int64_t held, std::size_t closed) {
@@ -63,11 +63,11 @@ std::vector<GradientBucket> gradient_buckets(const VitSpec& vit, Bytes bytes_per
       });
 }
 
-std::vector<GradientBucket> deepspeed_buckets(const VitSpec& vit,
+std::vector<GradientBucket> deepspeed_buckets(const ModelPart& part,
                                               Bytes bytes_per_parameter,
                                               std::int64_t most_elements) {
   return buckets_of(
-      vit,
+      part,
       bytes_per_parameter,
       [&](std::int64_t held, std::int64_t next) { return held + next > most_elements; },
       [](std::int64_t, std::size_t) { return false; });

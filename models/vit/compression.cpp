@@ -2,11 +2,11 @@
 
 namespace vitsim {
 
-PowerSgdElements power_sgd_elements(const VitSpec& vit,
+PowerSgdElements power_sgd_elements(const ModelPart& part,
                                     std::span<const std::size_t> tensors,
                                     std::int64_t rank) {
   constexpr std::int64_t kLeastRate = 2;  // min_compression_rate
-  const std::vector<ParameterTensor> all = parameters(vit);
+  const std::vector<ParameterTensor> all = parameters(part);
   PowerSgdElements sent;
   for (const std::size_t index : tensors) {
     const std::int64_t elements = all[index].elements();

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "models/experiment/training.h"
-#include "models/vit/vit.h"
+#include "models/vit/partition.h"
 
 namespace vitsim {
 
@@ -18,8 +18,8 @@ struct PowerSgdElements {
   [[nodiscard]] std::int64_t total() const { return plain + left + right; }
 };
 
-/// `tensors`: indices into parameters(vit).
-PowerSgdElements power_sgd_elements(const VitSpec& vit,
+/// `tensors`: indices into parameters(part).
+PowerSgdElements power_sgd_elements(const ModelPart& part,
                                     std::span<const std::size_t> tensors,
                                     std::int64_t rank);
 

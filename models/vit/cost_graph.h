@@ -7,6 +7,7 @@
 #include "models/experiment/training.h"
 #include "models/precision.h"
 #include "models/units.h"
+#include "models/vit/partition.h"
 #include "models/vit/vit.h"
 
 namespace vitsim {
@@ -55,25 +56,29 @@ struct Operator {
   double padding = 1;         // flops with the tiles' padding, by flops
 };
 
-/// The forward pass in execution order. Flops follow the usual count: (S-1)*C*p^2*D for the
-/// patches, per layer 4*S*D^2 + 2*S^2*D + 2*S*D*M multiply-accumulates, D*classes for the head.
-std::vector<Operator> forward_operators(const VitSpec& vit,
+/// The forward pass of a part of a model, or of a whole one, in execution order. Flops follow the
+/// usual count: (S-1)*C*p^2*D for the patches, per layer 4*S*D^2 + 2*S^2*D + 2*S*D*M
+/// multiply-accumulates, D*classes for the head. A token model looks its embedding up instead, and
+/// its head is S*D*vocabulary. Causal attention does half of the products. A rank of t that share
+/// the matrices has a t-th of each block's products.
+std::vector<Operator> forward_operators(const ModelPart& part,
                                         Precision precision,
                                         AttentionKernel attention = AttentionKernel::kFused);
 
 /// The backward pass, from the head to the patches: each product twice, fused attention two and a
-/// half times forward's work since it computes its probabilities again.
-std::vector<Operator> backward_operators(const VitSpec& vit,
+/// half times forward's work since it computes its probabilities again. What recomputation adds is
+/// not among them.
+std::vector<Operator> backward_operators(const ModelPart& part,
                                          Precision precision,
                                          AttentionKernel attention = AttentionKernel::kFused,
                                          QkvSplit split = QkvSplit::kSelect);
 
 /// Matrix products of one forward pass and image, e.g. 2 x 17.56 G for vit-b-16.
-Flops forward_flops(const VitSpec& vit);
+Flops forward_flops(const ModelPart& part);
 
-/// Forward plus backward, which costs twice the forward pass.
-inline Flops training_flops(const VitSpec& vit) {
-  return 3 * forward_flops(vit);
+/// Forward plus backward, which costs twice the forward pass; recomputation does not count.
+inline Flops training_flops(const ModelPart& part) {
+  return 3 * forward_flops(part);
 }
 
 /// Bytes that an update moves per parameter, all fp32: weight, gradient and state are read, weight
@@ -84,7 +89,7 @@ constexpr Bytes update_bytes_per_parameter(OptimizerKind optimizer) {
 }
 
 /// Activations that forward keeps for backward, per sample.
-Bytes activation_bytes_per_sample(const VitSpec& vit,
+Bytes activation_bytes_per_sample(const ModelPart& part,
                                   Precision precision,
                                   AttentionKernel attention = AttentionKernel::kFused);
 

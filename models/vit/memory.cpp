@@ -31,11 +31,12 @@ double optimizer_bytes_per_parameter(const TrainingSpec& training) {
 /// How a way to train holds its state among `world_size` ranks.
 class Holdings {
  public:
-  Holdings(const TrainingSpec& training, std::int64_t world_size)
+  Holdings(const TrainingSpec& training, std::int64_t world_size, const ModelPart& part)
       : training_(training),
+        part_(part),
         sync_(training.gradient_sync),
         ranks_(static_cast<double>(world_size)),
-        count_(static_cast<double>(parameter_count(training.model))),
+        count_(static_cast<double>(parameter_count(part))),
         element_(gradient_bytes_per_parameter(training.precision).value()) {
     if (sync_ == GradientSync::kFsdp && training.fsdp.shard_ranks) {
       shards_ = static_cast<double>(std::min(*training.fsdp.shard_ranks, world_size));
@@ -177,7 +178,7 @@ class Holdings {
       return count_ * element_;  // what the factors left out, for the next step
     }
     std::int64_t largest = 0;
-    for (const GradientBucket& bucket : gradient_buckets(training_.model, Bytes(element_))) {
+    for (const GradientBucket& bucket : gradient_buckets(part_, Bytes(element_))) {
       largest = std::max(largest, bucket.bytes);
     }
     return static_cast<double>(largest) / 2;
@@ -197,6 +198,7 @@ class Holdings {
   }
 
   const TrainingSpec& training_;
+  const ModelPart& part_;
   GradientSync sync_;
   double ranks_;
   double count_;    // parameters
@@ -211,18 +213,19 @@ class Holdings {
 MemoryParts memory_parts(const TrainingSpec& training,
                          std::int64_t world_size,
                          std::int64_t micro_batch,
-                         const MemoryModel& model) {
-  const Holdings holdings(training, world_size);
+                         const MemoryModel& model,
+                         const StagePart& held) {
+  const Holdings holdings(training, world_size, held.part);
   const double activations =
-      model.activation_factor * static_cast<double>(micro_batch) *
-      activation_bytes_per_sample(training.model, training.precision).value();
+      activation_bytes(training, held, micro_batch, model.activation_factor).value();
+  const bool is_alone = world_size == 1 && training.parallelism.model_ranks() == 1;
   return {.weights = holdings.weights(),
           .gradients = holdings.gradients(),
           .optimizer = holdings.optimizer(),
           .buffers = holdings.beside_activations() +
                      std::max(0.0, holdings.after_activations() - activations - holdings.freed()),
           .activations = activations,
-          .constant = model.constant.value() + (world_size == 1 ? model.alone.value() : 0)};
+          .constant = model.constant.value() + (is_alone ? model.alone.value() : 0)};
 }
 
 Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size) {
@@ -247,9 +250,10 @@ Bytes checkpoint_bytes(const TrainingSpec& training) {
 std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
                                                 std::int64_t world_size,
                                                 const MemoryModel& model,
-                                                Bytes capacity) {
+                                                Bytes capacity,
+                                                const StagePart& held) {
   const auto fits = [&](std::int64_t micro_batch) {
-    return memory_parts(training, world_size, micro_batch, model).total() <= capacity.value();
+    return memory_parts(training, world_size, micro_batch, model, held).total() <= capacity.value();
   };
   if (!fits(1)) {
     return std::nullopt;

@@ -5,6 +5,7 @@
 
 #include "models/experiment/training.h"
 #include "models/units.h"
+#include "models/vit/activations.h"
 
 namespace vitsim {
 
@@ -40,10 +41,21 @@ struct MemoryModel {
 /// `reduce_bucket_size` elements in every backward, two where they overlap, however small the
 /// model; ZeRO-3 keeps one. ZeRO-3 and FSDP hold the weights that they have gathered: what
 /// zero_3_gathers tells; the root, two blocks and the gradients of one.
+/// Where the model is split, the ledger is that of a rank which holds `held`, and `world_size`
+/// counts the ranks that hold the same part.
 MemoryParts memory_parts(const TrainingSpec& training,
                          std::int64_t world_size,
                          std::int64_t micro_batch,
-                         const MemoryModel& model);
+                         const MemoryModel& model,
+                         const StagePart& held);
+
+/// The same for a rank that holds the whole model.
+inline MemoryParts memory_parts(const TrainingSpec& training,
+                                std::int64_t world_size,
+                                std::int64_t micro_batch,
+                                const MemoryModel& model) {
+  return memory_parts(training, world_size, micro_batch, model, {.part = training.model});
+}
 
 /// What one rank's part takes of its host's memory where state is offloaded: masters and moments,
 /// gradients, and the weights where they are offloaded too.
@@ -57,6 +69,14 @@ Bytes checkpoint_bytes(const TrainingSpec& training);
 std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
                                                 std::int64_t world_size,
                                                 const MemoryModel& model,
-                                                Bytes capacity);
+                                                Bytes capacity,
+                                                const StagePart& held);
+
+inline std::optional<std::int64_t> largest_micro_batch(const TrainingSpec& training,
+                                                       std::int64_t world_size,
+                                                       const MemoryModel& model,
+                                                       Bytes capacity) {
+  return largest_micro_batch(training, world_size, model, capacity, {.part = training.model});
+}
 
 }  // namespace vitsim

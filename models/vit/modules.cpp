@@ -5,14 +5,18 @@
 
 namespace vitsim {
 
-double backward_work(const VitSpec& vit, const ParameterTensor& tensor) {
-  const auto tokens = static_cast<double>(vit.tokens());
+double backward_work(const ModelPart& part, const ParameterTensor& tensor) {
+  const auto tokens = static_cast<double>(part.tokens());
   const auto elements = static_cast<double>(tensor.elements());
   if (tensor.name == "heads.head.weight") {
     return elements;
   }
+  if (tensor.name == "embedding.weight") {
+    return 0;
+  }
   if (tensor.name.ends_with("in_proj_weight")) {
-    return tokens * elements + 2 * tokens * tokens * static_cast<double>(vit.width);
+    return tokens * elements +
+           2 * tokens * static_cast<double>(part.padded_tokens() * part.model.width / part.tensor);
   }
   const bool weight = tensor.name.ends_with("weight") && tensor.shape.size() > 1;
   return weight ? tokens * elements : 0;
@@ -29,11 +33,12 @@ std::int64_t block_of(const std::string& name) {
 }
 
 std::vector<LeafModule> leaf_modules(const VitSpec& vit) {
+  const ModelPart whole(vit);
   const std::vector<ParameterTensor> tensors = parameters(vit);
   std::vector<LeafModule> modules;
   double total = 0;
   for (const ParameterTensor& tensor : tensors) {
-    total += backward_work(vit, tensor);
+    total += backward_work(whole, tensor);
   }
   double done = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -45,7 +50,7 @@ std::vector<LeafModule> leaf_modules(const VitSpec& vit) {
     LeafModule& module = modules.back();
     ++module.tensors;
     module.elements += tensors[i].elements();
-    done += backward_work(vit, tensors[i]);
+    done += backward_work(whole, tensors[i]);
     module.end = done / total;
   }
   modules.back().end = 1;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "models/vit/partition.h"
 #include "models/vit/vit.h"
 
 namespace vitsim {
@@ -26,6 +27,6 @@ std::int64_t block_of(const std::string& name);
 
 /// Multiply-accumulates of backward that end with this tensor's gradient, relative to each other:
 /// every weight meets every token; attention's own products come just before its input projection.
-double backward_work(const VitSpec& vit, const ParameterTensor& tensor);
+double backward_work(const ModelPart& part, const ParameterTensor& tensor);
 
 }  // namespace vitsim

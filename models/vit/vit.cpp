@@ -5,6 +5,8 @@
 #include <functional>
 #include <numeric>
 
+#include "models/vit/partition.h"
+
 namespace vitsim {
 
 namespace {
@@ -31,7 +33,10 @@ Architecture architecture(const VitSpec& vit) {
           .mlp = vit.mlp,
           .patch = vit.patch,
           .channels = vit.channels,
-          .image_size = vit.image_size};
+          .image_size = vit.image_size,
+          .vocabulary = vit.vocabulary,
+          .text_tokens = vit.text_tokens,
+          .causal = vit.causal};
 }
 
 std::span<const VitSpec> vit_variants() {
@@ -57,9 +62,13 @@ std::int64_t ParameterTensor::elements() const {
 std::vector<ParameterTensor> parameters(const VitSpec& vit) {
   const std::int64_t d = vit.width;
   std::vector<ParameterTensor> tensors;
-  tensors.push_back({"class_token", {1, 1, d}});
-  tensors.push_back({"conv_proj.weight", {d, vit.channels, vit.patch, vit.patch}});
-  tensors.push_back({"conv_proj.bias", {d}});
+  if (vit.is_token_model()) {
+    tensors.push_back({"embedding.weight", {vit.vocabulary, d}});
+  } else {
+    tensors.push_back({"class_token", {1, 1, d}});
+    tensors.push_back({"conv_proj.weight", {d, vit.channels, vit.patch, vit.patch}});
+    tensors.push_back({"conv_proj.bias", {d}});
+  }
   tensors.push_back({"encoder.pos_embedding", {1, vit.tokens(), d}});
   for (std::int64_t layer = 0; layer < vit.layers; ++layer) {
     const std::string prefix = "encoder.layers.encoder_layer_" + std::to_string(layer) + ".";
@@ -78,20 +87,15 @@ std::vector<ParameterTensor> parameters(const VitSpec& vit) {
   }
   tensors.push_back({"encoder.ln.weight", {d}});
   tensors.push_back({"encoder.ln.bias", {d}});
-  tensors.push_back({"heads.head.weight", {vit.classes, d}});
-  tensors.push_back({"heads.head.bias", {vit.classes}});
+  if (!vit.is_token_model()) {
+    tensors.push_back({"heads.head.weight", {vit.classes, d}});
+    tensors.push_back({"heads.head.bias", {vit.classes}});
+  }
   return tensors;
 }
 
 std::int64_t parameter_count(const VitSpec& vit) {
-  const std::int64_t d = vit.width;
-  const std::int64_t m = vit.mlp;
-  const std::int64_t patches = vit.channels * vit.patch * vit.patch * d + d;
-  const std::int64_t norm = 2 * d;
-  const std::int64_t attention = 3 * d * d + 3 * d + d * d + d;
-  const std::int64_t mlp = d * m + m + m * d + d;
-  return d + patches + vit.tokens() * d + vit.layers * (2 * norm + attention + mlp) + norm +
-         d * vit.classes + vit.classes;
+  return parameter_count(ModelPart(vit));
 }
 
 }  // namespace vitsim

@@ -57,6 +57,9 @@ struct Architecture {
   std::int64_t patch = 0;
   std::int64_t channels = 0;
   std::int64_t image_size = 0;
+  std::int64_t vocabulary = 0;  // of token models, with their tokens
+  std::int64_t text_tokens = 0;
+  bool causal = false;
 
   // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes what the compiler writes for a 0.
   auto operator<=>(const Architecture&) const = default;
@@ -82,7 +85,8 @@ struct ParameterTensor {
   [[nodiscard]] std::int64_t elements() const;
 };
 
-/// Every learned tensor in registration order, e.g. 152 for vit-b-16.
+/// Every learned tensor in registration order, e.g. 152 for vit-b-16. A token model has its
+/// embedding in place of class token and patches, and no head of its own.
 std::vector<ParameterTensor> parameters(const VitSpec& vit);
 
 /// Learned parameters, e.g. 86,567,656 for vit-b-16 with 1000 classes.

@@ -36,7 +36,10 @@ int run_scale(const ScaleArguments& arguments) {
   }
   std::vector<std::int64_t> counts = arguments.gpus;
   if (counts.empty()) {
-    for (std::int64_t n = 1; n < experiment.cluster.world_size(); n *= 2) {
+    // A model that is split needs so many ranks at least.
+    for (std::int64_t n = experiment.training.parallelism.model_ranks();
+         n < experiment.cluster.world_size();
+         n *= 2) {
       counts.push_back(n);
     }
     counts.push_back(experiment.cluster.world_size());

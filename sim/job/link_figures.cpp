@@ -245,8 +245,8 @@ std::pair<Bytes, Bytes> reduction_sizes(const StepProgram& program) {
   Bytes most(0);
   for (const Operation& operation : program.classes.front().operations) {
     const Collective* collective = operation.collective();
-    if (collective != nullptr && collective->kind == CollectiveKind::kAllReduce &&
-        collective->bytes > kScalar) {
+    if (collective != nullptr && collective->axis == 0 &&
+        collective->kind == CollectiveKind::kAllReduce && collective->bytes > kScalar) {
       const Bytes bytes(static_cast<double>(collective->bytes));
       least = std::min(least, bytes);
       most = std::max(most, bytes);

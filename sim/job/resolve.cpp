@@ -9,6 +9,8 @@
 
 #include "models/document/words.h"
 #include "models/error.h"
+#include "models/experiment/rank_layout.h"
+#include "models/vit/cost_graph.h"
 #include "sim/job/link_figures.h"
 #include "sim/job/network_figures.h"
 #include "sim/job/offload.h"
@@ -70,6 +72,7 @@ class ClassFinder {
   std::uint32_t find(ResolvedJob& job,
                      const RankPlace& place,
                      const StepShape& shape,
+                     std::int64_t stage,
                      std::uint32_t position) {
     const GpuSpec& gpu = cluster_.nodes[place.node].gpus[place.gpu];
     const auto [entry, fresh] = index_.try_emplace({model_number(gpu.model),
@@ -77,14 +80,16 @@ class ClassFinder {
                                                     shape.count,
                                                     shape.size,
                                                     shape.last,
-                                                    kinds_.of(place.node)},
+                                                    kinds_.of(place.node),
+                                                    stage},
                                                    static_cast<std::uint32_t>(job.classes.size()));
     if (fresh) {
       job.classes.push_back({.gpu = gpu.model,
                              .slowdown = gpu.slowdown,
                              .shape = shape,
                              .first = position,
-                             .compute = model(gpu, shape.size)});
+                             .compute = model(gpu, shape.size),
+                             .held = {.part = training_.model, .stage = stage}});
     }
     ++job.classes[entry->second].count;
     return entry->second;
@@ -120,8 +125,13 @@ class ClassFinder {
     return entry->second;
   }
 
-  using Key =
-      std::tuple<std::size_t, double, std::int64_t, std::int64_t, std::int64_t, std::size_t>;
+  using Key = std::tuple<std::size_t,
+                         double,
+                         std::int64_t,
+                         std::int64_t,
+                         std::int64_t,
+                         std::size_t,
+                         std::int64_t>;
 
   NodeKinds kinds_;
   const ClusterSpec& cluster_;
@@ -135,24 +145,73 @@ class ClassFinder {
   std::vector<std::string> problems_;
 };
 
+/// What embedding and head cost by a block, and how fast the slowest rank of each stage is.
+StageCosts stage_costs(const ResolvedJob& job) {
+  const VitSpec& model = job.training.model;
+  ModelPart embedding = ModelPart(model).only_ends();
+  ModelPart head = embedding;
+  embedding.head = false;
+  head.embedding = false;
+  const Flops block =
+      forward_flops(ModelPart(model).only_blocks()) / static_cast<double>(model.layers);
+  StageCosts costs{.embedding = forward_flops(embedding) / block,
+                   .head = forward_flops(head) / block,
+                   .slowness = std::vector<double>(
+                       static_cast<std::size_t>(job.training.parallelism.pipeline.stages), 0.0)};
+  for (const RankClass& ranks : job.classes) {
+    const MicroBatchTimes times = ranks.compute->at(ranks.micro_batch());
+    double& slowest = costs.slowness[static_cast<std::size_t>(ranks.held.stage)];
+    slowest = std::max(slowest, ranks.slowdown * (times.forward + times.backward).value());
+  }
+  return costs;
+}
+
+/// Says what part of the model each class holds.
+void deal_model(ResolvedJob& job) {
+  const ParallelismSpec& split = job.training.parallelism;
+  std::vector<std::int64_t> blocks = {job.training.model.layers};
+  if (split.pipeline.stages > 1) {
+    blocks = deal_blocks(
+        job.training.model.layers, split.pipeline.stages, split.pipeline.chunks, stage_costs(job));
+  }
+  for (RankClass& ranks : job.classes) {
+    ranks.held.part =
+        part_of_stage(job.training.model, split, job.training.recompute, blocks, ranks.held.stage);
+  }
+}
+
 ResolvedJob make_job(const ClusterSpec& cluster,
                      const std::shared_ptr<const Network>& network,
                      const TrainingSpec& training,
                      std::vector<std::int64_t> ranks,
                      const ProfileSet& profiles) {
+  const std::int64_t whole = training.parallelism.model_ranks();
+  if (static_cast<std::int64_t>(ranks.size()) % whole != 0) {
+    throw UserError(
+        fmt::format("{} ranks hold no whole number of replicas of the model, each split among {} "
+                    "ranks (tensor x "
+                    "sequence x pipeline): take a multiple of {}",
+                    ranks.size(),
+                    whole,
+                    whole));
+  }
   ResolvedJob job{.training = training, .network = network};
   job.plan = plan_epoch(subset_samples(training.dataset.samples, training.dataset.fraction),
                         static_cast<std::int64_t>(ranks.size()),
-                        training.micro_batch,
-                        training.accumulation);
+                        training);
+  const RankLayout layout(training.parallelism, static_cast<std::int64_t>(ranks.size()));
   const std::vector<RankPlace> places = rank_places(cluster);
   ClassFinder finder(cluster, training, profiles);
   job.class_of.reserve(ranks.size());
   for (std::uint32_t position = 0; position < ranks.size(); ++position) {
-    job.class_of.push_back(finder.find(
-        job, places[static_cast<std::size_t>(ranks[position])], job.plan.full[position], position));
+    job.class_of.push_back(finder.find(job,
+                                       places[static_cast<std::size_t>(ranks[position])],
+                                       job.plan.full[position],
+                                       layout.place(position).stage,
+                                       position));
   }
   finder.throw_if_any();
+  deal_model(job);
   for (const RankClass& each : job.classes) {
     job.epoch_start = std::max(job.epoch_start, each.compute->epoch_start);
   }

@@ -8,6 +8,8 @@
 #include "calibrate/compute/compute_model.h"
 #include "models/experiment/epoch.h"
 #include "models/experiment/experiment.h"
+#include "models/experiment/rank_layout.h"
+#include "models/vit/activations.h"
 #include "sim/collective/communicator.h"
 #include "sim/engine/network.h"
 #include "sim/step/builder.h"
@@ -15,8 +17,8 @@
 
 namespace vitsim {
 
-/// Ranks that the model cannot tell apart: same GPU, slowdown, micro-batches, kind of node and
-/// links.
+/// Ranks that the model cannot tell apart: same GPU, slowdown, micro-batches, kind of node, links
+/// and part of the model.
 struct RankClass {
   std::string gpu;
   double slowdown = 1;
@@ -25,6 +27,7 @@ struct RankClass {
   std::uint32_t first = 0;  // position
   std::shared_ptr<const ComputeModel> compute;
   OffloadRates offload;
+  StagePart held;
 
   [[nodiscard]] std::int64_t micro_batch() const { return shape.size; }
 };
@@ -67,6 +70,16 @@ struct ResolvedJob {
   std::vector<std::string> warnings;  // what is not calibrated, first
 
   [[nodiscard]] std::size_t world_size() const { return class_of.size(); }
+
+  /// How its ranks are dealt to the ways in which the training is split.
+  [[nodiscard]] RankLayout layout() const {
+    return {training.parallelism, static_cast<std::int64_t>(world_size())};
+  }
+
+  /// Ranks that hold the same part of the model, and sum its gradients.
+  [[nodiscard]] std::int64_t gradient_ranks() const {
+    return layout().data() * layout().sequence();
+  }
 
   [[nodiscard]] const std::vector<std::int64_t>& ranks() const { return group->ranks(); }
 

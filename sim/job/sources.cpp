@@ -108,7 +108,7 @@ void widen_beyond_measured(ResolvedJob& job,
                            const ProfileSet& profiles) {
   const auto [least, most] = reduction_sizes(*job.full);
   if (most.value() > 0) {
-    const auto ranks = static_cast<std::int64_t>(job.world_size());
+    const std::int64_t ranks = job.gradient_ranks();
     widen_beyond_tables(job, crossed, profiles, ranks, least, most);
   }
 }

@@ -30,10 +30,11 @@ Seconds wire_limit(const ResolvedJob& job) {
   if (job.world_size() < 2) {
     return Seconds(0);
   }
-  const double n = static_cast<double>(job.world_size());
   double bytes = 0;  // that each rank sends at least, mean over ranks
   for (const Operation& operation : job.full->classes.front().operations) {
     if (const Collective* collective = operation.collective()) {
+      const auto& groups = job.full->axes[collective->axis].groups;
+      const auto n = static_cast<double>(groups.empty() ? job.world_size() : groups.front().size());
       const double share = is_chain(collective->kind) ? 1 / n : (n - 1) / n;
       bytes += share * static_cast<double>(collective->bytes);
     }

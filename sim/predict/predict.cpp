@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iterator>
 #include <map>
+#include <tuple>
 
 #include <fmt/format.h>
 #include <oneapi/tbb/parallel_for.h>
@@ -131,19 +132,20 @@ void add_classes(const ResolvedJob& job,
                  const std::vector<AttributedRanks>& entries,
                  const GainOf& gain,
                  Report& report) {
-  // Classes of the same GPU and micro-batch share their memory.
-  std::map<std::pair<std::string, std::int64_t>, std::pair<RankMemory, std::optional<std::int64_t>>>
-      memories;
+  // Classes of the same GPU, micro-batch and pipeline stage share their memory.
+  using MemoryKey = std::tuple<std::string, std::int64_t, std::int64_t>;
+  std::map<MemoryKey, std::pair<RankMemory, std::optional<std::int64_t>>> memories;
   for (std::size_t of = 0; of < job.classes.size(); ++of) {
     const RankClass& ranks = job.classes[of];
-    auto [memory, fresh] = memories.try_emplace({ranks.gpu, ranks.micro_batch()});
+    auto [memory, fresh] = memories.try_emplace({ranks.gpu, ranks.micro_batch(), ranks.held.stage});
     if (fresh) {
       memory->second.first = memory_of(job, ranks);
       if (ranks.compute->capacity) {
         memory->second.second = largest_micro_batch(job.training,
-                                                    static_cast<std::int64_t>(job.world_size()),
+                                                    job.gradient_ranks(),
                                                     ranks.compute->memory,
-                                                    *ranks.compute->capacity);
+                                                    *ranks.compute->capacity,
+                                                    ranks.held);
       }
     }
     report.rank_classes.push_back({.count = ranks.count,
@@ -202,6 +204,8 @@ void add_model_flops(const ResolvedJob& job, Report& report) {
     samples += static_cast<double>(ranks.count * ranks.shape.samples());
   }
   if (report.step_s.p50 > 0) {
+    // All ranks of a replica count the same samples.
+    samples /= static_cast<double>(job.training.parallelism.model_ranks());
     report.model_flops_per_s =
         training_flops(job.training.model).value() * samples / report.step_s.p50;
   }
@@ -244,7 +248,8 @@ std::vector<RankLimits> limits_of(const ResolvedJob& job) {
     limits.push_back({.count = ranks.count,
                       .micro_batch = ranks.micro_batch(),
                       .memory = ranks.compute->memory,
-                      .capacity = ranks.compute->capacity});
+                      .capacity = ranks.compute->capacity,
+                      .held = ranks.held});
   }
   return limits;
 }

@@ -57,9 +57,10 @@ std::string evaluation_note(const ResolvedJob& job) {
 
 RankMemory memory_of(const ResolvedJob& job, const RankClass& ranks) {
   RankMemory memory{.parts = memory_parts(job.training,
-                                          static_cast<std::int64_t>(job.world_size()),
+                                          job.gradient_ranks(),
                                           ranks.micro_batch(),
-                                          ranks.compute->memory)};
+                                          ranks.compute->memory,
+                                          ranks.held)};
   memory.total_bytes = memory.parts.total();
   if (ranks.compute->capacity) {
     memory.capacity_bytes = ranks.compute->capacity->value();

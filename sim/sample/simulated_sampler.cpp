@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::size_t kMostRanksByChains = 2048;
 constexpr std::size_t kMostAccounted = 2048;  // ranks of a class
+constexpr double kMostWorkByChains = 4e6;     // operations of all ranks in a step
 
 TypicalRank typical_rank(const StepAccount& account) {
   TypicalRank rank{.compute_s = to_seconds(account.compute()).value(),
@@ -160,13 +161,15 @@ class SimulatedSampler final : public EpochSampler {
     if (!any) {
       return;
     }
-    if (job_.world_size() > kMostRanksByChains) {
+    const double work =
+        static_cast<double>(job_.world_size()) * static_cast<double>(job_.full->most_operations());
+    if (job_.world_size() > kMostRanksByChains || work > kMostWorkByChains) {
       scatters_.push_back(scatter_of_many());
     } else {
       constexpr int kSteps = 4;
-      const double work = static_cast<double>(job_.world_size()) * std::max(1.0, collectives()) *
-                          (model_.by_events() ? 100 : 1);
-      const int chains = static_cast<int>(std::clamp(1e5 / work, 3.0, 6.0));
+      const double calls = static_cast<double>(job_.world_size()) * std::max(1.0, collectives()) *
+                           (model_.by_events() ? 100 : 1);
+      const int chains = static_cast<int>(std::clamp(1e5 / calls, 3.0, 6.0));
       for (int index = 0; index < chains; ++index) {
         scatters_.push_back(model_.scatter(
             [&](int step) {

@@ -36,35 +36,18 @@ double settled_step_s(std::vector<Tick>& starts, int warm_up, int measured, cons
   return to_seconds(*std::ranges::max_element(starts) - begin).value() / measured;
 }
 
-/// The program with one position for each class.
-std::shared_ptr<StepProgram> class_level(const StepProgram& program) {
-  auto result = std::make_shared<StepProgram>(program);
-  result->class_of.clear();
-  for (std::uint32_t i = 0; i < program.classes.size(); ++i) {
-    result->class_of.push_back(i);
-  }
-  return result;
-}
-
-std::optional<ArrayExecutor> class_executor(const StepProgram& program, TogetherTimes& together) {
-  const bool one_group =
-      program.axes.empty() || (program.axes.size() == 1 && program.axes[0].groups.empty());
-  if (!one_group) {
-    return std::nullopt;
-  }
-  return ArrayExecutor::make_of_classes(
-      program,
-      [&](const Collective& collective, std::uint32_t /*group*/) -> std::optional<CallTimer> {
-        const auto time = together.at(collective);
-        return time ? std::optional(CallTimer(*time)) : std::nullopt;
-      });
+/// The program of a job by classes, on the network of `group`; nothing where ranks must be told
+/// apart.
+std::optional<ClassLevel> class_level(const StepProgram& program,
+                                      const std::shared_ptr<const Communicator>& group) {
+  return ClassLevel::make(program, ProgramGroups(group, program));
 }
 
 }  // namespace
 
-StepModel::StepModel(const ResolvedJob& job) : job_(job), together_(*job.group) {
-  class_program_ = class_level(*job.full);
-  if (auto executor = class_executor(*class_program_, together_)) {
+StepModel::StepModel(const ResolvedJob& job) : job_(job) {
+  level_ = class_level(*job.full, job.group);
+  if (auto executor = level_ ? level_->executor() : std::nullopt) {
     classes_ = std::make_unique<ArrayExecutor>(std::move(*executor));
   } else {
     ranks_ = std::make_unique<StepExecutor>(job.group, *job.full);
@@ -80,7 +63,7 @@ StepExecutor& StepModel::rank_executor() const {
 
 const StepModel::Offsets& StepModel::settled_offsets() const {
   if (!offsets_) {
-    const StepProgram& program = by_classes() ? *class_program_ : *job_.full;
+    const StepProgram& program = by_classes() ? level_->program() : *job_.full;
     const OperationTicks ticks(program);
     Offsets found{.starts = std::vector<Tick>(program.positions(), 0)};
     found.step_s = settled_step_s(found.starts, kWarmUp, kMeasured, [&](auto starts, auto ends) {
@@ -101,7 +84,7 @@ double StepModel::step_s(std::span<const double> class_factors) const {
     return settled_offsets().step_s;
   }
   std::vector<Tick> from = settled_offsets().starts;
-  const OperationTicks ticks(by_classes() ? *class_program_ : *job_.full, class_factors);
+  const OperationTicks ticks(by_classes() ? level_->program() : *job_.full, class_factors);
   return settled_step_s(from, kWarmUp, kMeasured, [&](auto starts, auto ends) {
     by_classes() ? classes_->run(ticks, starts, {}, ends) : ranks_->run(ticks, starts, ends);
   });
@@ -120,10 +103,9 @@ double StepModel::step_on_slower_network_s(double factor) const {
   const Network slow = job_.network->slowed(factor);
   const auto group = std::make_shared<const Communicator>(slow, job_.ranks());
   if (by_classes()) {
-    TogetherTimes together(*group);
-    auto executor = class_executor(*class_program_, together);
-    if (executor) {
-      const OperationTicks ticks(*class_program_);
+    const std::optional<ClassLevel> level = class_level(*job_.full, group);
+    if (auto executor = level ? level->executor() : std::nullopt) {
+      const OperationTicks ticks(level_->program());
       std::vector<Tick> from = settled_offsets().starts;
       return settled_step_s(from, kWarmUp, 1, [&](auto starts, auto ends) {
         executor->run(ticks, starts, {}, ends);
@@ -143,9 +125,9 @@ double StepModel::step_on_slower_network_s(double factor) const {
 double StepModel::short_step_s() const {
   if (by_classes()) {
     // The short step may deal unequal samples to ranks of a class: it has classes of its own.
-    const std::shared_ptr<StepProgram> last = class_level(*job_.last);
-    if (auto executor = class_executor(*last, together_)) {
-      const OperationTicks last_ticks(*last);
+    const std::optional<ClassLevel> last = class_level(*job_.last, job_.group);
+    if (auto executor = last ? last->executor() : std::nullopt) {
+      const OperationTicks last_ticks(last->program());
       const std::vector<Tick>& starts = settled_offsets().starts;
       std::vector<Tick> ends;
       for (const std::uint32_t of : job_.last_classes) {
@@ -207,8 +189,8 @@ AloneTimes StepModel::alone_times() const {
   if (!by_classes()) {
     return {program(), ranks_->groups()};
   }
-  return {program(), [this](const Collective& collective) {
-            return *together_.at(collective) + program().collective_overhead;
+  return {program(), [this](std::uint32_t of, const Operation& operation) {
+            return level_->alone(of, operation);
           }};
 }
 

@@ -9,17 +9,16 @@
 #include "models/report/timeline.h"
 #include "sim/job/resolved_job.h"
 #include "sim/step/accounting.h"
+#include "sim/step/class_level.h"
 #include "sim/step/step_executor.h"
-#include "sim/step/together.h"
 
 namespace vitsim {
 
 /// The steps of one job without noise, one after the other, under factors on the compute of its
 /// classes.
 ///
-/// Where every collective takes everybody equally long, ranks of a class are at the same place at
-/// any time: one position then stands for each class, however many ranks it has. Elsewhere every
-/// rank is a position. Not thread-safe.
+/// Where ranks of a class are at the same place at any time, one position stands for each class,
+/// however many ranks it has (ClassLevel). Elsewhere every rank is a position. Not thread-safe.
 class StepModel {
  public:
   /// `job` must outlive it.
@@ -100,7 +99,7 @@ class StepModel {
   [[nodiscard]] const Offsets& settled_offsets() const;
 
   [[nodiscard]] const StepProgram& program() const {
-    return by_classes() ? *class_program_ : *job_.full;
+    return by_classes() ? level_->program() : *job_.full;
   }
 
   [[nodiscard]] StepTimes settled_times() const;
@@ -111,8 +110,7 @@ class StepModel {
   static Scatter scatter_of(const std::vector<double>& seen);
 
   const ResolvedJob& job_;
-  mutable TogetherTimes together_;
-  std::shared_ptr<StepProgram> class_program_;  // positions are classes
+  std::optional<ClassLevel> level_;
   std::unique_ptr<ArrayExecutor> classes_;
   mutable std::optional<Offsets> offsets_;
   mutable std::unique_ptr<StepExecutor> ranks_;  // made at first use where classes will do

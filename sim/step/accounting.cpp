@@ -6,23 +6,15 @@
 
 namespace vitsim {
 
-namespace {
-
-Tick transfer_alone(const ProgramGroups& groups, const Transfer& transfer, std::uint32_t position) {
-  const std::uint32_t peer = groups.peer(transfer, position);
-  const bool sends = transfer.direction == Transfer::Direction::kSend;
-  std::vector<LinkId> path;
-  const auto& ranks = groups.ranks();
-  groups.network().append_route(
-      ranks[sends ? position : peer], ranks[sends ? peer : position], path);
-  const LinkFigures figures = groups.network().links().figures(path, transfer.bytes);
-  return to_ticks(figures.latency) + transfer_ticks(transfer.bytes, figures.bandwidth);
-}
-
-}  // namespace
-
 AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
     : program_(program), groups_(&groups), direct_(program.classes.size()) {
+  std::vector<std::vector<std::vector<std::uint32_t>>> classes(program.axes.size());
+  for (std::uint32_t axis = 0; axis < program.axes.size(); ++axis) {
+    const std::size_t count = groups.group_count(axis);
+    for (std::uint32_t group = 0; count > 1 && group < count; ++group) {
+      classes[axis].push_back(groups.classes_in(axis, group));
+    }
+  }
   for (std::size_t each = 0; each < program.classes.size(); ++each) {
     const std::vector<Operation>& operations = program.classes[each].operations;
     direct_[each].resize(operations.size());
@@ -33,7 +25,7 @@ AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
       }
       const std::size_t count = groups.group_count(collective->axis);
       if (count > 1) {
-        add_all_groups(*collective);
+        add_groups(*collective, classes[collective->axis], static_cast<std::uint32_t>(each));
         continue;
       }
       auto [entry, fresh] = times_.try_emplace(
@@ -53,6 +45,39 @@ AloneTimes::AloneTimes(const StepProgram& program, const ProgramGroups& groups)
       direct_[each][i] = &entry->second;
     }
   }
+}
+
+void AloneTimes::add_groups(const Collective& collective,
+                            const std::vector<std::vector<std::uint32_t>>& classes,
+                            std::uint32_t of) {
+  for (std::uint32_t group = 0; group < classes.size(); ++group) {
+    if (!std::ranges::binary_search(classes[group], of)) {
+      continue;
+    }
+    const Key key(collective.axis, group, collective.kind, collective.algorithm, collective.bytes);
+    if (times_.contains(key)) {
+      continue;
+    }
+    const Communicator& members = groups_->group(collective.axis, group);
+    if (const auto same = groups_->together(collective, group)) {
+      times_[key].assign(members.size(), *same + program_.collective_overhead);
+    } else if (everybody_calls(collective)) {
+      add_all_groups(collective);
+    } else {
+      const std::vector<Tick> together(members.size(), program_.collective_overhead);
+      times_[key] = members.run(collective.kind, collective.algorithm, collective.bytes, together);
+    }
+  }
+}
+
+bool AloneTimes::everybody_calls(const Collective& collective) const {
+  return std::ranges::all_of(program_.classes, [&](const ClassProgram& each) {
+    return std::ranges::any_of(each.operations, [&](const Operation& operation) {
+      const Collective* call = operation.collective();
+      return call != nullptr && call->axis == collective.axis && call->kind == collective.kind &&
+             call->algorithm == collective.algorithm && call->bytes == collective.bytes;
+    });
+  });
 }
 
 /// Groups of one axis do the same at the same time, over links that they may share: what each of
@@ -86,14 +111,11 @@ void AloneTimes::add_all_groups(const Collective& collective) {
   }
 }
 
-AloneTimes::AloneTimes(const StepProgram& program,
-                       const std::function<Tick(const Collective&)>& together)
-    : program_(program) {
-  for (const ClassProgram& each : program.classes) {
+AloneTimes::AloneTimes(const StepProgram& program, const TimeOfClass& time) : program_(program) {
+  for (std::uint32_t of = 0; of < program.classes.size(); ++of) {
     std::vector<Tick>& times = same_.emplace_back();
-    for (const Operation& operation : each.operations) {
-      const Collective* collective = operation.collective();
-      times.push_back(collective == nullptr ? 0 : together(*collective));
+    for (const Operation& operation : program.classes[of].operations) {
+      times.push_back(operation.compute() != nullptr ? 0 : time(of, operation));
     }
   }
 }
@@ -117,7 +139,7 @@ Tick AloneTimes::at(std::uint32_t position, std::size_t operation) const {
                       collective->bytes})[where.index];
   }
   const Transfer* transfer = mine.transfer();
-  return transfer == nullptr ? 0 : transfer_alone(*groups_, *transfer, position);
+  return transfer == nullptr ? 0 : groups_->message_alone(*transfer, position);
 }
 
 void operation_times(const StepProgram& program,

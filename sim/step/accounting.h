@@ -19,13 +19,19 @@ class AloneTimes {
  public:
   AloneTimes(const StepProgram& program, const ProgramGroups& groups);
 
-  /// Of collectives that take every member the same time.
-  AloneTimes(const StepProgram& program, const std::function<Tick(const Collective&)>& together);
+  /// Of collectives and transfers that take all ranks of a class the same time.
+  using TimeOfClass = std::function<Tick(std::uint32_t of, const Operation&)>;
+  AloneTimes(const StepProgram& program, const TimeOfClass& time);
 
   [[nodiscard]] Tick at(std::uint32_t position, std::size_t operation) const;
 
  private:
+  /// Times of the groups of an axis in which class `of` is; `classes` are those of each group.
+  void add_groups(const Collective& collective,
+                  const std::vector<std::vector<std::uint32_t>>& classes,
+                  std::uint32_t of);
   void add_all_groups(const Collective& collective);
+  [[nodiscard]] bool everybody_calls(const Collective& collective) const;
 
   const StepProgram& program_;
   const ProgramGroups* groups_ = nullptr;  // none: the same for every member

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -100,6 +101,10 @@ void CallTimer::run(std::span<const Tick> starts, std::span<Tick> ends) {
 }
 
 ArrayExecutor::ArrayExecutor(const StepProgram& program) : program_(program) {
+  for (const GroupAxis& axis : program.axes) {
+    places_.push_back(axis.groups.empty() ? std::vector<GroupPlace>()
+                                          : group_places(axis, program.positions()));
+  }
   make_lanes();
 }
 
@@ -108,26 +113,41 @@ std::optional<ArrayExecutor> ArrayExecutor::make(const StepProgram& program,
   const bool one_group = program.axes.size() == 1 && program.axes[0].groups.empty() &&
                          std::ranges::none_of(program.classes, has_transfers) &&
                          std::ranges::none_of(program.classes, communicates_twice);
-  if (!one_group && !groups.links_are_apart(program)) {
+  const bool is_exact = one_group || groups.links_are_apart(program);
+  if (!is_exact && std::ranges::any_of(program.classes, communicates_twice)) {
     return std::nullopt;
   }
   ArrayExecutor executor(program);
-  executor.groups_ = &groups;
+  executor.message_ = [&groups](const Transfer& transfer, std::uint32_t position) {
+    return Message{.peer = groups.peer(transfer, position),
+                   .duration = groups.message_alone(transfer, position)};
+  };
   const auto timer = [&](const Collective& collective,
                          std::uint32_t group) -> std::optional<CallTimer> {
+    if (!is_exact) {
+      // Libraries that load links at once share them by known parts; messages in steps do not.
+      const auto time =
+          is_nccl(collective.algorithm) ? groups.together(collective, group) : std::nullopt;
+      return time ? std::optional<CallTimer>(*time) : std::nullopt;
+    }
     auto arrays = groups.group(collective.axis, group)
                       .arrays_or_estimate(collective.kind, collective.algorithm, collective.bytes);
     return arrays ? std::optional<CallTimer>(std::move(*arrays)) : std::nullopt;
   };
+  if (!is_exact && program.axes.size() == 1) {
+    return std::nullopt;
+  }
   return executor.add_timers(timer) ? std::optional(std::move(executor)) : std::nullopt;
 }
 
 std::optional<ArrayExecutor> ArrayExecutor::make_of_classes(const StepProgram& program,
-                                                            const TimerOf& timer) {
+                                                            const TimerOf& timer,
+                                                            MessageOf message) {
   if (std::ranges::any_of(program.classes, communicates_twice)) {
     return std::nullopt;
   }
   ArrayExecutor executor(program);
+  executor.message_ = std::move(message);
   return executor.add_timers(timer) ? std::optional(std::move(executor)) : std::nullopt;
 }
 
@@ -167,14 +187,21 @@ bool ArrayExecutor::add_timers(const TimerOf& timer) {
   if (slows_beside_ && !can_tell_what_runs_beside()) {
     return false;
   }
-  for (const ClassProgram& each : program_.classes) {
-    for (const Operation& operation : each.operations) {
+  // By class and axis: the groups in which ranks of the class are.
+  std::vector<std::vector<std::set<std::uint32_t>>> groups(
+      program_.classes.size(), std::vector<std::set<std::uint32_t>>(program_.axes.size()));
+  for (std::uint32_t axis = 0; axis < program_.axes.size(); ++axis) {
+    for (std::uint32_t i = 0; i < program_.positions(); ++i) {
+      groups[program_.class_of[i]][axis].insert(place(axis, i).group);
+    }
+  }
+  for (std::size_t of = 0; of < program_.classes.size(); ++of) {
+    for (const Operation& operation : program_.classes[of].operations) {
       const Collective* collective = operation.collective();
       if (collective == nullptr) {
         continue;
       }
-      const std::size_t groups = groups_ == nullptr ? 1 : groups_->group_count(collective->axis);
-      for (std::uint32_t group = 0; group < groups; ++group) {
+      for (const std::uint32_t group : groups[of][collective->axis]) {
         const auto key = std::tuple(
             collective->kind, collective->algorithm, collective->bytes, collective->axis, group);
         if (timers_.contains(key)) {
@@ -246,12 +273,13 @@ void ArrayExecutor::make_lanes() {
 }
 
 GroupPlace ArrayExecutor::place(std::uint32_t axis, std::uint32_t position) const {
-  return groups_ == nullptr ? GroupPlace{.group = 0, .index = position}
-                            : groups_->place(axis, position);
+  return places_[axis].empty() ? GroupPlace{.group = 0, .index = position}
+                               : places_[axis][position];
 }
 
 std::size_t ArrayExecutor::group_size(std::uint32_t axis, std::uint32_t group) const {
-  return groups_ == nullptr ? program_.positions() : groups_->group(axis, group).size();
+  const auto& groups = program_.axes[axis].groups;
+  return groups.empty() ? program_.positions() : groups[group].size();
 }
 
 void ArrayExecutor::run(const OperationTicks& ticks,
@@ -408,9 +436,8 @@ void ArrayExecutor::note(
 bool ArrayExecutor::is_plain(const Lane& lane, std::size_t operation) const {
   const Operation& mine = lane.program->operations[operation];
   const bool one_group =
-      mine.collective() == nullptr ||
-      (mine.stream == Stream::kCommunication &&
-       (groups_ == nullptr || groups_->group_count(mine.collective()->axis) == 1));
+      mine.collective() == nullptr || (mine.stream == Stream::kCommunication &&
+                                       program_.axes[mine.collective()->axis].groups.empty());
   return lane.is_everybody && one_group && mine.transfer() == nullptr && times_ == nullptr &&
          speeds_.empty() && !lane.is_saved[operation] &&
          std::ranges::none_of(mine.after,
@@ -582,17 +609,12 @@ bool ArrayExecutor::complete(Lane& lane, std::size_t operation) {
 
 void ArrayExecutor::send(Lane& lane, std::size_t operation) {
   const Transfer& transfer = *lane.program->operations[operation].transfer();
-  std::vector<LinkId> path;
   for (std::size_t index = 0; index < lane.positions.size(); ++index) {
     const std::uint32_t from = lane.positions[index];
-    const std::uint32_t to = groups_->peer(transfer, from);
-    path.clear();
-    groups_->network().append_route(groups_->ranks()[from], groups_->ranks()[to], path);
-    const LinkFigures alone = groups_->network().links().figures(path, transfer.bytes);
+    const Message message = message_(transfer, from);
     const Tick begin = begin_of(lane, operation, index);
-    const Tick end =
-        begin + to_ticks(alone.latency) + transfer_ticks(transfer.bytes, alone.bandwidth);
-    sends_[{transfer.axis, from, to}].push_back(end);
+    const Tick end = begin + message.duration;
+    sends_[{transfer.axis, from, message.peer}].push_back(end);
     mark_busy(from, begin, end);
     note(lane, operation, index, begin, end);
   }
@@ -603,7 +625,7 @@ bool ArrayExecutor::receive(Lane& lane, std::size_t operation) {
   const Transfer& transfer = *lane.program->operations[operation].transfer();
   VITSIM_CHECK(lane.positions.size(), ==, 1U);
   const std::uint32_t to = lane.positions.front();
-  const PairKey pair{transfer.axis, groups_->peer(transfer, to), to};
+  const PairKey pair{transfer.axis, message_(transfer, to).peer, to};
   const std::vector<Tick>& arrivals = sends_[pair];
   std::size_t& received = received_[pair];
   if (received >= arrivals.size()) {

@@ -34,8 +34,15 @@ class CallTimer {
   std::optional<Tick> together_;
 };
 
+/// Where a transfer of a position goes to or comes from, and what it takes.
+struct Message {
+  std::uint32_t peer = 0;
+  Tick duration = 0;
+};
+
 /// Steps of a program without events: recurrences over the operations, all ranks that do the same
-/// at once. Exact, to the tick, where collectives have their links to themselves.
+/// at once. Exact, to the tick, where collectives have their links to themselves; programs whose
+/// axes have several groups that share links are estimated (ProgramGroups::together).
 ///
 /// Not thread-safe: it owns scratch memory.
 class ArrayExecutor {
@@ -43,13 +50,17 @@ class ArrayExecutor {
   /// Ends of a collective among the members of one group; nothing where only events can tell.
   using TimerOf = std::function<std::optional<CallTimer>(const Collective&, std::uint32_t group)>;
 
+  /// The other end of a transfer.
+  using MessageOf = std::function<Message(const Transfer&, std::uint32_t position)>;
+
   /// Nothing where some collective needs events. `program` and `groups` must outlive the result.
   static std::optional<ArrayExecutor> make(const StepProgram& program, const ProgramGroups& groups);
 
-  /// Positions stand for whole classes: each axis is one group of them, and every collective takes
-  /// what `timer` says.
+  /// Positions stand for whole classes: every collective takes what `timer` says, and every
+  /// transfer what `message` does.
   static std::optional<ArrayExecutor> make_of_classes(const StepProgram& program,
-                                                      const TimerOf& timer);
+                                                      const TimerOf& timer,
+                                                      MessageOf message);
 
   /// One step from each position's start; `speeds` by position, or empty where nothing changes
   /// them. Fills `step_end`, which may be `starts`, and, where given, the times of all operations.
@@ -111,8 +122,9 @@ class ArrayExecutor {
   [[nodiscard]] std::size_t group_size(std::uint32_t axis, std::uint32_t group) const;
 
   const StepProgram& program_;
-  const ProgramGroups* groups_ = nullptr;  // none: positions stand for classes
-  bool slows_beside_ = false;              // some compute is slower beside communication
+  std::vector<std::vector<GroupPlace>> places_;  // by axis and position; empty: one group
+  MessageOf message_;
+  bool slows_beside_ = false;  // some compute is slower beside communication
   std::vector<Lane> lanes_;
   std::map<std::tuple<CollectiveKind, Algorithm, std::int64_t, std::uint32_t, std::uint32_t>,
            CallTimer>

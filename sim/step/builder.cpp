@@ -26,14 +26,16 @@ std::int64_t whole(Bytes bytes) {
 /// What the libraries make of one training.
 class Libraries {
  public:
-  Libraries(const TrainingSpec& training, std::int64_t ranks)
+  /// Of what `ranks` ranks hold alike.
+  Libraries(const TrainingSpec& training, std::int64_t ranks, const ModelPart& part)
       : training_(training),
+        part_(part),
         ranks_(ranks),
-        elements_(parameter_count(training.model)),
+        elements_(parameter_count(part)),
         element_(whole(gradient_bytes_per_parameter(training.precision))) {}
 
   [[nodiscard]] std::vector<SyncBucket> reducer_buckets() const {
-    return synced(gradient_buckets(training_.model, Bytes(static_cast<double>(element_))));
+    return synced(gradient_buckets(part_, Bytes(static_cast<double>(element_))));
   }
 
   /// What DDP sends where a hook compresses its buckets.
@@ -41,11 +43,10 @@ class Libraries {
     const HookSpec& hook = *training_.communication_hook;
     std::vector<SyncBucket> buckets = reducer_buckets();
     const std::vector<GradientBucket> gradients =
-        gradient_buckets(training_.model, Bytes(static_cast<double>(element_)));
+        gradient_buckets(part_, Bytes(static_cast<double>(element_)));
     for (std::size_t i = 0; i < buckets.size(); ++i) {
       if (hook.kind == HookKind::kPowerSgd) {
-        const PowerSgdElements sent =
-            power_sgd_elements(training_.model, gradients[i].tensors, hook.rank);
+        const PowerSgdElements sent = power_sgd_elements(part_, gradients[i].tensors, hook.rank);
         for (const std::int64_t elements : {sent.plain, sent.left, sent.right}) {
           if (elements > 0) {
             buckets[i].compressed.push_back(elements * element_);
@@ -62,7 +63,7 @@ class Libraries {
 
   [[nodiscard]] std::vector<SyncBucket> zero_buckets() const {
     return synced(deepspeed_buckets(
-        training_.model, Bytes(static_cast<double>(element_)), training_.zero.reduce_bucket_size));
+        part_, Bytes(static_cast<double>(element_)), training_.zero.reduce_bucket_size));
   }
 
   /// ZeRO-1 and ZeRO-2. Parts are padded to a multiple of two elements a rank; the AllGather is cut
@@ -113,7 +114,7 @@ class Libraries {
       return {divide_up(elements_, 8)};
     }
     std::vector<std::int64_t> bytes;
-    for (const ParameterTensor& tensor : parameters(training_.model)) {
+    for (const ParameterTensor& tensor : parameters(part_)) {
       bytes.push_back(divide_up(tensor.elements(), 8));
     }
     return bytes;
@@ -152,6 +153,7 @@ class Libraries {
   }
 
   const TrainingSpec& training_;
+  const ModelPart& part_;
   std::int64_t ranks_;
   std::int64_t elements_;
   std::int64_t element_;
@@ -229,25 +231,11 @@ TrainingPrograms local_programs(const TrainingSpec& training,
   return programs;
 }
 
-}  // namespace
-
-std::vector<SyncBucket> flat_buckets(std::int64_t elements, std::int64_t bytes_per_element) {
-  constexpr std::int64_t kMostElements = 500'000'000;
-  std::vector<SyncBucket> buckets;
-  for (std::int64_t left = elements; left > 0; left -= kMostElements) {
-    buckets.push_back({.bytes = std::min(left, kMostElements) * bytes_per_element});
-  }
-  return buckets;
-}
-
-bool copies_gradients(const TrainingSpec& training, std::size_t world_size) {
-  return world_size > 1 || flattens_gradients(training);
-}
-
-TrainingPrograms training_programs(const TrainingSpec& training,
-                                   const StepInput& input,
-                                   std::int64_t steps) {
-  const Libraries libraries(training, input.world_size());
+TrainingPrograms programs_of_part(const TrainingSpec& training,
+                                  const StepInput& input,
+                                  std::int64_t steps,
+                                  const ModelPart& part) {
+  const Libraries libraries(training, input.world_size(), part);
   if (training.local_updates) {
     return local_programs(training, libraries, input, steps);
   }
@@ -286,6 +274,76 @@ TrainingPrograms training_programs(const TrainingSpec& training,
       return {.usual = distributed_optimizer_program(input, libraries.flat())};
   }
   return {.usual = alone_program(input)};
+}
+
+}  // namespace
+
+std::vector<SyncBucket> flat_buckets(std::int64_t elements, std::int64_t bytes_per_element) {
+  constexpr std::int64_t kMostElements = 500'000'000;
+  std::vector<SyncBucket> buckets;
+  for (std::int64_t left = elements; left > 0; left -= kMostElements) {
+    buckets.push_back({.bytes = std::min(left, kMostElements) * bytes_per_element});
+  }
+  return buckets;
+}
+
+bool copies_gradients(const TrainingSpec& training, std::size_t world_size) {
+  return world_size > 1 || flattens_gradients(training);
+}
+
+TrainingPrograms training_programs(const TrainingSpec& training,
+                                   const StepInput& input,
+                                   std::int64_t steps) {
+  const auto part_of = [&](const ClassWork& work) {
+    return work.part.value_or(ModelPart(training.model));
+  };
+  const bool is_one_part = std::ranges::all_of(input.classes, [&](const ClassWork& work) {
+    return part_of(work) == part_of(input.classes.front());
+  });
+  if (is_one_part) {
+    return programs_of_part(training, input, steps, part_of(input.classes.front()));
+  }
+  // Ranks reduce the gradients of what they hold with those who hold the same: the classes of each
+  // part are written on their own.
+  const StepProgram empty{.classes = std::vector<ClassProgram>(input.classes.size()),
+                          .class_of = input.class_of,
+                          .axes = input.axes,
+                          .collective_overhead = input.collective_overhead};
+  TrainingPrograms programs{.usual = empty};
+  std::vector<bool> written(input.classes.size());
+  for (std::size_t first = 0; first < input.classes.size(); ++first) {
+    if (written[first]) {
+      continue;
+    }
+    const ModelPart part = part_of(input.classes[first]);
+    StepInput own = input;
+    own.classes.clear();
+    own.class_of.clear();
+    std::vector<std::size_t> numbers;
+    for (std::size_t i = first; i < input.classes.size(); ++i) {
+      if (part_of(input.classes[i]) == part) {
+        own.classes.push_back(input.classes[i]);
+        numbers.push_back(i);
+        written[i] = true;
+      }
+    }
+    TrainingPrograms made = programs_of_part(training, own, steps, part);
+    const auto take = [&](StepProgram& target, StepProgram& source) {
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        target.classes[numbers[i]] = std::move(source.classes[i]);
+      }
+    };
+    take(programs.usual, made.usual);
+    // Which steps are rare is the training's, whatever the part.
+    for (std::size_t i = 0; i < made.rare.size(); ++i) {
+      if (i == programs.rare.size()) {
+        RareSteps& rare = programs.rare.emplace_back(made.rare[i]);
+        rare.program = empty;
+      }
+      take(programs.rare[i].program, made.rare[i].program);
+    }
+  }
+  return programs;
 }
 
 StepProgram build_program(const TrainingSpec& training, const StepInput& input) {

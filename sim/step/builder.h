@@ -2,13 +2,16 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "models/experiment/training.h"
 #include "models/units.h"
+#include "models/vit/partition.h"
 #include "models/vit/zero_3_gathers.h"
 #include "sim/step/program.h"
+#include "sim/step/replica.h"
 
 namespace vitsim {
 
@@ -34,6 +37,10 @@ struct ClassWork {
   double slowdown = 1;          // of the GPU
   double overlap_slowdown = 1;  // a pass's factor while communication runs
   OffloadRates offload;         // where something is offloaded
+  /// What it holds of the model; none: all of it.
+  std::optional<ModelPart> part;
+  /// What the ranks that hold the model together do for each other; none: a rank holds all of it.
+  std::optional<ReplicaWork> replica;
 };
 
 /// What every builder needs to know of a step.
@@ -47,9 +54,16 @@ struct StepInput {
   std::vector<std::uint32_t> node_of;   // by position; empty: every rank has a node of its own
   Choice algorithm;                     // empty: a ring
   Tick collective_overhead = 0;
+  /// Where the model is split: the program's axes, that of gradients first, and the algorithm of
+  /// each call on them.
+  std::vector<GroupAxis> axes;
+  std::function<Algorithm(std::uint32_t axis, CollectiveKind kind, std::int64_t bytes)>
+      axis_algorithm;
 
+  /// Ranks that sum their gradients: all of them, or those that hold the same part of the model.
   [[nodiscard]] std::int64_t world_size() const {
-    return static_cast<std::int64_t>(class_of.size());
+    return static_cast<std::int64_t>(axes.empty() ? class_of.size()
+                                                  : axes.front().groups.front().size());
   }
 };
 
@@ -171,7 +185,8 @@ struct TrainingPrograms {
 };
 
 /// The programs of a training of `steps` steps: the builder of its way to train, with the buckets
-/// that the library would make of the model's gradients.
+/// that the library would make of the gradients of the part that a rank holds. Tensor, pipeline and
+/// sequence parallelism and recomputation come with the classes' work and stack on any of them.
 TrainingPrograms training_programs(const TrainingSpec& training,
                                    const StepInput& input,
                                    std::int64_t steps);

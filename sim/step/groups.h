@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "sim/collective/communicator.h"
@@ -27,8 +28,11 @@ class ProgramGroups {
 
   [[nodiscard]] std::size_t group_count(std::uint32_t axis) const { return axes_[axis].size(); }
 
-  [[nodiscard]] const Communicator& group(std::uint32_t axis, std::uint32_t group) const {
-    return *axes_[axis][group];
+  /// Made when it is first asked for. Not thread-safe.
+  [[nodiscard]] const Communicator& group(std::uint32_t axis, std::uint32_t group) const;
+
+  [[nodiscard]] std::size_t member_count(std::uint32_t axis, std::uint32_t group) const {
+    return members_[axis].empty() ? positions() : members_[axis][group].size();
   }
 
   [[nodiscard]] GroupPlace place(std::uint32_t axis, std::uint32_t position) const {
@@ -47,14 +51,34 @@ class ProgramGroups {
   /// before.
   [[nodiscard]] std::uint32_t peer(const Transfer& transfer, std::uint32_t position) const;
 
+  /// What a message takes that is alone on its path.
+  [[nodiscard]] Tick message_alone(const Transfer& transfer, std::uint32_t position) const;
+
+  /// What a collective takes from when the last member of the group has come, where that is the
+  /// same for all. Groups of the axis whose members are of the same classes call at the same time:
+  /// on links that they share each gets its part. Nothing where members end at different times, or
+  /// where only events can tell.
+  [[nodiscard]] std::optional<Tick> together(const Collective& collective,
+                                             std::uint32_t group) const;
+
+  /// The classes that a group's members have, rising.
+  [[nodiscard]] std::vector<std::uint32_t> classes_in(std::uint32_t axis,
+                                                      std::uint32_t group) const;
+
   /// Does every link carry messages of one group, or of one pair of ranks, alone? Known for rings
   /// and transfers; other algorithms count as shared.
   [[nodiscard]] bool links_are_apart(const StepProgram& program) const;
 
  private:
+  /// Other groups of the axis that call when this one does and have a rank on one of its nodes.
+  [[nodiscard]] std::vector<std::uint32_t> groups_beside(std::uint32_t axis,
+                                                         std::uint32_t group) const;
+
   std::shared_ptr<const Communicator> everybody_;
-  std::vector<std::vector<std::shared_ptr<const Communicator>>> axes_;
-  std::vector<std::vector<GroupPlace>> places_;                   // by axis; empty: one group
+  std::vector<std::uint32_t> class_of_;  // by position
+  mutable std::vector<std::vector<std::shared_ptr<const Communicator>>> axes_;
+  mutable std::vector<std::vector<std::uint32_t>> on_node_;  // positions, by node; made when needed
+  std::vector<std::vector<GroupPlace>> places_;              // by axis; empty: one group
   std::vector<std::vector<std::vector<std::uint32_t>>> members_;  // by axis; empty: one group
 };
 

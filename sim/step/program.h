@@ -42,15 +42,16 @@ struct Collective {
   std::uint32_t axis = 0;
 };
 
-/// A message to, or from, the rank that stands `distance` further in the group of the axis (no
-/// wrap-around). Sending does not wait for the receiver. The n-th send to a rank meets its n-th
-/// receive.
+/// A message to, or from, the rank that stands `distance` further in the group of the axis; behind
+/// its end only where it goes `around`. Sending does not wait for the receiver. The n-th send to a
+/// rank meets its n-th receive.
 struct Transfer {
   enum class Direction : std::uint8_t { kSend, kReceive };
   Direction direction = Direction::kSend;
   std::int64_t bytes = 0;
   std::uint32_t axis = 0;
   std::int32_t distance = 1;
+  bool around = false;
 };
 
 struct Operation {

@@ -54,41 +54,48 @@ StepProgram sharded_program(const StepInput& input, const ShardPlan& plan) {
         }
         return after;
       };
-  return write_steps(
-      input,
-      everybody(input),
-      [&](ProgramWriter& writer,
-          const std::vector<MicroBatchSeconds>& batches,
-          const ClassWork& work) {
-        std::vector<std::uint32_t> last;
-        for (std::size_t i = 0; i < batches.size(); ++i) {
-          writer.forward(batches[i], std::move(last));
-          last.clear();
-          const bool reduces = plan.every_micro_batch || i + 1 == batches.size();
-          CutPass backward(writer,
-                           Phase::kBackward,
-                           batches[i].backward,
-                           plan.overlaps && reduces ? work.overlap_slowdown : 1);
-          if (reduces && plan.overlaps) {
-            for (const SyncBucket& bucket : kept) {
-              const std::uint32_t ready = backward.until(bucket.ready_share);
-              last = reduce(writer, bucket, {ready});
-            }
-          }
-          const std::uint32_t over = backward.until(1);
-          if (reduces && !plan.overlaps) {
-            last = {over};
-            for (const SyncBucket& bucket : kept) {
-              last = reduce(writer, bucket, std::move(last));
-            }
-          }
-        }
-        if (last.empty()) {
-          last = writer.last_compute();
-        }
-        write_sharded_update(
-            writer, input, plan.host, plan.scalars, plan.parameters, ranks, std::move(last));
-      });
+  // Backward with the reductions of its gradients; what the update waits for.
+  const auto reduced_backward = [&](ProgramWriter& writer, Seconds seconds, const ClassWork& work) {
+    std::vector<std::uint32_t> last;
+    CutPass backward(writer, Phase::kBackward, seconds, plan.overlaps ? work.overlap_slowdown : 1);
+    if (plan.overlaps) {
+      for (const SyncBucket& bucket : kept) {
+        last = reduce(writer, bucket, {backward.until(bucket.ready_share)});
+      }
+      (void)backward.until(1);
+    } else {
+      last = {backward.until(1)};
+      for (const SyncBucket& bucket : kept) {
+        last = reduce(writer, bucket, std::move(last));
+      }
+    }
+    return last;
+  };
+  const auto update = [&](ProgramWriter& writer, std::vector<std::uint32_t> last) {
+    if (last.empty()) {
+      last = writer.last_compute();
+    }
+    write_sharded_update(
+        writer, input, plan.host, plan.scalars, plan.parameters, ranks, std::move(last));
+  };
+  if (!plan.every_micro_batch) {
+    return write_program(input,
+                         [&](ProgramWriter& writer, Seconds backward, const ClassWork& work) {
+                           update(writer, reduced_backward(writer, backward, work));
+                         });
+  }
+  return write_steps(input,
+                     everybody(input),
+                     [&](ProgramWriter& writer,
+                         const std::vector<MicroBatchSeconds>& batches,
+                         const ClassWork& work) {
+                       std::vector<std::uint32_t> last;
+                       for (const MicroBatchSeconds& batch : batches) {
+                         writer.forward(batch, std::move(last));
+                         last = reduced_backward(writer, batch.backward, work);
+                       }
+                       update(writer, std::move(last));
+                     });
 }
 
 }  // namespace vitsim

@@ -14,9 +14,13 @@ namespace vitsim {
 /// before it by its stream alone; what else it waits for is told.
 class ProgramWriter {
  public:
-  explicit ProgramWriter(const ClassWork& work) : work_(work) { program_.slowdown = work.slowdown; }
+  /// `work` and `input` must outlive it.
+  ProgramWriter(const ClassWork& work, const StepInput& input) : work_(work), input_(&input) {
+    program_.slowdown = work.slowdown;
+  }
 
-  /// All returned numbers are indices of operations, to be waited for.
+  /// All returned numbers are indices of operations, to be waited for. A pass of a rank that holds
+  /// a part of the model comes with what it calls within the replica, whoever writes it.
   std::uint32_t compute(Phase phase, Compute what, std::vector<std::uint32_t> after = {});
   std::uint32_t collective(Phase phase,
                            Collective what,
@@ -25,6 +29,8 @@ class ProgramWriter {
 
   /// Bytes between host and device.
   std::uint32_t copy(Phase phase, std::int64_t bytes, std::vector<std::uint32_t> after);
+
+  std::uint32_t transfer(Phase phase, Transfer what, std::vector<std::uint32_t> after);
 
   /// Loading and forward of one micro-batch. Loading begins when the compute before it is over: its
   /// time is what the compute stream waits. Forward waits for `after` too.
@@ -60,9 +66,33 @@ class ProgramWriter {
   ClassProgram finish() { return std::move(program_); }
 
  private:
+  /// The pass that is being written: cut by its calls, and between what it receives and sends.
+  struct OpenPass {
+    PipelinePass pass;
+    std::size_t next_call = 0;
+    bool has_sent = false;
+  };
+
+  std::uint32_t add(Stream stream,
+                    Phase phase,
+                    decltype(Operation::what) what,
+                    std::vector<std::uint32_t> after);
+  std::uint32_t whole_compute(Phase phase, Compute what, std::vector<std::uint32_t> after);
+  std::uint32_t part_compute(Phase phase, Compute what, std::vector<std::uint32_t> after);
+  void call(const PassCall& what);
+  Seconds passes_until_last();
+  void open(const PipelinePass& pass);
+  [[nodiscard]] std::int32_t neighbour(const PipelinePass& pass, bool receives) const;
+  [[nodiscard]] const ChunkWork& chunk(const PipelinePass& pass) const;
+  [[nodiscard]] std::int64_t bytes(double per_sample) const;
+
   const ClassWork& work_;
+  const StepInput* input_;
   ClassProgram program_;
   std::optional<std::uint32_t> last_compute_;
+  std::optional<OpenPass> open_;
+  std::vector<std::uint32_t> blocking_;  // what the next compute waits for besides its stream
+  std::optional<std::uint32_t> beside_;  // communication that runs beside a pass
 };
 
 /// The longest list of micro-batches of any class.
@@ -100,14 +130,14 @@ StepProgram write_steps(const StepInput& input, std::vector<GroupAxis> axes, Wri
                       .collective_overhead = input.collective_overhead};
   const std::size_t count = most_micro_batches(input);
   for (const ClassWork& work : input.classes) {
-    ProgramWriter writer(work);
+    ProgramWriter writer(work, input);
     write(writer, writer.micro_batches(count), work);
     program.classes.push_back(writer.finish());
   }
   return program;
 }
 
-/// One axis of all ranks, where there are several.
+/// One axis of all ranks, where there are several; those of a split model.
 std::vector<GroupAxis> everybody(const StepInput& input);
 
 /// The same, with each class's micro-batches written up to the last backward, whose seconds `write`
@@ -119,7 +149,7 @@ StepProgram write_program(const StepInput& input, Write write) {
                       .collective_overhead = input.collective_overhead};
   const std::size_t micro_batches = most_micro_batches(input);
   for (const ClassWork& work : input.classes) {
-    ProgramWriter writer(work);
+    ProgramWriter writer(work, input);
     write(writer, writer.until_last_backward(micro_batches), work);
     program.classes.push_back(writer.finish());
   }
