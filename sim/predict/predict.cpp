@@ -307,10 +307,6 @@ Report predict_job(const ResolvedJob& job,
                 .basis = job.basis,
                 .warnings = job.warnings};
   std::ranges::copy(disturbed.notes, std::back_inserter(report.warnings));
-  if (!job.rare.empty() && !disturbed.costs.empty()) {
-    report.warnings.emplace_back(
-        "the run has several kinds of steps: disturbances are weighed on the most frequent one");
-  }
   const double evaluation = evaluation_seconds(job, report.warnings);
   const double extra =
       static_cast<double>(job.training.epochs) * evaluation + checkpoint_seconds(job);
