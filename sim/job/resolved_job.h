@@ -14,6 +14,7 @@
 #include "sim/engine/network.h"
 #include "sim/step/builder.h"
 #include "sim/step/program.h"
+#include "sim/step/rare_program.h"
 
 namespace vitsim {
 
@@ -36,16 +37,6 @@ struct RankClass {
 struct LinkNoise {
   std::string name;
   Spread spread;
-};
-
-/// Steps that are not like most: of those from `from` up to `to` of the run, each `every`-th; the
-/// first kind that claims a step has it.
-struct RareProgram {
-  std::shared_ptr<const StepProgram> full;
-  std::shared_ptr<const StepProgram> last;
-  std::int64_t from = 0;
-  std::int64_t to = 0;
-  std::int64_t every = 1;
 };
 
 /// One training job on the cluster, every name resolved to figures, built once: its classes of

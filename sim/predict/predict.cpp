@@ -380,10 +380,6 @@ Report predict_job(const ResolvedJob& job,
                 .basis = job.basis,
                 .warnings = job.warnings};
   std::ranges::copy(disturbed.notes, std::back_inserter(report.warnings));
-  if (!job.rare.empty() && !disturbed.costs.empty()) {
-    report.warnings.emplace_back(
-        "the run has several kinds of steps: disturbances are weighed on the most frequent one");
-  }
   if (std::string note = evaluation_note(job); !note.empty()) {
     report.warnings.push_back(std::move(note));
   }

@@ -37,7 +37,8 @@ JobPlan job_plan(const ResolvedJob& job) {
           .steps = job.plan.steps,
           .epochs = job.training.epochs,
           .after_epoch = to_ticks(job.epoch_start),
-          .start = job.start};
+          .start = job.start,
+          .rare = job.rare};
 }
 
 std::vector<Disturbance> disturbances(const ResolvedExperiment& resolved) {

@@ -36,19 +36,26 @@ class JobFeed final : public StepFeed, public EventHandler {
         number_(number),
         timeline_(timeline),
         group_(std::make_shared<const Communicator>(network, job.ranks)),
-        full_(group_, *job.full),
         handler_(engine.add_handler(*this)),
         late_(job.ranks.size()),
         outcome_{.ranks = std::vector<RankTotals>(job.ranks.size())} {
-    if (job.last != nullptr) {
-      last_.emplace(group_, *job.last);
+    std::size_t most = job.full->most_operations();
+    const auto prepare = [&](const std::shared_ptr<const StepProgram>& program) {
+      if (program != nullptr) {
+        most = std::max(most, program->most_operations());
+        prepared_.try_emplace(program.get(), group_, *program);
+      }
+    };
+    prepare(job.full);
+    prepare(job.last);
+    for (const RareProgram& kind : job.rare) {
+      prepare(kind.full);
+      prepare(kind.last);
     }
     for (const std::int64_t rank : job.ranks) {
       speeds_.emplace_back(disturbances.slow_intervals(rank, 0));
     }
-    const std::size_t most = std::max(job.full->most_operations(),
-                                      job.last == nullptr ? 0 : job.last->most_operations());
-    executor_.emplace(engine, full_.groups, speeds_, most, *this);
+    executor_.emplace(engine, prepared_.at(job.full.get()).groups, speeds_, most, *this);
     epoch_begin_ = to_ticks(job.start);
     engine.at(epoch_begin_, handler_, 0);
   }
@@ -146,7 +153,7 @@ class JobFeed final : public StepFeed, public EventHandler {
   }
 
   [[nodiscard]] const PreparedStep& prepared(std::int64_t step) const {
-    return is_full(step) ? full_ : *last_;
+    return prepared_.at(&job_.program(step));
   }
 
   void whole_step_ended(std::int64_t step, const Arrivals& arrivals) {
@@ -174,8 +181,7 @@ class JobFeed final : public StepFeed, public EventHandler {
   std::int64_t number_;
   RunTimeline* timeline_;
   std::shared_ptr<const Communicator> group_;
-  PreparedStep full_;
-  std::optional<PreparedStep> last_;
+  std::map<const StepProgram*, PreparedStep> prepared_;
   HandlerId handler_;
   std::vector<ComputeSpeed> speeds_;
   std::optional<EventExecutor> executor_;

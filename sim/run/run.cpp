@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <memory>
 #include <optional>
 
 #include "models/error.h"
@@ -94,7 +96,8 @@ class EpochRunner {
     return job_.last == nullptr || step + 1 < job_.steps;
   }
 
-  PreparedStep& prepared(std::int64_t step) { return is_full(step) ? *full_ : *last_; }
+  /// Of a step counted from the start of the job.
+  PreparedStep& prepared(std::int64_t step) { return *prepared_.at(&job_.program(step)); }
 
   void run_step(PreparedStep& prepared,
                 const std::vector<Tick>& starts,
@@ -107,8 +110,7 @@ class EpochRunner {
   const JobPlan& job_;
   Disturbances disturbances_;
   Network network_;
-  std::optional<PreparedStep> full_;
-  std::optional<PreparedStep> last_;
+  std::map<const StepProgram*, std::unique_ptr<PreparedStep>> prepared_;
   Tick first_call_begin_ = 0;  // of the last step
   Tick last_call_end_ = 0;     // of the epoch so far
   bool interleaved_ = false;
@@ -117,25 +119,30 @@ class EpochRunner {
 /// Takes the bandwidths of that instant; an executor holds figures of the links, so it is made
 /// anew.
 void EpochRunner::use_network(Int128 time) {
-  if (full_ && disturbances_.empty()) {
+  if (!prepared_.empty() && disturbances_.empty()) {
     return;
   }
-  full_.reset();
-  last_.reset();
+  prepared_.clear();
   network_ = disturbances_.network_at(time);
   const auto group = std::make_shared<const Communicator>(network_, job_.ranks);
-  full_.emplace(group, *job_.full);
-  if (job_.last != nullptr) {
-    last_.emplace(group, *job_.last);
+  const auto prepare = [&](const std::shared_ptr<const StepProgram>& program) {
+    if (program != nullptr) {
+      prepared_.emplace(program.get(), std::make_unique<PreparedStep>(group, *program));
+    }
+  };
+  prepare(job_.full);
+  prepare(job_.last);
+  for (const RareProgram& kind : job_.rare) {
+    prepare(kind.full);
+    prepare(kind.last);
   }
 }
 
 void EpochRunner::set_speeds(Int128 origin) {
   for (std::size_t i = 0; i < job_.ranks.size(); ++i) {
     const std::vector<SlowInterval> slow = disturbances_.slow_intervals(job_.ranks[i], origin);
-    full_->executor.set_speed(i, slow);
-    if (last_) {
-      last_->executor.set_speed(i, slow);
+    for (const auto& [program, prepared] : prepared_) {
+      prepared->executor.set_speed(i, slow);
     }
   }
 }
@@ -215,7 +222,7 @@ Epoch EpochRunner::run(Int128 origin, std::int64_t first_step, RunTimeline* time
       std::erase_if(changes, [&](const LinkChange& change) { return change.at <= first_start; });
     }
     const bool is_shown = timeline != nullptr && first_step + step < timeline->steps;
-    PreparedStep& now = prepared(step);
+    PreparedStep& now = prepared(first_step + step);
     run_step(now, starts, changes);
     ++epoch.steps_computed;
     check_interleaving(now);
@@ -239,7 +246,8 @@ Epoch EpochRunner::run(Int128 origin, std::int64_t first_step, RunTimeline* time
       repeats = ends[i] - starts[i] == shift;
     }
     if (repeats && shift > 0) {
-      std::int64_t left = job_.steps - step - (job_.last == nullptr ? 0 : 1);
+      std::int64_t left = std::min(job_.steps - step - (job_.last == nullptr ? 0 : 1),
+                                   steps_alike(job_.rare, first_step + step));
       if (timeline != nullptr) {
         left = first_step + step + 1 < timeline->steps ? 1 : left;
       }
@@ -290,14 +298,16 @@ RunOutcome simulate_run(const Network& network,
   EpochRunner runner(network, job, disturbances);
   RunOutcome outcome;
   Totals totals(job.ranks.size());
-  std::optional<Epoch> quiet;  // an epoch that no disturbance touches
+  std::optional<Epoch> quiet;   // an epoch that no disturbance touches
+  std::int64_t quiet_step = 0;  // its first
   const Int128 start = to_ticks(job.start);
   Int128 now = start;
   for (std::int64_t epoch = 0; epoch < job.epochs; ++epoch) {
     const std::int64_t first_step = epoch * job.steps;
     const bool is_shown = timeline != nullptr && first_step < timeline->steps;
-    const bool repeats =
-        quiet && !is_shown && !runner.disturbances().touches(now, now + quiet->duration);
+    const bool repeats = quiet && !is_shown &&
+                         epochs_alike(job.rare, job.steps, quiet_step, first_step) &&
+                         !runner.disturbances().touches(now, now + quiet->duration);
     if (!repeats) {
       Epoch computed = runner.run(now, first_step, is_shown ? timeline : nullptr);
       outcome.steps_computed += computed.steps_computed;
@@ -306,6 +316,7 @@ RunOutcome simulate_run(const Network& network,
       const Tick duration = computed.duration;
       if (!runner.disturbances().touches(now, now + duration)) {
         quiet = std::move(computed);
+        quiet_step = first_step;
       }
       now += duration;
     } else {

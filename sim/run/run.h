@@ -9,6 +9,7 @@
 #include "models/units.h"
 #include "sim/engine/network.h"
 #include "sim/step/program.h"
+#include "sim/step/rare_program.h"
 
 namespace vitsim {
 
@@ -22,10 +23,13 @@ struct JobPlan {
   std::int64_t epochs = 1;
   Tick after_epoch = 0;  // for all ranks, after the barrier
   Seconds start;         // after the start of the run
+  std::vector<RareProgram> rare;
 
   /// The program of a step, counted from the start of the job.
   [[nodiscard]] const StepProgram& program(std::int64_t step) const {
-    return last != nullptr && (step + 1) % steps == 0 ? *last : *full;
+    const RareProgram* const kind = rare_kind(rare, step);
+    const bool is_last = last != nullptr && (step + 1) % steps == 0;
+    return kind == nullptr ? (is_last ? *last : *full) : (is_last ? *kind->last : *kind->full);
   }
 };
 

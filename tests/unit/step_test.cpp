@@ -199,6 +199,41 @@ TEST(Run, ALinkDegradesAndRecovers) {
   EXPECT_LT(run.steps_computed, 20);
 }
 
+// Of 100 steps every fourth reduces 8 MB instead of 4: 18 ms instead of 14. 75 x 14 + 25 x 18 ms
+// an epoch, and 5 ms behind the first. Message by message it is the same.
+TEST(Run, RareStepsComeInTheirTurn) {
+  const Network network = two_machines();
+  const Pair work(10 * kMs, 10 * kMs);
+  JobPlan job = hundred_steps(work).plan(network);
+  PlannedJob larger = hundred_steps(work);
+  larger.sync.buckets = {{.bytes = 8'000'000}};
+  job.rare.push_back(
+      {.full = larger.plan(network).full, .last = nullptr, .from = 0, .to = 200, .every = 4});
+  const RunOutcome run = simulate_run(network, job);
+  EXPECT_DOUBLE_EQ(run.epochs[0].value(), 1.5);
+  EXPECT_DOUBLE_EQ(run.epochs[1].value(), 1.5);
+  EXPECT_DOUBLE_EQ(run.full_step.value(), 0.015);
+  EXPECT_DOUBLE_EQ(simulate_jobs(network, {&job, 1}).front().total.value(), run.total.value());
+  // Only in the first epoch.
+  job.rare[0].to = 100;
+  EXPECT_DOUBLE_EQ(simulate_run(network, job).epochs[1].value(), 1.4);
+}
+
+// Steps 3, 7, 11, ... are claimed: from 0 on three are alike, from 3 on one.
+TEST(RareProgram, TellsHowManyStepsAreAlike) {
+  const std::vector<RareProgram> rare = {
+      {.full = nullptr, .last = nullptr, .from = 0, .to = 20, .every = 4}};
+  EXPECT_EQ(rare_kind(rare, 0), nullptr);
+  EXPECT_EQ(rare_kind(rare, 3), &rare[0]);
+  EXPECT_EQ(steps_alike(rare, 0), 3);
+  EXPECT_EQ(steps_alike(rare, 3), 1);
+  EXPECT_EQ(steps_alike(rare, 4), 3);
+  EXPECT_GT(steps_alike(rare, 20), 1'000'000);
+  EXPECT_TRUE(epochs_alike(rare, 8, 0, 8));    // two rounds each
+  EXPECT_FALSE(epochs_alike(rare, 6, 0, 6));   // a round and a half
+  EXPECT_FALSE(epochs_alike(rare, 8, 8, 16));  // the second goes on behind the last claimed step
+}
+
 // Two jobs cross one trunk of 1 GB/s between two switches, in both directions: each AllReduce of
 // 4 MB takes twice its 4 ms while the other runs too.
 TEST(Run, JobsShareATrunk) {
