@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Calibrates emulated hosts alone and in pairs, then predicts them together and runs them.
 
-    predict_and_run.py [--full] [--keep FOLDER]
+    predict_and_run.py [--full | --ways] [--keep FOLDER]
 
 1. Every kind of host trains alone, at micro-batches of 8 and 16: its compute.
 2. Two hosts of a kind train together: what its link and its CPU deliver in an AllReduce.
@@ -49,7 +49,14 @@ REPEATS = 3
 CALIBRATION_STEPS = 20
 STEPS = 25
 
-# name, hosts, micro-batch by rank, gradient synchronisation
+# What a way to train means where it is no `gradient_sync`. The median step must show the average of
+# local SGD: one after every step.
+WAYS = {
+    "bf16-hook": {"communication_hook": {"type": "bf16"}},
+    "local-sgd": {"local_updates": {"type": "local-sgd", "every": 1}},
+}
+
+# name, hosts, micro-batch by rank, way to train
 QUICK = [
     ("two", ["50%,1gbit", "30%,300mbit"], [8, 8], "deepspeed-zero-0"),
     ("two-uneven", ["50%,1gbit", "30%,300mbit"], [16, 8], "ddp"),
@@ -61,6 +68,10 @@ FULL = QUICK + [
     ("four", ["50%,1gbit", "40%,1gbit", "30%,300mbit", "30%,100mbit"], [12, 10, 8, 8], "deepspeed-zero-0"),
     ("five", ["30%,1gbit", "30%,300mbit", "30%,1gbit", "30%,300mbit", "30%,1gbit"], [8, 8, 10, 8, 12], "ddp"),
 ]
+# Ways to train that are not used in calibration, on two and three unequal hosts.
+OTHER_WAYS = [setup for way in ("fsdp", "deepspeed-zero-1", "deepspeed-zero-2", *WAYS) for setup in (
+    (f"two-{way}", ["50%,1gbit", "30%,300mbit"], [16, 8], way),
+    (f"three-{way}", ["50%,1gbit", "40%,1gbit", "30%,300mbit"], [14, 10, 8], way))]
 
 
 def gpu_name(host):
@@ -88,7 +99,7 @@ def experiment(hosts, batch, sync):
             "classes": 100,
             "dataset": {"name": "synthetic", "samples": 100_000},
             "micro_batch_per_gpu": batch,
-            "gradient_sync": sync,
+            **WAYS.get(sync, {"gradient_sync": sync}),
         },
     }
 
@@ -260,7 +271,7 @@ def kinds(setups):
 
 
 def judge(setups, results):
-    print(f"{'set-up':<18}{'sync':<18}{'predicted':>11}{'measured':>11}{'error':>9}  slowest: named, then measured")
+    print(f"{'set-up':<24}{'way to train':<18}{'predicted':>11}{'measured':>11}{'error':>9}  slowest: named, then measured")
     errors = []
     right = 0
     alone = 0
@@ -275,7 +286,7 @@ def judge(setups, results):
         right += agree
         alone += agree and len(named) == 1
         verdict = "WRONG" if not agree else "kind" if any(rank["b"] not in named for rank in slowest) else ""
-        print(f"{name:<18}{sync:<18}{1e3 * predicted:>8.1f} ms{1e3 * measured:>8.1f} ms"
+        print(f"{name:<24}{sync:<18}{1e3 * predicted:>8.1f} ms{1e3 * measured:>8.1f} ms"
               f"{100 * (predicted / measured - 1):>+7.1f} %"
               f"  {' or '.join(map(str, named))}: {' and '.join(str(rank['b']) for rank in slowest)} {verdict}".rstrip())
     average = statistics.mean(errors)
@@ -287,11 +298,12 @@ def judge(setups, results):
 def main():
     parser = argparse.ArgumentParser(description="Predicts emulated clusters and runs them.")
     parser.add_argument("--full", action="store_true", help="two to five hosts; some ten minutes")
+    parser.add_argument("--ways", action="store_true", help="two and three hosts in every other way to train")
     parser.add_argument("--keep", type=pathlib.Path, help="folder for all files (default: a temporary one); "
                         "calibrations that it holds are used again")
     arguments = parser.parse_args()
     emulated_cluster.end_cleanly()
-    setups = FULL if arguments.full else QUICK
+    setups = OTHER_WAYS if arguments.ways else FULL if arguments.full else QUICK
     with tempfile.TemporaryDirectory(prefix="vitsim-laboratory-") as temporary:
         folder = (arguments.keep or pathlib.Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ class LocalSgd : public ReplicatedReducer {
 
   std::int64_t publish() override {
     const std::int64_t bytes = due_ ? average() : 0;
-    weights().publish();
+    replicated().publish();
     return bytes;
   }
 
@@ -49,7 +49,7 @@ class LocalSgd : public ReplicatedReducer {
   void finish() override {
     if (since_average_[1].item<double>() > 0) {
       average();
-      weights().publish();
+      replicated().publish();
     }
   }
 
@@ -59,7 +59,7 @@ class LocalSgd : public ReplicatedReducer {
     const double share =
         since_average_[0].item<double>() / std::max(1.0, since_average_[1].item<double>());
     since_average_.zero_();
-    const std::vector<at::Tensor> all = weights().weights();
+    const std::vector<at::Tensor> all = replicated().weights();
     std::vector<at::Tensor> parts;
     for (const at::Tensor& weight : all) {
       parts.push_back(weight.reshape(-1));

@@ -44,7 +44,7 @@ class ReplicatedReducer : public GradientReducer {
   void adopt_model() override { weights_.adopt(); }
 
  protected:
-  [[nodiscard]] const ReplicatedWeights& weights() const { return weights_; }
+  [[nodiscard]] const ReplicatedWeights& replicated() const { return weights_; }
 
  private:
   ReplicatedWeights weights_;
