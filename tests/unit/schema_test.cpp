@@ -114,7 +114,7 @@ TEST(Schema, ClusterKeysAreTheReaders) {
     "cluster": {
       "nodes": [{"name": "a", "gpus": [{"model": "x", "slowdown": 1.5}], "switch": "s",
                  "nic": {"bandwidth": "1Gbps", "latency": 0}},
-                {"name": "b", "gpus": ["x"], "switch": "s", "intra_node": {"profile": "p"}}],
+                {"name": "b", "gpus": ["x"], "switch": "s", "intra_node": {"profile": "p"}}, null],
       "network": {"link": "ib-ndr", "count": 8},
       "intra_node": {"link": "nvlink4"},
       "switches": ["s", "t"],
