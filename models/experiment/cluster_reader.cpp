@@ -93,7 +93,7 @@ NodeGroup read_node(const Field& field, std::size_t index) {
   ObjectReader object(field);
   group.node.name = fmt::format("node-{}", index);
   object.read("name", group.node.name);
-  object.read("count", group.count, 0, kMostRanks);
+  object.read("count", group.count, 1, kMostRanks);
   if (const auto gpus = object.require("gpus")) {
     const auto elements = gpus->elements();
     if (gpus->is_array() && elements.empty()) {
@@ -122,10 +122,8 @@ NodeGroup read_node(const Field& field, std::size_t index) {
   return group;
 }
 
-// Nodes of which there are none: `left_out`.
-void read_nodes(const Field& field,
-                ClusterSpec& cluster,
-                std::unordered_set<std::string>& left_out) {
+// A null in place of a node leaves it out, and the others keep their numbers.
+void read_nodes(const Field& field, ClusterSpec& cluster) {
   const auto elements = field.elements();
   if (field.is_array() && elements.empty()) {
     field.problem("a cluster needs at least one node");
@@ -133,7 +131,8 @@ void read_nodes(const Field& field,
   std::vector<NodeGroup> groups;
   std::int64_t ranks = 0;
   for (std::size_t i = 0; i < elements.size(); ++i) {
-    groups.push_back(read_node(elements[i], i));
+    groups.push_back(elements[i].is_null() ? NodeGroup{.node = {}, .count = 0}
+                                           : read_node(elements[i], i));
     // At most 10^6 nodes of at most 2 * 10^6 GPUs (the most values of a document): no overflow.
     ranks += groups.back().count * static_cast<std::int64_t>(groups.back().node.gpus.size());
     if (ranks > kMostRanks) {
@@ -142,15 +141,11 @@ void read_nodes(const Field& field,
       return;
     }
   }
-  if (ranks == 0 &&
-      std::ranges::any_of(groups, [](const NodeGroup& group) { return group.count == 0; })) {
-    field.problem("a cluster needs at least one node: every \"count\" is 0");
+  if (!elements.empty() && std::ranges::all_of(elements, &Field::is_null)) {
+    field.problem("a cluster needs at least one node: all of them are null");
   }
   std::unordered_map<std::string, std::size_t> first_use;
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    if (groups[i].count == 0) {
-      left_out.insert(groups[i].node.name);
-    }
     for (std::int64_t copy = 0; copy < groups[i].count; ++copy) {
       NodeSpec node = groups[i].node;
       if (groups[i].count > 1) {
@@ -211,16 +206,16 @@ std::vector<std::string> end_names(const ClusterSpec& cluster) {
   return names;
 }
 
-// Links of nodes that are left out go with them.
-void read_trunks(const Field& field,
-                 const std::unordered_set<std::string>& left_out,
-                 ClusterSpec& cluster) {
+// A null in place of a link leaves it out.
+void read_trunks(const Field& field, ClusterSpec& cluster) {
   const std::vector<std::string> names = end_names(cluster);
   const std::unordered_set<std::string> known(names.begin(), names.end());
   for (const Field& element : field.elements()) {
+    if (element.is_null()) {
+      continue;
+    }
     TrunkSpec trunk;
     ObjectReader object(element);
-    bool is_left_out = false;
     if (const auto ends = object.require("ends")) {
       const auto both = ends->elements();
       if (ends->is_array() && both.size() != 2) {
@@ -229,9 +224,7 @@ void read_trunks(const Field& field,
       std::vector<std::string> found;
       for (const Field& end : both) {
         found.push_back(end.text().value_or(""));
-        is_left_out = is_left_out || left_out.contains(found.back());
-        if (!found.back().empty() && !known.contains(found.back()) &&
-            !left_out.contains(found.back())) {
+        if (!found.back().empty() && !known.contains(found.back())) {
           end.problem(fmt::format("unknown node or switch {}{}",
                                   in_quotes(found.back()),
                                   did_you_mean(found.back(), names)));
@@ -247,9 +240,7 @@ void read_trunks(const Field& field,
     }
     trunk.link = read_link_keys(object);
     object.finish();
-    if (!is_left_out) {
-      cluster.links.push_back(std::move(trunk));
-    }
+    cluster.links.push_back(std::move(trunk));
   }
 }
 
@@ -344,11 +335,10 @@ LinkSpec read_link(const Field& field) {
 
 ClusterSpec read_cluster(const Field& field) {
   ClusterSpec cluster;
-  std::unordered_set<std::string> left_out;
   ObjectReader object(field);
   const auto nodes = object.require("nodes");
   if (nodes) {
-    read_nodes(*nodes, cluster, left_out);
+    read_nodes(*nodes, cluster);
   }
   if (const auto network = object.find("network")) {
     cluster.network = read_nic(*network);
@@ -364,7 +354,7 @@ ClusterSpec read_cluster(const Field& field) {
     check_switch_names(*nodes, cluster);
   }
   if (const auto links = object.find("links")) {
-    read_trunks(*links, left_out, cluster);
+    read_trunks(*links, cluster);
   }
   object.finish();
   if (object.is_object() && !cluster.nodes.empty()) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <unordered_map>
 #include <vector>
@@ -419,6 +420,16 @@ std::string text_with_overrides(std::string_view text,
       const nlohmann::json::json_pointer at(pointer);
       if (json.contains(at)) {
         move(json[at]);
+      }
+    }
+    for (const char* pointer : {"/cluster/nodes", "/cluster/links"}) {
+      const nlohmann::json::json_pointer at(pointer);
+      if (json.contains(at) && json[at].is_array()) {
+        nlohmann::json kept = nlohmann::json::array();
+        std::ranges::copy_if(json[at], std::back_inserter(kept), [](const nlohmann::json& element) {
+          return !element.is_null();
+        });
+        json[at] = std::move(kept);
       }
     }
     if (json.contains("profiles") && json["profiles"].is_array()) {

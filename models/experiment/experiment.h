@@ -86,7 +86,8 @@ Experiment experiment_from_text(std::string_view text,
 std::string experiment_text(const std::filesystem::path& file);
 
 /// The text with its overrides put in. Its paths, relative to `file`'s folder, become relative to
-/// `folder` where one is given. Throws UserError where a key cannot be set.
+/// `folder` where one is given, and nodes and links that are left out are gone. Throws UserError
+/// where a key cannot be set.
 std::string text_with_overrides(std::string_view text,
                                 const std::filesystem::path& file,
                                 const std::vector<Override>& overrides,

@@ -29,6 +29,7 @@ struct NodeEntry {
   std::size_t index = 0;
   std::string name;
   std::int64_t count = 1;
+  std::vector<std::size_t> links;  // of the file that name it
 };
 
 /// Nodes that are alike but for their names.
@@ -56,16 +57,33 @@ std::vector<NodeKind> node_kinds(const Json& file) {
   std::vector<NodeKind> kinds;
   std::vector<Json> alike;
   const Json& nodes = file.at("cluster").at("nodes");
+  const Json links = file.at("cluster").value("links", Json::array());
   for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].is_null()) {
+      continue;
+    }
     Json rest = nodes[i];
     for (const char* own : {"name", "count", "host"}) {
       rest.erase(own);
     }
-    const NodeEntry entry{.index = i,
-                          .name = nodes[i].value("name", fmt::format("node-{}", i)),
-                          .count = nodes[i].value("count", std::int64_t{1})};
-    if (entry.count == 0) {
-      continue;
+    NodeEntry entry{.index = i,
+                    .name = nodes[i].value("name", fmt::format("node-{}", i)),
+                    .count = nodes[i].value("count", std::int64_t{1})};
+    for (std::size_t link = 0; link < links.size(); ++link) {
+      if (links[link].is_null()) {
+        continue;
+      }
+      // Of nodes that are alike, links are alike but for the node's name.
+      Json other = links[link];
+      for (Json& end : other["ends"]) {
+        if (end == entry.name) {
+          entry.links.push_back(link);
+          end = "";
+        }
+      }
+      if (!entry.links.empty() && entry.links.back() == link) {
+        rest["links"].push_back(other);
+      }
     }
     const auto same = std::ranges::find(alike, rest);
     const auto at = static_cast<std::size_t>(same - alike.begin());
@@ -145,7 +163,17 @@ void apply(const NodeKind& kind, const KindChoice& choice, GpuSet& set) {
   for (const NodeEntry& entry : kind.entries) {
     const std::int64_t kept = std::min(left, entry.count);
     left -= kept;
-    if (kept != entry.count) {
+    if (kept == 0) {
+      set.set.push_back({fmt::format("cluster.nodes.{}", entry.index), "null"});
+      for (const std::size_t link : entry.links) {
+        const Override none{fmt::format("cluster.links.{}", link), "null"};
+        const bool known = std::ranges::any_of(
+            set.set, [&](const Override& change) { return change.key == none.key; });
+        if (!known) {
+          set.set.push_back(none);
+        }
+      }
+    } else if (kept != entry.count) {
       set.set.push_back(
           {fmt::format("cluster.nodes.{}.count", entry.index), fmt::format("{}", kept)});
     }
@@ -298,7 +326,8 @@ void add_to(GpuSet& set, const Json& file, const AddedGpus& added, std::size_t n
   set.added.push_back(fmt::format("{} {}", added.count, gpu_title(added.gpu)));
   const std::string words = fmt::format("add {} x {}", added.count, added.gpu);
   set.change += set.change.empty() ? words : "; " + words;
-  if (nodes.size() == 1 && nodes[0].value("count", 1) == 1 && !has_network) {
+  if (nodes.size() == 1 && nodes[0].is_object() && nodes[0].value("count", 1) == 1 &&
+      !has_network) {
     Json gpus = nodes[0].at("gpus");
     for (const Override& change : set.set) {
       gpus = change.key == "cluster.nodes.0.gpus" ? Json::parse(change.value) : gpus;
@@ -313,7 +342,9 @@ void add_to(GpuSet& set, const Json& file, const AddedGpus& added, std::size_t n
   }
   std::int64_t largest = 1;
   for (const Json& node : nodes) {
-    largest = std::max(largest, static_cast<std::int64_t>(node.at("gpus").size()));
+    if (node.is_object()) {
+      largest = std::max(largest, static_cast<std::int64_t>(node.at("gpus").size()));
+    }
   }
   std::size_t next = nodes.size();
   for (const Override& change : set.set) {

@@ -238,6 +238,15 @@ class Planner {
             std::max(found.memory_share, ranks.memory.total_bytes / *ranks.memory.capacity_bytes);
       }
     }
+    if (report.verdict.limit == Verdict::Limit::kCommunication) {
+      std::vector<std::string> links;
+      for (const Basis& basis : report.basis) {
+        if (!basis.part.starts_with("rank")) {
+          links.push_back(basis.part);
+        }
+      }
+      found.limited_by += fmt::format(", over {}", fmt::join(links, " and "));
+    }
     found.excess = excess_of(found);
     return found;
   }
@@ -430,7 +439,35 @@ class Planner {
     return nullptr;
   }
 
+  // Where price or energy are to be least.
+  [[nodiscard]] std::string headline_of_cost(const Plan& plan) const {
+    const bool price = request_.objective == Objective::kCost;
+    const auto amount = [&](const PlanOption& option) {
+      return price ? fmt::format("{:.2f}{}{}",
+                                 objective_of(option),
+                                 space_.base.prices.currency.empty() ? "" : " ",
+                                 space_.base.prices.currency)
+                   : fmt::format("{:.3g} kWh", objective_of(option));
+    };
+    const PlanOption& best = best_option(plan);
+    const char* const verb = price ? "costs" : "needs";
+    return best.set.empty()
+               ? fmt::format("Nothing found is better than the file as it stands, which {} {}.",
+                             verb,
+                             amount(best))
+               : fmt::format("The best plan {} {} instead of {} and takes {} instead of {}: {}.",
+                             verb,
+                             amount(best),
+                             amount(plan.base),
+                             human(Seconds(best.total_s.p50)),
+                             human(Seconds(plan.base.total_s.p50)),
+                             best.change);
+  }
+
   [[nodiscard]] std::string headline(const Plan& plan) const {
+    if (request_.objective != Objective::kTime) {
+      return headline_of_cost(plan);
+    }
     const auto time = [](double seconds) { return human(Seconds(seconds)); };
     const double now = plan.base.epoch_s.p50;
     // Plain predictions beside a median with noise: scaled to the median.

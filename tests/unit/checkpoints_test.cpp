@@ -102,25 +102,23 @@ TEST(FailureTimeline, ShowsWhatIsLostAndMadeAgain) {
   }
   const CheckpointPlan checkpoints{.cost = Seconds(2), .steps = 2};
   add_failures(spans, checkpoints, {{.at = Seconds(35), .restart = Seconds(5)}}, Seconds(0));
-  const auto seconds = [](std::int64_t nanoseconds) {
-    return static_cast<double>(nanoseconds) * 1e-9;
-  };
-  std::vector<std::tuple<Phase, std::int64_t, double, double>> seen;
+  const auto seconds = [](std::int64_t nanoseconds) { return nanoseconds / 1'000'000'000; };
+  using Row = std::tuple<Phase, std::int64_t, std::int64_t, std::int64_t>;
+  std::vector<Row> seen;
   for (const Span& span : spans) {
     EXPECT_EQ(span.rank, 3);
     seen.emplace_back(span.phase, span.step, seconds(span.begin_ns), seconds(span.end_ns));
   }
   std::ranges::sort(seen, {}, [](const auto& span) { return std::get<2>(span); });
-  const std::vector<std::tuple<Phase, std::int64_t, double, double>> expected = {
-      {Phase::kForward, 0, 0, 10},
-      {Phase::kForward, 1, 10, 20},
-      {Phase::kCheckpoint, 1, 20, 22},
-      {Phase::kForward, 2, 22, 32},
-      {Phase::kForward, 3, 32, 35},
-      {Phase::kRestart, 2, 35, 40},
-      {Phase::kForward, 2, 40, 50},
-      {Phase::kForward, 3, 50, 60},
-      {Phase::kCheckpoint, 3, 60, 62}};
+  const std::vector<Row> expected = {{Phase::kForward, 0, 0, 10},
+                                     {Phase::kForward, 1, 10, 20},
+                                     {Phase::kCheckpoint, 1, 20, 22},
+                                     {Phase::kForward, 2, 22, 32},
+                                     {Phase::kForward, 3, 32, 35},
+                                     {Phase::kRestart, 2, 35, 40},
+                                     {Phase::kForward, 2, 40, 50},
+                                     {Phase::kForward, 3, 50, 60},
+                                     {Phase::kCheckpoint, 3, 60, 62}};
   EXPECT_EQ(seen, expected);
 }
 

@@ -67,22 +67,29 @@ TEST(FailuresReader, WhatIsResolvedReadsBackTheSame) {
 }
 
 TEST(FailuresReader, RatesMayStandInsidePrices) {
+  std::string text = kFile;
+  const std::string beside = R"("power": {"h100": "530W"}, "pue": 1.2,)";
+  text.erase(text.find(beside), beside.size());
   const Experiment experiment = experiment_from_text(
-      kFile,
+      text,
       "f.json",
-      {{"prices", R"({"h100": 1, "v100": 1, "currency": "USD", "power": {"v100": "0.2 kW"}})"},
-       {"power", "{}"}});
+      {{"prices",
+        R"({"h100": 1, "v100": 1, "currency": "USD", "power": {"v100": "0.2 kW"}, "pue": 1.1})"}});
   EXPECT_EQ(experiment.prices.currency, "USD");
+  EXPECT_DOUBLE_EQ(experiment.prices.power.at("v100").value(), 200);
+  EXPECT_DOUBLE_EQ(experiment.prices.pue, 1.1);
+  EXPECT_EQ(experiment.prices.per_gpu_hour.size(), 2U);
   EXPECT_THAT(problems_of({{"currency", "EUR"}}),
               ElementsAre(HasSubstr("is given beside \"prices\" already")));
 }
 
 TEST(FailuresReader, MistakesAreNamedWithTheirCure) {
-  EXPECT_THAT(problems_of({{"failures.mean_time_between", "-3h"}}),
+  EXPECT_THAT(problems_of({{"failures.mean_time_between", "-3h"}, {"events", "[]"}}),
               ElementsAre(HasSubstr("/failures/mean_time_between: \"-3h\" must not be negative")));
-  EXPECT_THAT(problems_of({{"failures.restart", "-3h"}}),
+  EXPECT_THAT(problems_of({{"failures.restart", "-3h"}, {"events", "[]"}}),
               ElementsAre(HasSubstr("/failures/restart: \"-3h\" must not be negative")));
-  EXPECT_THAT(problems_of({{"failures.per", "rack"}}), ElementsAre(HasSubstr("/failures/per")));
+  EXPECT_THAT(problems_of({{"failures.per", "rack"}, {"events", "[]"}}),
+              ElementsAre(HasSubstr("/failures/per")));
   EXPECT_THAT(problems_of({{"prices", R"({"h100": 1, "v10": 2})"}}),
               ElementsAre(HasSubstr("/prices: has no price of \"v100\"")));
   EXPECT_THAT(problems_of({{"prices.h100", "-1"}}), ElementsAre(HasSubstr("/prices/h100")));
@@ -95,25 +102,24 @@ TEST(FailuresReader, MistakesAreNamedWithTheirCure) {
               UnorderedElementsAre(HasSubstr("ranks 0 to 2"), HasSubstr("must not be negative")));
 }
 
-// A node of which there are none is left out, with the links that name it; the list's end can be
-// added to.
+// A null in place of a node leaves it out, as in place of a link; the list's end can be added to.
 TEST(FailuresReader, NodesAreLeftOutAndAdded) {
   Experiment experiment =
-      experiment_from_text(kFile, "f.json", {{"cluster.nodes.1.count", "0"}, {"events", "[]"}});
+      experiment_from_text(kFile, "f.json", {{"cluster.nodes.1", "null"}, {"events", "[]"}});
   EXPECT_EQ(experiment.cluster.world_size(), 2);
   experiment = experiment_from_text(
       kFile, "f.json", {{"cluster.nodes.2", R"({"name": "c", "gpus": ["v100"]})"}});
   EXPECT_EQ(experiment.cluster.nodes.back().name, "c");
   EXPECT_THAT(
-      problems_of(
-          {{"cluster.nodes.0.count", "0"}, {"cluster.nodes.1.count", "0"}, {"events", "[]"}}),
-      ElementsAre(HasSubstr("every \"count\" is 0")));
+      problems_of({{"cluster.nodes.0", "null"}, {"cluster.nodes.1", "null"}, {"events", "[]"}}),
+      ElementsAre(HasSubstr("all of them are null")));
   experiment =
       experiment_from_text(kFile,
                            "f.json",
                            {{"cluster.switches", R"(["s"])"},
                             {"cluster.links", R"([{"ends": ["s", "b"], "bandwidth": "1Gbps"}])"},
-                            {"cluster.nodes.1.count", "0"},
+                            {"cluster.nodes.1", "null"},
+                            {"cluster.links.0", "null"},
                             {"events", "[]"}});
   EXPECT_TRUE(experiment.cluster.links.empty());
 }

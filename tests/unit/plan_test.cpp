@@ -74,6 +74,20 @@ TEST(GpuSets, KindsInsideANodeAreLeftOut) {
   EXPECT_THAT(found->left_out, ElementsAre("V100"));
 }
 
+// What joins a node goes with it; nodes whose links differ are not alike.
+TEST(GpuSets, LinksGoWithTheirNodes) {
+  const auto file = nlohmann::json::parse(R"({"cluster": {
+    "switches": ["s"], "nodes": [{"name": "a", "gpus": ["v100"]}, {"name": "b", "gpus": ["v100"]}],
+    "links": [{"ends": ["a", "s"], "bandwidth": "1Gbps"}, {"ends": ["s", "b"], "bandwidth": "9Gbps"}]}})");
+  const GpuSets sets = gpu_sets(file, {});
+  ASSERT_EQ(sets.sets.size(), 3U);
+  for (std::size_t i = 1; i < 3; ++i) {
+    ASSERT_EQ(sets.sets[i].set.size(), 2U);
+    EXPECT_EQ(sets.sets[i].set[0].value, "null");
+    EXPECT_EQ(sets.sets[i].set[0].key.back(), sets.sets[i].set[1].key.back());
+  }
+}
+
 // The only node of a file without a network takes what is added; else nodes as large as the
 // largest come behind the last.
 TEST(GpuSets, GpusAreAddedWhereTheyFit) {

@@ -115,7 +115,7 @@ TEST(Schema, ClusterKeysAreTheReaders) {
       "nodes": [{"name": "a", "gpus": [{"model": "x", "slowdown": 1.5}], "switch": "s",
                  "host_memory": "64GiB", "nic": {"bandwidth": "1Gbps", "latency": 0}},
                 {"name": "b", "gpus": ["x"], "switch": "s", "host_memory": "64GiB",
-                 "intra_node": {"profile": "p"}}],
+                 "intra_node": {"profile": "p"}}, null],
       "network": {"link": "ib-ndr", "count": 8},
       "intra_node": {"link": "nvlink4"},
       "switches": ["s", "t"],
