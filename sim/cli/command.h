@@ -50,6 +50,10 @@ void add_calibrate_measure_command(CLI::App& calibrate, Action& action);
 /// Fits profiles, writes them to the folder `out` and prints what they hold.
 void fit_and_write(const Measurement& measurement, const std::filesystem::path& out);
 
+/// Writes `report.html` into the directory of a real run. The run is done whatever becomes of its
+/// page: a failure is a warning.
+void write_run_page(const std::filesystem::path& folder);
+
 /// Options that every predicting command has.
 struct PredictionInput {
   std::filesystem::path file;

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "models/error.h"
+#include "models/document/words.h"
 #include "sim/cli/command.h"
 #include "sim/render/html/page.h"
 #include "sim/render/html/run_document.h"
@@ -36,6 +36,16 @@ int run_report(const ReportArguments& arguments) {
 }
 
 }  // namespace
+
+void write_run_page(const fs::path& folder) {
+  const std::string file = (folder / "report.html").string();
+  try {
+    write_output(file, html_page(run_document(folder), folder.string()));
+    fmt::print(stderr, "Report of the run: {}\n", file);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "vitsim: warning: no report.html: {}\n", printable(error.what()));
+  }
+}
 
 void add_report_command(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand(

@@ -5,15 +5,11 @@
 #include <CLI/CLI.hpp>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
-#include "models/document/words.h"
 #include "models/experiment/experiment.h"
 #include "models/experiment/trainable.h"
 #include "sim/cli/command.h"
 #include "sim/cli/trainer_process.h"
-#include "sim/render/html/page.h"
-#include "sim/render/html/run_document.h"
 
 namespace vitsim {
 
@@ -47,17 +43,6 @@ fs::path run_directory(const TrainArguments& arguments) {
   return folder;
 }
 
-// The training is done whatever becomes of its page.
-void write_page(const fs::path& folder) {
-  try {
-    write_output((folder / "report.html").string(),
-                 html_page(run_document(folder), folder.string()));
-    fmt::print("Report: {}\n", (folder / "report.html").string());
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "vitsim: warning: no report.html: {}\n", printable(error.what()));
-  }
-}
-
 int run_train(const TrainArguments& arguments) {
   std::vector<std::string> command = {trainer_binary().string(), "train"};
   if (!arguments.input.file.empty()) {
@@ -88,7 +73,7 @@ int run_train(const TrainArguments& arguments) {
                      ? command
                      : launch_command(arguments.launch, &experiment.cluster, world, command));
   if (code == 0 && fs::exists(folder / "report.json")) {
-    write_page(folder);
+    write_run_page(folder);
   }
   return code;
 }

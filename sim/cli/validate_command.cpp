@@ -225,6 +225,7 @@ int validate_file(const ValidateArguments& arguments) {
              predicted.step_s.p50,
              predicted.epoch_s.p50);
   const RealRun real = train_undisturbed(arguments, resolved.experiment, most_foreign);
+  write_run_page(real.folder);
   const Report measured = read_report(real.folder / "report.json");
   warn_of_foreign_devices(measured, ProfileLibrary(resolved.experiment.profiles));
   const bool stopped =

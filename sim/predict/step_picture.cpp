@@ -219,6 +219,7 @@ std::vector<LinkUse> link_uses(const ResolvedJob& job, double step_s) {
     }
   }
   std::vector<LinkUse> uses;
+  uses.reserve(places.size());
   for (auto& [origin, use] : places) {
     uses.push_back(std::move(use));
   }

@@ -52,7 +52,7 @@ TEST_F(TrainPage, StandsInTheRunDirectory) {
   const ProgramRun run = run_vitsim(
       {"train", VITSIM_SOURCE_DIR "/configs/cluster/tesla-1gpu.json", "--out", out.string()});
   EXPECT_EQ(run.exit_code, 0) << run.errors;
-  EXPECT_THAT(run.output, HasSubstr("report.html"));
+  EXPECT_THAT(run.errors, HasSubstr("report.html"));
   const std::string page = file_text(out / "report.html");
   EXPECT_THAT(page, StartsWith("<!DOCTYPE html>"));
   // Loss and accuracy of both epochs; the first was not evaluated.

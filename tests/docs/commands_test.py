@@ -33,18 +33,19 @@ def run(command, folder):
 
 
 def commands_of(text):
-    """Pairs of a command and the lines printed below it; a backslash continues a command."""
-    pairs = []
+    """Of each command: how it is written, itself, the lines printed below it. A backslash continues it."""
+    found = []
     lines = iter(text.splitlines())
     for line in lines:
         if line.startswith("$ "):
-            command = line[2:]
+            written, command = [line], line[2:]
             while command.endswith("\\"):
-                command = command[:-1] + next(lines).strip()
-            pairs.append([command, line, []])
-        elif pairs:
-            pairs[-1][2].append(line)
-    return [(command, printed) for command, _, printed in pairs]
+                written.append(next(lines))
+                command = command[:-1] + written[-1].strip()
+            found.append((written, command, []))
+        elif found:
+            found[-1][2].append(line)
+    return found
 
 
 def is_like(printed, came):
@@ -87,14 +88,14 @@ def check(document, write):
                 skipped += 1
                 return found.group(0)
             fresh = ""
-            for command, printed in commands_of(text):
+            for written, command, printed in commands_of(text):
                 came = run(command, folder).rstrip().splitlines()
                 same = (is_like(without_numbers(printed), without_numbers(came))
                         if kind == "console trainer" else is_like(printed, came))
                 if not same and not write:
                     failures.append("\n".join([f"{document}: $ {command}", "printed:", *printed, "came:", *came, ""]))
                 shown = printed if same else came
-                fresh += f"$ {command}\n" + "".join(f"{line}\n" for line in shown)
+                fresh += "".join(f"{line}\n" for line in [*written, *shown])
             return f"```{kind}\n{fresh}```\n" if write else found.group(0)
 
         old = document.read_text()

@@ -1,6 +1,7 @@
 #include "sim/render/html/assets.h"
 
 // Where the assembler put the files.
+// NOLINTBEGIN(readability-identifier-naming): symbols of an object file.
 extern "C" {
 extern const char vitsim_page_style_begin[];
 extern const char vitsim_page_style_end[];
@@ -9,6 +10,8 @@ extern const char vitsim_page_scripts_end[];
 extern const char vitsim_chart_js_begin[];
 extern const char vitsim_chart_js_end[];
 }
+
+// NOLINTEND(readability-identifier-naming)
 
 namespace vitsim {
 

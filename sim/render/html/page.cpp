@@ -39,6 +39,7 @@ constexpr std::string_view kVersion = "/1";
 const PageKind& kind_of(const Json& document, std::string_view origin) {
   const auto fail = [&](std::string_view problem) -> const PageKind& {
     std::vector<std::string> known;
+    known.reserve(kKinds.size());
     for (const PageKind& kind : kKinds) {
       known.push_back(fmt::format("{}{}", kind.schema, kVersion));
     }

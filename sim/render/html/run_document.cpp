@@ -103,6 +103,7 @@ std::vector<StepTrack> tracks_of(const Timeline& timeline, const Report& report)
     }
   }
   std::vector<StepTrack> result;
+  result.reserve(tracks.size());
   for (auto& [rank, track] : tracks) {
     result.push_back(std::move(track));
   }
