@@ -4,6 +4,9 @@
 #include <map>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "models/error.h"
 #include "models/experiment/rank_layout.h"
 #include "sim/step/builder.h"
 #include "sim/step/groups.h"
@@ -84,6 +87,7 @@ class WorkWriter {
     if (!axes_.axes.empty()) {
       work.part = part;
       work.replica = replica(ranks);
+      check_length(*work.replica, shape.count);
     }
     for (std::int64_t i = 0; i < shape.count; ++i) {
       const std::int64_t samples = i + 1 == shape.count ? shape.last : shape.size;
@@ -97,6 +101,22 @@ class WorkWriter {
   }
 
  private:
+  /// A step is a list of operations: one that would fill the memory is refused.
+  static void check_length(const ReplicaWork& replica, std::int64_t micro_batches) {
+    constexpr double kMostOperations = 2e7;
+    double calls = 0;
+    for (const ChunkWork& chunk : replica.chunks) {
+      calls += 4 + static_cast<double>(chunk.forward_calls.size() + chunk.backward_calls.size());
+    }
+    if (2 * calls * static_cast<double>(micro_batches) > kMostOperations) {
+      throw UserError(fmt::format(
+          "a step of {} micro-batches with {} calls within a replica in each is too long "
+          "to be predicted: take fewer, larger micro-batches",
+          micro_batches,
+          calls));
+    }
+  }
+
   /// The interleaved schedule goes in rounds of one micro-batch a stage: a short step's last round
   /// is filled up with empty ones.
   static void fill_rounds(ReplicaWork& replica, std::vector<MicroBatchSeconds>& micro_batches) {
