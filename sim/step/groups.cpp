@@ -104,12 +104,14 @@ std::optional<Tick> ProgramGroups::together(const Collective& collective,
   }
   const Communicator& members = this->group(collective.axis, group);
   if (!is_nccl(collective.algorithm)) {
-    if (members.nodes().size() > 1 && !groups_beside(collective.axis, group).empty()) {
-      return std::nullopt;  // their messages share NICs
-    }
     const auto arrays =
         members.arrays_or_estimate(collective.kind, collective.algorithm, collective.bytes);
-    return arrays ? arrays->uniform() : std::nullopt;
+    const auto alone = arrays ? arrays->uniform() : std::nullopt;
+    // Rings between nodes take all NICs: those of several groups take turns.
+    const bool shares = alone && members.nodes().size() > 1;
+    const std::size_t rings =
+        shares ? groups_beside(collective.axis, group).size() + 1 : std::size_t{1};
+    return alone ? std::optional(*alone * static_cast<Tick>(rings)) : std::nullopt;
   }
   const auto call = members.nccl()->call(collective.kind, collective.algorithm, collective.bytes);
   if (!call) {

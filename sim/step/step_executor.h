@@ -35,7 +35,8 @@ class StepExecutor {
 
   [[nodiscard]] const ProgramGroups& groups() const { return *groups_; }
 
-  /// Do arrays give the exact answer, or does `run` take the event level?
+  /// Do arrays give the exact answer, or of a split model whose groups share links a near one, or
+  /// does `run` take the event level?
   [[nodiscard]] bool by_arrays() const { return arrays_.has_value(); }
 
   /// Slowdowns and pauses of one rank, on the clock of `starts`.

@@ -19,7 +19,10 @@ class SpreadOnly final : public ComputeModel {
 Noise noise_of(const std::vector<Spread>& spreads) {
   std::vector<RankClass> classes;
   for (const Spread& spread : spreads) {
-    classes.push_back({.gpu = "a", .count = 1, .compute = std::make_shared<SpreadOnly>(spread)});
+    classes.push_back({.gpu = "a",
+                       .count = 1,
+                       .compute = std::make_shared<SpreadOnly>(spread),
+                       .held = {.part = VitSpec()}});
   }
   return {classes, {}, 1, 100};
 }
