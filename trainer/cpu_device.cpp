@@ -50,7 +50,9 @@ class CpuDevice : public Device {
   Mark mark() override { return {host_nanoseconds()}; }
 
   void track(const c10::intrusive_ptr<c10d::Work>& work, Phase phase, std::int64_t bytes) override {
-    tracked_.push_back({work, phase, bytes});
+    if (auto times = times_of(*work)) {
+      tracked_.push_back({std::move(times), phase, bytes});
+    }
   }
 
   void synchronize() override {}
@@ -60,12 +62,10 @@ class CpuDevice : public Device {
   std::vector<CommunicationRecord> take_communication() override {
     std::vector<CommunicationRecord> records;
     for (const Tracked& tracked : std::exchange(tracked_, {})) {
-      if (const auto ran = times_of(*tracked.work)) {
-        records.push_back({.phase = tracked.phase,
-                           .begin_ns = ran->begin_ns,
-                           .end_ns = ran->end_ns,
-                           .bytes = tracked.bytes});
-      }
+      records.push_back({.phase = tracked.phase,
+                         .begin_ns = tracked.times->begin_ns,
+                         .end_ns = tracked.times->end_ns,
+                         .bytes = tracked.bytes});
     }
     return records;
   }
@@ -88,7 +88,7 @@ class CpuDevice : public Device {
 
  private:
   struct Tracked {
-    c10::intrusive_ptr<c10d::Work> work;
+    std::shared_ptr<const WorkTimes> times;
     Phase phase = Phase::kGradientAllReduce;
     std::int64_t bytes = 0;
   };

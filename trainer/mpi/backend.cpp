@@ -47,7 +47,8 @@ class MpiWork : public c10d::Work {
 
   std::vector<at::Tensor> result() override { return result_; }
 
-  WorkTimes times;  // written by the worker before the work is complete
+  // Written by the worker before the work is complete.
+  const std::shared_ptr<WorkTimes> times = std::make_shared<WorkTimes>();
 
   void complete(const std::exception_ptr& error) {
     if (error) {
@@ -74,17 +75,17 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::enqueue(c10d::OpType kind,
   auto work = c10::make_intrusive<MpiWork>(getRank(), kind, std::move(result));
   worker_.submit(
       [work, job = std::move(job)] {
-        work->times.begin_ns = host_nanoseconds();
+        work->times->begin_ns = host_nanoseconds();
         job();
-        work->times.end_ns = host_nanoseconds();
+        work->times->end_ns = host_nanoseconds();
       },
       [work](const std::exception_ptr& error) { work->complete(error); });
   return work;
 }
 
-std::optional<WorkTimes> times_of(const c10d::Work& work) {
+std::shared_ptr<const WorkTimes> times_of(const c10d::Work& work) {
   const auto* mine = dynamic_cast<const MpiWork*>(&work);
-  return mine != nullptr ? std::optional(mine->times) : std::nullopt;
+  return mine != nullptr ? mine->times : nullptr;
 }
 
 c10::intrusive_ptr<c10d::Work> MpiBackend::allreduce(std::vector<at::Tensor>& tensors,

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -54,7 +54,8 @@ struct WorkTimes {
   std::int64_t end_ns = 0;
 };
 
-/// Times of a completed collective of MpiBackend; none for other work.
-std::optional<WorkTimes> times_of(const c10d::Work& work);
+/// Times of a collective of MpiBackend, valid once it is complete; null for other work. Unlike the
+/// work it keeps no tensors alive.
+std::shared_ptr<const WorkTimes> times_of(const c10d::Work& work);
 
 }  // namespace vitsim

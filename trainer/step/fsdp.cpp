@@ -3,11 +3,11 @@
 // the root unit. A rank keeps a shard of each unit's weights in fp32, its optimizer state and its
 // gradient.
 //
-//   forward    the root is gathered, then each block just before it computes, while the one before
-//              it still does; a block's whole weights are released after it (reshard_after_forward)
+//   forward    the root and the first two blocks are gathered, then each block while the one before
+//              it computes; a block's whole weights are released after it (reshard_after_forward)
 //   backward   the same in reverse, for blocks alone: the root has stayed. Each block's gradients
-//              are reduce-scattered while the next block computes, one at a time; the root's at
-//              the end
+//              are reduce-scattered while the next block computes, one at a time, behind the
+//              AllGather that is needed sooner; the root's at the end
 //
 // So L + 1 AllGathers in forward, L in backward and L + 1 ReduceScatters in every micro-batch, and
 // at most two blocks are whole at a time.
@@ -195,8 +195,10 @@ class Fsdp : public GradientReducer, public BlockObserver {
   }
 
   void before_forward(bool /*last*/) override {
-    need(root());
+    launch(root());
     launch(0);
+    launch(std::min<std::int64_t>(1, last_layer()));
+    need(root());
   }
 
   void before_backward(bool /*last*/) override { launch(last_layer()); }
@@ -215,16 +217,20 @@ class Fsdp : public GradientReducer, public BlockObserver {
   }
 
   void before_block_backward(std::int64_t layer) override {
-    need(units_[static_cast<std::size_t>(layer)]);
     if (layer > 0) {
       launch(layer - 1);
     }
+    scatter_ready();
+    need(units_[static_cast<std::size_t>(layer)]);
   }
 
   void after_block_backward(std::int64_t layer, std::vector<at::Tensor> gradients) override {
     Unit& unit = units_[static_cast<std::size_t>(layer)];
     unit.release();
-    scatter(unit, std::move(gradients));
+    make_ready(unit, std::move(gradients));
+    if (layer == 0) {
+      scatter_ready();
+    }
   }
 
   void after_backward(bool /*last*/) override {
@@ -234,7 +240,8 @@ class Fsdp : public GradientReducer, public BlockObserver {
       gradients.push_back(std::exchange(parameters[member].mutable_grad(), {}));
     }
     root().release();
-    scatter(root(), std::move(gradients));
+    make_ready(root(), std::move(gradients));
+    scatter_ready();
   }
 
   [[nodiscard]] bool tracks_collectives() const override { return true; }
@@ -324,14 +331,23 @@ class Fsdp : public GradientReducer, public BlockObserver {
     }
   }
 
-  void scatter(Unit& unit, std::vector<at::Tensor> gradients) {
+  void make_ready(Unit& unit, std::vector<at::Tensor> gradients) {
+    const at::NoGradGuard no_grad;
+    ready_ = {.unit = &unit, .flat = unit.flatten(gradients, sum_type())};
+  }
+
+  void scatter_ready() {
+    if (!ready_) {
+      return;
+    }
     const at::NoGradGuard no_grad;
     if (scattering_) {
       wait_within_pass(device_, *scattering_->work);
       take_scattered();
     }
-    at::Tensor flat = unit.flatten(gradients, sum_type());
-    gradients.clear();
+    Unit& unit = *ready_->unit;
+    at::Tensor flat = std::move(ready_->flat);
+    ready_.reset();
     at::Tensor sum = unit.shard_like(flat);
     const auto work = group_->_reduce_scatter_base(sum, flat);
     device_.track(work, Phase::kGradientAllReduce, static_cast<std::int64_t>(flat.nbytes()));
@@ -355,7 +371,8 @@ class Fsdp : public GradientReducer, public BlockObserver {
   FsdpSpec spec_;
   std::deque<Unit> units_;  // the blocks, then the root
   std::map<Unit*, c10::intrusive_ptr<c10d::Work>> gathers_;
-  std::optional<Scattering> scattering_;
+  std::optional<Scattering> ready_;       // gradients in a row, not sent yet
+  std::optional<Scattering> scattering_;  // on its way
 };
 
 }  // namespace

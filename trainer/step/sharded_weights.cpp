@@ -79,15 +79,18 @@ std::int64_t ShardedReducer::publish() {
   at::Tensor own = own_part();
   own.copy_(master_);  // does nothing where they are the same memory
   const std::int64_t size = group_->getSize();
-  const std::int64_t most =
-      gather_elements_ > 0 ? std::clamp<std::int64_t>(gather_elements_ / size, 1, shard_) : shard_;
-  if (most == shard_) {
+  const std::int64_t calls =
+      gather_elements_ > 0 ? std::clamp<std::int64_t>(flat_.numel() / gather_elements_, 1, shard_)
+                           : 1;
+  if (calls == 1) {
     group_->_allgather_base(flat_, own)->wait();
   } else {
-    // The same stretch of every shard, by way of a buffer.
+    // The same stretch of every shard, by way of a buffer; the last takes what is left over.
     const at::Tensor shards = flat_.view({size, shard_});
-    for (std::int64_t at = 0; at < shard_; at += most) {
-      const std::int64_t length = std::min(most, shard_ - at);
+    const std::int64_t each = shard_ / calls;
+    for (std::int64_t call = 0; call < calls; ++call) {
+      const std::int64_t at = call * each;
+      const std::int64_t length = call + 1 < calls ? each : shard_ - at;
       at::Tensor part = own.narrow(0, at, length).clone();
       at::Tensor all = zeros(size * length);
       group_->_allgather_base(all, part)->wait();

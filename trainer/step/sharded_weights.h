@@ -30,8 +30,8 @@ class ShardedReducer : public GradientReducer {
   void adopt_model() override;
 
  protected:
-  /// A shard is a multiple of `multiple` elements. `gather_elements`: the most that one AllGather
-  /// brings; 0: all at once.
+  /// A shard is a multiple of `multiple` elements. Weights are gathered in as many calls as whole
+  /// `gather_elements` they hold, as DeepSpeed does; 0: all at once.
   ShardedReducer(const ReducerContext& context,
                  std::int64_t multiple,
                  std::int64_t gather_elements = 0);
