@@ -136,12 +136,12 @@ function stepSection(body) {
     ], tableRows)));
 }
 
-function timelineSection(body) {
+function timelineSection(body, measured) {
   const tracks = list(body.timeline).filter((track) => list(track.spans).length > 0);
   if (tracks.length === 0) return null;
   const rows = tracks.flatMap((track) => track.spans.map((span) => ({track, span})));
   return section('One step as a timeline',
-    'The upper lane of a rank is loading and compute, the lower one its communication. The step is typical and has no noise.',
+    `The upper lane of a rank is loading and compute, the lower one its communication. ${measured ? 'A settled step of the run.' : 'The step is typical and has no noise.'}`,
     timelineDrawing(tracks),
     folded('Table', table('Spans of the step', [
       {name: 'rank', text: true, show: (row) => `${row.track.rank} (${row.track.name})`},
@@ -406,7 +406,7 @@ function oneReport(report, heading) {
     curvesSections(report.training),
     epochSection(body, report.source === 'measured'),
     stepSection(body),
-    timelineSection(body),
+    timelineSection(body, report.source === 'measured'),
     clusterSection(report),
     memorySection(body),
     communicationSection(body),
