@@ -93,19 +93,23 @@ nlohmann::json to_json(const PhaseSeconds& phases) {
 }
 
 nlohmann::json to_json(const RankClassReport& ranks) {
-  return {{"count", ranks.count},
-          {"first_rank", ranks.first_rank},
-          {"node", ranks.node},
-          {"gpu", ranks.gpu},
-          {"micro_batch", ranks.micro_batch},
-          {"compute_s", ranks.compute_s},
-          {"wait_s", ranks.wait_s},
-          {"phases", to_json(ranks.phases)},
-          {"exposed_communication_s", ranks.exposed_communication_s},
-          {"late_share", ranks.late_share},
-          {"gain_s", ranks.gain_s},
-          {"memory", to_json(ranks.memory)},
-          {"largest_micro_batch", or_null(ranks.largest_micro_batch)}};
+  nlohmann::json json = {{"count", ranks.count},
+                         {"first_rank", ranks.first_rank},
+                         {"node", ranks.node},
+                         {"gpu", ranks.gpu},
+                         {"micro_batch", ranks.micro_batch},
+                         {"compute_s", ranks.compute_s},
+                         {"wait_s", ranks.wait_s},
+                         {"late_share", ranks.late_share},
+                         {"gain_s", ranks.gain_s},
+                         {"memory", to_json(ranks.memory)},
+                         {"largest_micro_batch", or_null(ranks.largest_micro_batch)}};
+  // Of a real run only the mean over ranks is known by phase.
+  if (ranks.phases.compute_s() > 0) {
+    json["phases"] = to_json(ranks.phases);
+    json["exposed_communication_s"] = ranks.exposed_communication_s;
+  }
+  return json;
 }
 
 nlohmann::json to_json(const StepTrack& track) {

@@ -48,8 +48,7 @@ int run_compare(const CompareArguments& arguments) {
 }  // namespace
 
 void add_compare_command(CLI::App& app, Action& action) {
-  auto* command =
-      app.add_subcommand("compare", "Hold two reports, predicted or measured, against each other");
+  auto* command = app.add_subcommand("compare", "Compare two reports, predicted or measured");
   auto arguments = std::make_shared<CompareArguments>();
   command->add_option("A", arguments->a, "Report or run directory")->required();
   command->add_option("B", arguments->b, "Report or run directory, held against A")->required();

@@ -36,6 +36,7 @@ while [ $# -gt 0 ]; do [ "$1" = --out ] && out=$2; shift; done
 mkdir -p "$out"
 cp "$(dirname "$0")"/report.json "$out"
 printf 'epoch,train_s,evaluate_s,loss,top1,top5,images_per_s,peak_memory_bytes\n' > "$out/epochs.csv"
+printf 'step,epoch,loss,lr,skipped\n1,1,2.4,0.1,0\n2,2,2.125,0.1,0\n' > "$out/steps.csv"
 printf '1,2.5,,2.31,,,12.8,1000000\n2,2.25,0.2,2.2,0.4,0.8,14.2,1000000\n' >> "$out/epochs.csv"
 )sh");
     fs::permissions(script, fs::perms::owner_all);
@@ -58,6 +59,7 @@ TEST_F(TrainPage, StandsInTheRunDirectory) {
   // Loss and accuracy of both epochs; the first was not evaluated.
   EXPECT_THAT(page, HasSubstr(R"("loss":2.31)"));
   EXPECT_THAT(page, HasSubstr(R"("top1":0.4)"));
+  EXPECT_THAT(page, HasSubstr(R"("loss":2.125)"));
 }
 
 TEST_F(TrainPage, DoesNotDecideOverTheRun) {

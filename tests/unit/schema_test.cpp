@@ -172,7 +172,7 @@ TEST(Schema, ReportKeysAreTheReaders) {
   Report report{.resolved_json = "{}"};
   report.ranks.resize(2);
   report.ranks[1].largest_micro_batch = 7;
-  report.rank_classes = {{.count = 2, .largest_micro_batch = 7}};
+  report.rank_classes = {{.count = 2, .phases = {.forward_s = 1}, .largest_micro_batch = 7}};
   report.verdict = {.limit = Verdict::Limit::kStraggler,
                     .stragglers = {{.ranks = RankSet(0)}},
                     .other_candidates = RankSet(1)};

@@ -22,12 +22,6 @@ function members(ranks) {
 }
 const className = (ranks) => `${members(ranks)}: ${ranks.gpu}`;
 
-// Phases of a class; reports of earlier versions know compute and wait alone.
-function classPart(ranks, key) {
-  if (ranks.phases) return ranks.phases[key];
-  return key === 'other_s' ? ranks.compute_s : 0;
-}
-
 function trainingWords(resolved) {
   const training = resolved && resolved.training;
   if (!training) return null;
@@ -119,12 +113,16 @@ function stepSection(body) {
   const mean = {count: sum(classes.map((ranks) => ranks.count)), gpu: 'mean', phases: body.phases,
     exposed_communication_s: body.exposed_communication_s, wait_s: body.wait_s};
   const rows = [...classes].sort((a, b) => b.compute_s - a.compute_s).slice(0, most);
-  const shown = classes.length > 1 ? rows : [mean];
+  // Real runs, and reports of earlier versions, know phases of the mean alone.
+  const known = classes.every((ranks) => ranks.phases);
+  const shown = classes.length > 1 ? (known ? rows : [mean, ...rows]) : [mean];
+  const inRest = (row) => (row.phases ? 0 : Math.max(0, (body.step_s || {}).p50 - row.compute_s - row.wait_s));
   const parts = [
-    ...stepParts.map((part) => ({...part, of: (row) => classPart(row, part.key)})),
-    {name: 'exposed communication', colour: 'exposed', of: (row) => row.exposed_communication_s},
+    ...stepParts.map((part) => ({...part, of: (row) => (row.phases ? row.phases[part.key] : 0)})),
+    {name: 'compute, all phases', colour: 'tensor', of: (row) => (row.phases ? 0 : row.compute_s)},
+    {name: 'exposed communication', colour: 'exposed', of: (row) => (row.phases ? row.exposed_communication_s : inRest(row))},
     {name: 'straggler wait', colour: 'wait', of: (row) => row.wait_s},
-  ];
+  ].filter((part) => shown.some((row) => part.of(row) > 0));
   const label = (row) => (row.gpu === 'mean' && row.phases === body.phases ? 'mean over ranks' : className(row));
   const tableRows = classes.length > 1 ? [mean, ...rows] : [mean];
   return section('Where a step goes',
@@ -138,12 +136,12 @@ function stepSection(body) {
     ], tableRows)));
 }
 
-function timelineSection(body) {
+function timelineSection(body, measured) {
   const tracks = list(body.timeline).filter((track) => list(track.spans).length > 0);
   if (tracks.length === 0) return null;
   const rows = tracks.flatMap((track) => track.spans.map((span) => ({track, span})));
   return section('One step as a timeline',
-    'The upper lane of a rank is loading and compute, the lower one its communication. The step is typical and has no noise.',
+    `The upper lane of a rank is loading and compute, the lower one its communication. ${measured ? 'A settled step of the run.' : 'The step is typical and has no noise.'}`,
     timelineDrawing(tracks),
     folded('Table', table('Spans of the step', [
       {name: 'rank', text: true, show: (row) => `${row.track.rank} (${row.track.name})`},
@@ -355,18 +353,20 @@ function curvesSections(training) {
     {name: 'peak memory', show: (row) => bytes(row.peak_memory_bytes)},
   ];
   const details = () => folded('Table', table('Epochs', columns, epochs));
-  if (points('loss').length > 0) {
-    found.push(section('Loss and accuracy', 'By epoch, as the run recorded them.',
-      lineChart('Training loss by epoch', 240, [{name: 'loss', colour: 'a', points: points('loss')}], 'epoch', 'loss', plain, {xShow: integer}),
-      points('top1').length > 0 && lineChart('Accuracy by epoch', 240, [
+  const losses = list(training && training.losses).map((row) => ({x: row.step, y: row.loss}));
+  if (points('loss').length > 0 || losses.length > 1) {
+    found.push(section('Loss and accuracy', 'As the run recorded them.',
+      losses.length > 1 && lineChart('Training loss by step', 260, [{name: 'loss of a step', colour: 'a', points: losses}], 'step', 'loss', plain),
+      points('loss').length > 1 && lineChart('Training loss by epoch', 240, [{name: 'loss of an epoch', colour: 'a', points: points('loss')}], 'epoch', 'loss', plain, {xShow: integer}),
+      points('top1').length > 1 && lineChart('Accuracy by epoch', 240, [
         {name: 'top-1', colour: 'a', points: points('top1')}, {name: 'top-5', colour: 'b', points: points('top5')}], 'epoch', 'accuracy', (value) => percent(value, 0), {xShow: integer}),
       details()));
   }
-  if (points('images_per_s').length > 0) {
+  if (points('images_per_s').length > 1) {
     found.push(section('Images per second', null,
       lineChart('Images per second by epoch', 220, [{name: 'images/s', colour: 'a', points: points('images_per_s')}], 'epoch', 'images/s', plain, {xShow: integer}), details()));
   }
-  if (points('peak_memory_bytes').some((point) => point.y > 0)) {
+  if (points('peak_memory_bytes').filter((point) => point.y > 0).length > 1) {
     found.push(section('GPU memory', 'The highest use of any rank, by epoch.',
       lineChart('Peak memory by epoch', 220, [{name: 'peak memory', colour: 'a', points: points('peak_memory_bytes').map(({x, y}) => ({x, y: y / 2 ** 30}))}], 'epoch', 'GiB', plain, {xShow: integer}), details()));
   }
@@ -406,7 +406,7 @@ function oneReport(report, heading) {
     curvesSections(report.training),
     epochSection(body, report.source === 'measured'),
     stepSection(body),
-    timelineSection(body),
+    timelineSection(body, report.source === 'measured'),
     clusterSection(report),
     memorySection(body),
     communicationSection(body),

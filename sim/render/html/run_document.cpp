@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <map>
 
 #include <fmt/format.h>
@@ -48,6 +49,38 @@ Json epochs_of(const fs::path& file) {
     throw UserError(rows.problems);
   }
   return epochs;
+}
+
+// The loss of every step, of long runs the mean of neighbouring ones.
+Json losses_of(const fs::path& file) {
+  constexpr std::size_t kMostPoints = 400;
+  std::ifstream stream(file, std::ios::binary);
+  CsvTable rows(stream, file.string());
+  std::vector<std::pair<std::int64_t, double>> steps;
+  if (rows.require({"step", "loss"})) {
+    while (rows.next()) {
+      const auto step = rows.integer("step");
+      const auto loss = rows.number("loss", std::numeric_limits<double>::lowest());
+      if (step && loss) {
+        steps.emplace_back(*step, *loss);
+      }
+    }
+  }
+  if (!rows.problems.empty()) {
+    throw UserError(rows.problems);
+  }
+  const std::size_t group = steps.size() / kMostPoints + 1;
+  Json losses = Json::array();
+  for (std::size_t first = 0; first < steps.size(); first += group) {
+    const std::size_t end = std::min(first + group, steps.size());
+    double sum = 0;
+    for (std::size_t i = first; i < end; ++i) {
+      sum += steps[i].second;
+    }
+    losses.push_back(
+        {{"step", steps[first].first}, {"loss", sum / static_cast<double>(end - first)}});
+  }
+  return losses;
 }
 
 // Mean over ranks of every phase, and of straggler wait, by groups of neighbouring steps.
@@ -123,6 +156,9 @@ Json run_document(const fs::path& folder) {
   Json training = Json::object();
   if (fs::exists(folder / "epochs.csv")) {
     training["epochs"] = epochs_of(folder / "epochs.csv");
+  }
+  if (fs::exists(folder / "steps.csv")) {
+    training["losses"] = losses_of(folder / "steps.csv");
   }
   if (fs::exists(folder / "timeline.jsonl")) {
     const Timeline timeline = read_timeline_lines(folder / "timeline.jsonl");
