@@ -222,9 +222,9 @@ class SetMaker {
       const std::int64_t gone = count - kept[model];
       if (gone > 0) {
         set.left_out.push_back(gone < count
-                                   ? fmt::format("{} of {} {}", gone, count, gpu_title(model))
-                               : count > 1 ? fmt::format("{} {}", count, gpu_title(model))
-                                           : gpu_title(model));
+                                   ? fmt::format("{} of the {} {}", gone, count, gpu_title(model))
+                               : count > 1 ? fmt::format("the {} {}", count, gpu_title(model))
+                                           : fmt::format("the {}", gpu_title(model)));
         words.push_back(gone < count ? fmt::format("{} of {} {}", gone, count, model)
                         : count > 1  ? fmt::format("all {} {}", count, model)
                                      : fmt::format("the {}", model));

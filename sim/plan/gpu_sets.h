@@ -24,7 +24,7 @@ AddedGpus parse_added_gpus(const std::string& text);
 struct GpuSet {
   std::vector<Override> set;          // empty: the file as it stands
   std::string change;                 // "leave out the gtx-1070 (older)"; may be empty
-  std::vector<std::string> left_out;  // "GTX 1070", "2 of 4 RTX 3070", for sentences
+  std::vector<std::string> left_out;  // "the GTX 1070", "2 of the 4 RTX 3070", for sentences
   std::vector<std::string> added;
   bool is_one_step = false;  // one node, or one kind of GPU, is left out or added, and nothing else
   std::string step;  // what that is: "node older (gtx-1070)", "every rtx-3070", "2 x rtx-4090"

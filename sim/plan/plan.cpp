@@ -175,6 +175,15 @@ std::string batches_text(const std::vector<std::int64_t>& batches) {
 
 namespace {
 
+// "a", "a and b", "a, b and c".
+std::string listed(const std::vector<std::string>& words) {
+  std::string text;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    text += i == 0 ? words[i] : i + 1 < words.size() ? ", " + words[i] : " and " + words[i];
+  }
+  return text;
+}
+
 /// Makes a plan of a space that is set up.
 class Planner {
  public:
@@ -372,9 +381,7 @@ class Planner {
   }
 
   [[nodiscard]] PlanStep step_of(std::size_t set, const Plan& plan) const {
-    PlanStep step{
-        .what = space_.sets[set].step,
-        .title = fmt::format("the {}", fmt::join(space_.sets[set].left_out, " and the "))};
+    PlanStep step{.what = space_.sets[set].step, .title = listed(space_.sets[set].left_out)};
     const std::optional<Tried> best = by_time_.best_of_set(set);
     if (!best) {
       step.refusal = "no split of the global batch fits these GPUs";
@@ -487,8 +494,8 @@ class Planner {
     if (leaves_out && best->plain.total.value() < balanced_s * (1 - kWorthTelling) &&
         best->plain.total.value() < plain_base_total_s(plan) * (1 - kWorthTelling)) {
       const GpuSet& set = space_.sets[best->candidate.set];
-      text += fmt::format("Without the {} an epoch takes {} instead of {}",
-                          fmt::join(set.left_out, " and the "),
+      text += fmt::format("Without {} an epoch takes {} instead of {}",
+                          listed(set.left_out),
                           time(best->plain.epoch.value() * scale),
                           time(now));
       text += balancing ? fmt::format("; with balanced micro-batches {} on all GPUs it takes {}.",

@@ -1,7 +1,7 @@
 // Plans: of five GPUs, and of 64 nodes of 8 GPUs of three kinds; candidate predictions by the
 // thousand.
-#include <string>
 #include <stdexcept>
+#include <string>
 
 #include <benchmark/benchmark.h>
 

@@ -71,7 +71,7 @@ TEST(GpuSets, KindsInsideANodeAreLeftOut) {
   ASSERT_NE(found, sets.sets.end());
   EXPECT_EQ(found->set[0].key, "cluster.nodes.0.gpus");
   EXPECT_EQ(found->set[0].value, R"(["rtx-3090","rtx-3090"])");
-  EXPECT_THAT(found->left_out, ElementsAre("V100"));
+  EXPECT_THAT(found->left_out, ElementsAre("the V100"));
 }
 
 // What joins a node goes with it; nodes whose links differ are not alike.
