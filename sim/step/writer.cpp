@@ -19,9 +19,12 @@ std::uint32_t ProgramWriter::add(Stream stream,
 }
 
 std::uint32_t ProgramWriter::compute(Phase phase, Compute what, std::vector<std::uint32_t> after) {
-  const bool is_part = open_ && (phase == Phase::kForward || phase == Phase::kBackward);
-  return is_part ? part_compute(phase, what, std::move(after))
-                 : whole_compute(phase, what, std::move(after));
+  const bool is_part = work_.replica && (phase == Phase::kForward || phase == Phase::kBackward);
+  if (is_part && !is_scheduled_) {
+    open_if_new(phase, what);
+  }
+  return is_part && open_ ? part_compute(phase, what, std::move(after))
+                          : whole_compute(phase, what, std::move(after));
 }
 
 std::uint32_t ProgramWriter::whole_compute(Phase phase,
@@ -146,9 +149,11 @@ const ChunkWork& ProgramWriter::chunk(const PipelinePass& pass) const {
 }
 
 std::int64_t ProgramWriter::bytes(double per_sample) const {
-  const std::int64_t samples =
-      work_.replica->samples[static_cast<std::size_t>(open_->pass.micro_batch)];
-  return static_cast<std::int64_t>(per_sample * static_cast<double>(samples));
+  const std::vector<std::int64_t>& samples = work_.replica->samples;
+  const auto batch = static_cast<std::size_t>(open_->pass.micro_batch);
+  return batch < samples.size()
+             ? static_cast<std::int64_t>(per_sample * static_cast<double>(samples[batch]))
+             : 0;
 }
 
 /// How many stages further the pass comes from, or goes to; 0 where it begins or ends here.
@@ -166,6 +171,17 @@ std::int32_t ProgramWriter::neighbour(const PipelinePass& pass, bool receives) c
     return 0;
   }
   return static_cast<std::int32_t>(there % pipeline->stages - pipeline->stage);
+}
+
+/// Opens the next micro-batch's pass where `what` begins one.
+void ProgramWriter::open_if_new(Phase phase, const Compute& what) {
+  const bool is_forward = phase == Phase::kForward;
+  const bool goes_on = open_ && open_->pass.is_forward == is_forward && !open_->is_over;
+  if (what.from > 0 || goes_on) {
+    return;
+  }
+  const std::int64_t batch = is_forward ? begun_forward_++ : begun_backward_++;
+  open({.is_forward = is_forward, .micro_batch = batch});
 }
 
 /// Receives what the pass needs.
@@ -242,10 +258,10 @@ std::uint32_t ProgramWriter::part_compute(Phase phase,
     call(calls[next]);
   }
   const std::uint32_t last = whole_compute(phase, what, std::move(after));
-  if (to < 1 || open_->has_sent) {
+  if (to < 1 || open_->is_over) {
     return last;
   }
-  open_->has_sent = true;
+  open_->is_over = true;
   if (const std::int32_t peer = neighbour(open_->pass, false); peer != 0) {
     const StageWork& pipeline = *work_.replica->pipeline;
     blocking_.push_back(
@@ -261,6 +277,7 @@ std::uint32_t ProgramWriter::part_compute(Phase phase,
 
 Seconds ProgramWriter::passes_until_last() {
   const ReplicaWork& replica = *work_.replica;
+  is_scheduled_ = true;
   const auto batches = static_cast<std::int64_t>(replica.samples.size());
   if (batches == 0) {
     return Seconds(0);

@@ -20,7 +20,8 @@ class ProgramWriter {
   }
 
   /// All returned numbers are indices of operations, to be waited for. A pass of a rank that holds
-  /// a part of the model comes with what it calls within the replica, whoever writes it.
+  /// a part of the model comes with what it calls within the replica, whoever writes it: what
+  /// begins at share 0 behind a whole pass is the next micro-batch's.
   std::uint32_t compute(Phase phase, Compute what, std::vector<std::uint32_t> after = {});
   std::uint32_t collective(Phase phase,
                            Collective what,
@@ -70,7 +71,7 @@ class ProgramWriter {
   struct OpenPass {
     PipelinePass pass;
     std::size_t next_call = 0;
-    bool has_sent = false;
+    bool is_over = false;
   };
 
   std::uint32_t add(Stream stream,
@@ -82,6 +83,7 @@ class ProgramWriter {
   void call(const PassCall& what);
   Seconds passes_until_last();
   void open(const PipelinePass& pass);
+  void open_if_new(Phase phase, const Compute& what);
   [[nodiscard]] std::int32_t neighbour(const PipelinePass& pass, bool receives) const;
   [[nodiscard]] const ChunkWork& chunk(const PipelinePass& pass) const;
   [[nodiscard]] std::int64_t bytes(double per_sample) const;
@@ -91,6 +93,9 @@ class ProgramWriter {
   ClassProgram program_;
   std::optional<std::uint32_t> last_compute_;
   std::optional<OpenPass> open_;
+  bool is_scheduled_ = false;       // passes are opened in a pipeline's order
+  std::int64_t begun_forward_ = 0;  // passes, elsewhere
+  std::int64_t begun_backward_ = 0;
   std::vector<std::uint32_t> blocking_;  // what the next compute waits for besides its stream
   std::optional<std::uint32_t> beside_;  // communication that runs beside a pass
 };

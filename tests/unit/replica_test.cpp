@@ -9,6 +9,7 @@
 #include "sim/step/builder.h"
 #include "sim/step/class_level.h"
 #include "sim/step/step_executor.h"
+#include "sim/step/writer.h"
 #include "tests/support/random_cluster.h"
 
 namespace vitsim {
@@ -281,6 +282,32 @@ TEST(Replica, RingStepsHideBesideAttention) {
       EXPECT_EQ(shared_step(calls, by_classes), kForward + kBackward + more);
     }
   }
+}
+
+// A builder that writes its micro-batches itself gets each one's calls: 1 and 3 samples of 10
+// bytes, forward and backward.
+TEST(Replica, EveryMicroBatchBringsItsOwnCalls) {
+  StepInput input;
+  input.algorithm = [](std::uint32_t, CollectiveKind, std::int64_t) { return Algorithm::kRing; };
+  ReplicaWork replica;
+  replica.samples = {1, 3};
+  const std::vector<PassCall> calls = {{.at = 0.5, .axis = 1, .bytes_per_sample = 10}};
+  replica.chunks = {
+      ChunkWork{.forward = {}, .backward = {}, .forward_calls = calls, .backward_calls = calls}};
+  const ClassWork work{.replica = replica};
+  ProgramWriter writer(work, input);
+  for (int batch = 0; batch < 2; ++batch) {
+    writer.forward({.forward = to_seconds(kForward)});
+    writer.compute(Phase::kBackward, {.seconds = to_seconds(kBackward), .to = 0.25});
+    writer.compute(Phase::kBackward, {.seconds = to_seconds(kBackward), .from = 0.25});
+  }
+  std::vector<std::int64_t> sizes;
+  for (const Operation& operation : writer.finish().operations) {
+    if (operation.collective() != nullptr) {
+      sizes.push_back(operation.collective()->bytes);
+    }
+  }
+  EXPECT_EQ(sizes, (std::vector<std::int64_t>{10, 10, 30, 30}));
 }
 
 }  // namespace
