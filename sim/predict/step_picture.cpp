@@ -55,6 +55,7 @@ double ring_bytes(const Collective& collective, double ranks) {
     case CollectiveKind::kAllGather:
       return (ranks - 1) / ranks * bytes;
     case CollectiveKind::kBroadcast:
+    case CollectiveKind::kReduce:
     case CollectiveKind::kAllToAll:
       break;
   }
