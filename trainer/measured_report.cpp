@@ -252,7 +252,9 @@ Report measured_report(const ClusterSpec& cluster,
       add(report.phases.data_load_s, sums.phase(Phase::kDataLoad));
       add(report.phases.forward_s, sums.phase(Phase::kForward));
       add(report.phases.backward_s, sums.phase(Phase::kBackward));
-      add(report.phases.gradient_all_reduce_s, sums.communication);
+      const std::int64_t gathers = sums.phase(Phase::kParameterAllGather);
+      add(report.phases.gradient_all_reduce_s, sums.communication - gathers);
+      add(report.phases.parameter_all_gather_s, gathers);
       add(report.phases.optimizer_s, sums.phase(Phase::kOptimizer));
       add(report.phases.other_s, sums.phase(Phase::kOther) + sums.idle);
       add(report.exposed_communication_s, sums.exposed);

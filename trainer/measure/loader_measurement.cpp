@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <thread>
+#include <vector>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -27,7 +28,8 @@ std::vector<double> seconds_per_image(const Dataset& dataset,
                                       double most_s) {
   using Clock = std::chrono::steady_clock;
   const std::int64_t batch = std::min(kBatch, dataset.size());
-  const EpochPlan plan = plan_epoch(dataset.size() - dataset.size() % batch, 1, {batch}, 1);
+  const std::vector<std::int64_t> micro_batch = {batch};
+  const EpochPlan plan = plan_epoch(dataset.size() - dataset.size() % batch, 1, micro_batch, 1);
   std::vector<double> found;
   const auto begin = Clock::now();
   for (std::int64_t epoch = 0; found.size() < 3; ++epoch) {
