@@ -29,7 +29,7 @@ struct PlanArguments {
   std::vector<std::string> vary;
   std::vector<std::string> add;
   std::string global_batch = "keep";
-  std::string json;
+  ResultFiles files;
   std::string write;
 };
 
@@ -177,13 +177,13 @@ int run_plan(const PlanArguments& arguments) {
   const Plan plan =
       make_plan(request, [&](const PlanProgress& progress) { return line(progress); });
   line.end();
-  if (!arguments.json.empty()) {
-    write_output(arguments.json, to_json(plan, request).dump(2) + "\n");
+  if (arguments.files.any()) {
+    arguments.files.write(to_json(plan, request));
   }
   if (!arguments.write.empty()) {
     write_chosen(arguments, request, plan);
   }
-  if (arguments.json != "-") {
+  if (!arguments.files.take_standard_output()) {
     fmt::print("{}", plan_text(plan, request));
   }
   return plan.is_feasible ? 0 : 1;
@@ -227,8 +227,7 @@ void add_plan_command(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option("--write", arguments->write, "Write the file with the best option's changes")
       ->type_name("FILE");
-  command->add_option("--json", arguments->json, "Write the plan as JSON; - for standard output")
-      ->type_name("FILE");
+  add_result_files(*command, arguments->files, "plan");
   command->footer(
       "Model, data, precision and the samples of a step stay unless told otherwise.\n"
       "An interrupt (Ctrl-C) ends the search with the best found until then.\n"

@@ -38,9 +38,10 @@ ProgramRun run_program(const std::vector<std::string>& words) {
           .errors = file_text(err)};
 }
 
-ProgramRun run_vitsim(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), VITSIM_BINARY_DIR "/vitsim");
-  return run_program(arguments);
+ProgramRun run_vitsim(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words = {std::string(VITSIM_BINARY_DIR) + "/vitsim"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return run_program(words);
 }
 
 }  // namespace vitsim::test

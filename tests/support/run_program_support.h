@@ -17,6 +17,6 @@ struct ProgramRun {
 ProgramRun run_program(const std::vector<std::string>& words);
 
 /// Runs the `vitsim` that was built beside this test.
-ProgramRun run_vitsim(std::vector<std::string> arguments);
+ProgramRun run_vitsim(const std::vector<std::string>& arguments);
 
 }  // namespace vitsim::test
