@@ -674,6 +674,9 @@ Plan make_plan(const PlanRequest& request, const ReportPlanProgress& report) {
   space.keeps_accumulation = is_kept(request.keep, "training.gradient_accumulation_steps");
   space.keeps_global_batch = request.keeps_global_batch;
   space.profiles = profiles_of(space, library);
+  const bool tries_splits = std::ranges::any_of(space.variants, [](const Variant& variant) {
+    return variant.compute_key.find("training.parallelism.") != std::string::npos;
+  });
   Plan plan = Planner(request, std::move(space)).make(report);
   std::ranges::copy(sets.notes, std::back_inserter(notes));
   if (plan.search.interrupted) {
@@ -684,6 +687,12 @@ Plan make_plan(const PlanRequest& request, const ReportPlanProgress& report) {
     notes.push_back(fmt::format(
         "{} candidates whose bound is better than the best found were not predicted: too many",
         plan.search.not_tried));
+  }
+  if (tries_splits) {
+    notes.push_back(fmt::format(
+        "models were split over ranks only where a step has up to {} passes of all ranks "
+        "together: longer ones take long to predict",
+        kMostSplitPasses));
   }
   plan.notes = std::move(notes);
   return plan;

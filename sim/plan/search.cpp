@@ -346,7 +346,8 @@ std::vector<Candidate> PlanSearch::candidates(std::size_t set, std::size_t varia
                           .micro_batch = {}};
       if (model_ranks > 1 || space_.keeps_micro_batch) {
         // Replicas of a split model take equal batches.
-        if (samples % replicas != 0) {
+        const bool is_long = model_ranks > 1 && of_set.world * accumulation > kMostSplitPasses;
+        if (samples % replicas != 0 || is_long) {
           continue;
         }
         const std::int64_t own = samples / replicas;
@@ -431,7 +432,7 @@ Tried PlanSearch::predict(const std::vector<Override>& set) const {
   const ResolvedExperiment resolved =
       resolve(experiment_from_text(space_.text, space_.file, all), space_.profiles);
   const ResolvedJob& job = resolved.jobs.front();
-  if (job.world_size() > 1 && !communicates(*job.full)) {
+  if (job.world_size() > 1 && !job.training.local_updates && !communicates(*job.full)) {
     throw UserError(fmt::format("{} is not predicted yet: its ranks exchange nothing",
                                 name(job.training.gradient_sync)));
   }

@@ -118,6 +118,10 @@ class PlanSearch {
   std::unique_ptr<Tables> tables_;
 };
 
+/// Passes of all ranks in a step of a split model, whose calls are simulated one by one: longer
+/// ones are left out of the search.
+inline constexpr std::int64_t kMostSplitPasses = 256;
+
 /// Micro-batches as a value of the file: a number, or a list.
 std::string micro_batch_text(const std::vector<std::int64_t>& micro_batch);
 
