@@ -38,7 +38,7 @@ class Comparer {
         kept[key] = whole[key];
       }
     }
-    return kept.flatten();
+    return kept.empty() ? nlohmann::json() : kept.flatten();
   }
 
   void parameters() {

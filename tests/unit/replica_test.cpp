@@ -235,7 +235,9 @@ TEST(SequenceParallel, RingAttentionGoesAround) {
 Tick shared_step(const std::vector<PassCall>& forward, bool by_classes) {
   StepInput input;
   input.axes = {{.name = "data", .groups = {{0}, {1}}}, {.name = "inner", .groups = {{0, 1}}}};
-  input.algorithm = [](std::uint32_t, CollectiveKind, std::int64_t) { return Algorithm::kRing; };
+  input.axis_algorithm = [](std::uint32_t, CollectiveKind, std::int64_t) {
+    return Algorithm::kRing;
+  };
   ReplicaWork replica;
   replica.samples = {1};
   replica.chunks = {ChunkWork{.forward = {to_seconds(kForward)},
@@ -288,7 +290,9 @@ TEST(Replica, RingStepsHideBesideAttention) {
 // bytes, forward and backward.
 TEST(Replica, EveryMicroBatchBringsItsOwnCalls) {
   StepInput input;
-  input.algorithm = [](std::uint32_t, CollectiveKind, std::int64_t) { return Algorithm::kRing; };
+  input.axis_algorithm = [](std::uint32_t, CollectiveKind, std::int64_t) {
+    return Algorithm::kRing;
+  };
   ReplicaWork replica;
   replica.samples = {1, 3};
   const std::vector<PassCall> calls = {{.at = 0.5, .axis = 1, .bytes_per_sample = 10}};

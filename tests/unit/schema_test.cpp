@@ -134,6 +134,7 @@ TEST(Schema, ClusterKeysAreTheReaders) {
   Json split = trained;
   split["training"].update(Json::parse(R"({
     "gradient_sync": "deepspeed-zero-1", "gradient_accumulation_steps": 2,
+    "micro_batch_per_gpu": 1,
     "zero": {}, "fsdp": {}, "offload": {"optimizer": "cpu"},
     "parallelism": {"pipeline": {"stages": 2}, "sequence": {"kind": "ring"}}})"));
   Json alone = trained;
