@@ -105,7 +105,7 @@ int run_scale(const ScaleArguments& arguments) {
     std::vector<TextCell> cells = {fmt::format("{}", counts[i]),
                                    last_gpu[i],
                                    TextCell(human(Seconds(report.epoch_s.p50)), Ink::kStrong),
-                                   interval_text(report.epoch_s),
+                                   relative_interval_text(report.epoch_s),
                                    fmt::format("{:.1f}", report.samples_per_s),
                                    fmt::format("{:.2f}", speed_up),
                                    fmt::format("{:.0f} %", 100 * efficiency),

@@ -174,13 +174,27 @@ std::string table_text(const Json& rows) {
   };
   const bool prices = any("price");
   const bool energies = any("energy_kwh");
-  std::vector<TextTable::Column> figures = {{"epoch"},
-                                            {"run"},
-                                            {"90% prediction interval"},
-                                            {"images/s"},
-                                            {"exposed"},
-                                            {"wait"},
-                                            {"memory", Align::kLeft}};
+  // Where all runs have as many epochs the epoch tells the run.
+  std::set<std::string> runs;
+  for (const Json& row : rows) {
+    if (row.contains("total_s")) {
+      runs.insert(
+          fmt::format("{:.6g}", row["total_s"].get<double>() / row["epoch_s"].get<double>()));
+    }
+  }
+  const bool epochs_differ = runs.size() > 1;
+  std::vector<TextTable::Column> figures = {{"epoch"}};
+  if (epochs_differ) {
+    figures.push_back({"run"});
+  }
+  figures.insert(figures.end(), {{"90% prediction interval"}, {"images/s"}, {"exposed"}, {"wait"}});
+  if (prices) {
+    figures.push_back({"price"});
+  }
+  if (energies) {
+    figures.push_back({"kWh"});
+  }
+  figures.push_back({"memory", Align::kLeft});
   columns.insert(columns.end(), figures.begin(), figures.end());
   TextTable table(columns);
   const auto share = [](const Json& value) {
@@ -197,19 +211,21 @@ std::string table_text(const Json& rows) {
       table.add(std::move(cells));
       continue;
     }
-    const auto epoch_s = row["epoch_s"].get<double>();
-    const bool known = !row["epoch_p05_s"].is_null();
+    Quantiles epoch{.p50 = row["epoch_s"].get<double>()};
+    if (!row["epoch_p05_s"].is_null()) {
+      epoch.p05 = row["epoch_p05_s"].get<double>();
+      epoch.p95 = row["epoch_p95_s"].get<double>();
+    }
     const bool fits = row["fits"].get<bool>();
     if (gpus_differ) {
       cells.emplace_back(fmt::format("{}", row["gpus"].get<std::int64_t>()));
     }
+    cells.emplace_back(human(Seconds(epoch.p50)), Ink::kStrong);
+    if (epochs_differ) {
+      cells.emplace_back(human(Seconds(row["total_s"].get<double>())));
+    }
     cells.insert(cells.end(),
-                 {TextCell(human(Seconds(epoch_s)), Ink::kStrong),
-                  human(Seconds(row["total_s"].get<double>())),
-                  known ? fmt::format("{:+.0f} % to {:+.0f} %",
-                                      100 * (row["epoch_p05_s"].get<double>() / epoch_s - 1),
-                                      100 * (row["epoch_p95_s"].get<double>() / epoch_s - 1))
-                        : std::string("not known"),
+                 {relative_interval_text(epoch),
                   fmt::format("{:.1f}", row["samples_per_s"].get<double>()),
                   share(row["communication_share"]),
                   share(row["wait_share"])});

@@ -228,6 +228,13 @@ std::string interval_text(const Quantiles& seconds) {
   return fmt::format("{} to {}", human(Seconds(*seconds.p05)), human(Seconds(*seconds.p95)));
 }
 
+std::string relative_interval_text(const Quantiles& seconds) {
+  return seconds.p05 ? fmt::format("{:+.0f} % to {:+.0f} %",
+                                   100 * (*seconds.p05 / seconds.p50 - 1),
+                                   100 * (*seconds.p95 / seconds.p50 - 1))
+                     : "not known";
+}
+
 std::string cost_text(const RunCost& cost) {
   std::string text = fmt::format("{:.4g} GPU hours", cost.gpu_hours);
   if (cost.price) {

@@ -22,4 +22,7 @@ std::string cost_text(const RunCost& cost);
 /// "27 min to 30 min", or why there is no interval.
 std::string interval_text(const Quantiles& seconds);
 
+/// The same relative to the median: "-5 % to +6 %".
+std::string relative_interval_text(const Quantiles& seconds);
+
 }  // namespace vitsim

@@ -112,4 +112,4 @@ with Workplace() as place:
     out, error = process.communicate(timeout=120)
     require(process.returncode == 0 and len(place.losses("launched")) == 10, f"vitsim train: {out}\n{error}")
     files = {path.name for path in (place.path / "launched").iterdir()}
-    require(files == {"resolved.json", "epochs.csv", "steps.csv", "report.json"}, f"--no-timeline: {files}")
+    require(files == {"resolved.json", "epochs.csv", "steps.csv", "report.json", "report.html"}, f"--no-timeline: {files}")
