@@ -85,8 +85,8 @@ ProfileLibrary::ProfileLibrary(std::vector<std::filesystem::path> first)
       places_.emplace_back(rest.substr(0, colon));
       std::error_code error;
       if (!std::filesystem::exists(places_.back(), error)) {
-        throw UserError(fmt::format("$VITSIM_PROFILES names {}, which does not exist",
-                                    in_quotes(places_.back().string())));
+        notes_.push_back(fmt::format("$VITSIM_PROFILES names {}, which does not exist",
+                                     in_quotes(places_.back().string())));
       }
     }
     rest = colon == std::string_view::npos ? std::string_view() : rest.substr(colon + 1);

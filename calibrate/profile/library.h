@@ -27,6 +27,9 @@ class ProfileLibrary {
   [[nodiscard]] std::optional<GpuSheet> sheet(std::string_view name) const;
   [[nodiscard]] std::optional<LinkSheet> link_sheet(std::string_view name) const;
 
+  /// Folders of the environment that do not exist (yet): a calibration may make them.
+  [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
+
   /// Every profile of a GPU that has one: to scale from.
   [[nodiscard]] std::vector<GpuProfile> all_gpus() const;
 
@@ -44,6 +47,7 @@ class ProfileLibrary {
   [[nodiscard]] std::vector<std::string> names() const;
 
   std::vector<std::filesystem::path> places_;  // in the order of the search
+  std::vector<std::string> notes_;
 };
 
 }  // namespace vitsim

@@ -21,7 +21,11 @@ std::vector<std::string> unknown_names(const Experiment& experiment) {
 }  // namespace
 
 Experiment read_input(const PredictionInput& input) {
-  return read_experiment(input.file, input.overrides(), unknown_names);
+  Experiment experiment = read_experiment(input.file, input.overrides(), unknown_names);
+  const ProfileLibrary library(experiment.profiles);
+  experiment.warnings.insert(
+      experiment.warnings.end(), library.notes().begin(), library.notes().end());
+  return experiment;
 }
 
 ResolvedExperiment load(const PredictionInput& input) {

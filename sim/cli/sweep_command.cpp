@@ -179,7 +179,7 @@ std::string table_text(const Json& rows) {
   for (const Json& row : rows) {
     if (row.contains("total_s")) {
       runs.insert(
-          fmt::format("{:.6g}", row["total_s"].get<double>() / row["epoch_s"].get<double>()));
+          fmt::format("{:.0f}", row["total_s"].get<double>() / row["epoch_s"].get<double>()));
     }
   }
   const bool epochs_differ = runs.size() > 1;

@@ -67,12 +67,17 @@ TEST(CommandLine, MistakesExitWith2AndNameTheNearestWord) {
 }
 
 TEST(CommandLine, FoldersOfTheEnvironmentThatDoNotExistAreNamed) {
-  for (const std::string variable : {"VITSIM_PROFILES", "VITSIM_CONFIGS"}) {
-    const ProgramRun run = run_program(
+  const auto predict = [](const std::string& variable) {
+    return run_program(
         {"env", variable + "=/no/such/folder", VITSIM_BINARY_DIR "/vitsim", "predict", kTesla});
-    EXPECT_EQ(run.exit_code, 2);
-    EXPECT_THAT(run.errors, HasSubstr(fmt::format("${} names \"/no/such/folder\"", variable)));
-  }
+  };
+  // A calibration may make the one; without the other nothing is known.
+  const ProgramRun profiles = predict("VITSIM_PROFILES");
+  EXPECT_EQ(profiles.exit_code, 0);
+  EXPECT_THAT(profiles.output, HasSubstr("$VITSIM_PROFILES names \"/no/such/folder\""));
+  const ProgramRun configs = predict("VITSIM_CONFIGS");
+  EXPECT_EQ(configs.exit_code, 2);
+  EXPECT_THAT(configs.errors, HasSubstr("$VITSIM_CONFIGS names \"/no/such/folder\""));
 }
 
 TEST(CommandLine, WordsThatWouldDoNothingExitWith2) {
