@@ -172,9 +172,9 @@ class PreparedStep {
     const Bytes message = static_cast<double>(step_.micro_batch * hidden_elements(first)) *
                           arithmetic_bytes(step_.precision);
     const auto edges = static_cast<double>(step_.micro_batches + step_.pipeline - 2);
-    const Bytes embedding =
-        static_cast<double>(step_.model.vocabulary / step_.tensor * step_.model.width) *
-        gradient_bytes_per_parameter(step_.precision);
+    const std::int64_t rows = step_.model.vocabulary / step_.tensor;
+    const Bytes embedding = static_cast<double>(rows * step_.model.width) *
+                            gradient_bytes_per_parameter(step_.precision);
     return (2 * edges * message + ring_share(2) * embedding) / constants.link;
   }
 
@@ -227,6 +227,7 @@ Eigen::VectorXd fitted_point(const std::vector<PreparedStep>& steps,
                              Precision precision,
                              const std::optional<GpuSheet>& sheet) {
   std::vector<const PreparedStep*> all;
+  all.reserve(steps.size());
   for (const PreparedStep& step : steps) {
     all.push_back(&step);
   }

@@ -49,7 +49,8 @@ class Comparer {
     }
     nlohmann::json both = a;
     both.update(b);
-    for (const auto& [pointer, unused] : both.items()) {
+    for (const auto& entry : both.items()) {
+      const std::string& pointer = entry.key();
       const auto text = [&](const nlohmann::json& side) {
         return side.contains(pointer) ? side[pointer].dump() : "-";
       };
