@@ -35,7 +35,8 @@ Bytes recomputed_block_bytes(const TrainingSpec& training, const ModelPart& part
     case Recompute::kAttention: {
       // Query, key and value are needed to compute it again, its output by the product behind it:
       // of fused attention only the sums of its exponentials go.
-      const auto sums = static_cast<double>(part.model.heads / part.tensor * part.tokens());
+      const std::int64_t heads = part.model.heads / part.tensor;
+      const auto sums = static_cast<double>(heads * part.tokens());
       return block_bytes(training, part, factor) - Bytes(4 * sums);
     }
     case Recompute::kNone:

@@ -15,8 +15,8 @@ double backward_work(const ModelPart& part, const ParameterTensor& tensor) {
     return 0;
   }
   if (tensor.name.ends_with("in_proj_weight")) {
-    return tokens * elements +
-           2 * tokens * static_cast<double>(part.padded_tokens() * part.model.width / part.tensor);
+    const std::int64_t products = part.padded_tokens() * part.model.width / part.tensor;
+    return tokens * elements + 2 * tokens * static_cast<double>(products);
   }
   const bool weight = tensor.name.ends_with("weight") && tensor.shape.size() > 1;
   return weight ? tokens * elements : 0;

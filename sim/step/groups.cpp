@@ -40,7 +40,7 @@ const Communicator& ProgramGroups::group(std::uint32_t axis, std::uint32_t group
 
 std::uint32_t ProgramGroups::peer(const Transfer& transfer, std::uint32_t position) const {
   const GroupPlace mine = place(transfer.axis, position);
-  const std::int64_t size = member_count(transfer.axis, mine.group);
+  const auto size = static_cast<std::int64_t>(member_count(transfer.axis, mine.group));
   std::int64_t index = std::int64_t{mine.index} + transfer.distance;
   if (transfer.around) {
     index = ((index % size) + size) % size;

@@ -48,8 +48,8 @@ BlockCalls sequence_calls(const ModelPart& part,
     return {};
   }
   const BlockShares shares(part);
-  const double bytes = static_cast<double>(part.tokens() * part.model.width / part.tensor) *
-                       arithmetic_bytes(precision).value();
+  const std::int64_t elements = part.tokens() * part.model.width / part.tensor;
+  const double bytes = static_cast<double>(elements) * arithmetic_bytes(precision).value();
   if (kind == SequenceKind::kUlysses) {
     return ulysses_calls(shares, axis, bytes);
   }
