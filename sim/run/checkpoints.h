@@ -61,6 +61,7 @@ class ElasticSpeed {
   ElasticSpeed(const ResolvedJob& job, FailureUnit per, std::uint64_t seed);
   ElasticSpeed(const ElasticSpeed&) = delete;
   ElasticSpeed& operator=(const ElasticSpeed&) = delete;
+  ~ElasticSpeed() = default;
 
   /// Of many parts all replicates lose the same ones: what the others do averages out.
   [[nodiscard]] double operator()(int replicate, std::int64_t failures) const;
