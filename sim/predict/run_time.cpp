@@ -78,6 +78,7 @@ std::optional<RunCost> cost_of(const ResolvedJob& job, const PriceSpec& prices, 
     kind.rated_power = ranks.compute->rated_power;
   }
   std::vector<HeldGpus> kinds;
+  kinds.reserve(held.size());
   for (auto& [name, kind] : held) {
     kinds.push_back(std::move(kind));
   }
