@@ -315,7 +315,7 @@ std::vector<Candidate> PlanSearch::candidates(std::size_t set, std::size_t varia
   for (const KindOfRank& kind : of_set.kinds) {
     passes.push_back(tables_->pass(kind.gpu, training, compute_key, most, space_.profiles));
     const ComputeModel& model = passes.back()->model();
-    largest.push_back(std::nullopt);
+    largest.emplace_back();
     if (model.capacity) {
       largest.back() =
           largest_micro_batch(training, of_set.world, model.memory, *model.capacity).value_or(0);
@@ -327,7 +327,8 @@ std::vector<Candidate> PlanSearch::candidates(std::size_t set, std::size_t varia
   };
   const double epochs = static_cast<double>(training.epochs);
   const auto run_bound = [&](Seconds step, std::int64_t batch) {
-    return epochs * static_cast<double>(tables_->subset / batch) * step.value();
+    const std::int64_t steps = tables_->subset / batch;
+    return epochs * static_cast<double>(steps) * step.value();
   };
   std::vector<Candidate> found;
   for (const std::int64_t batch : batches) {
