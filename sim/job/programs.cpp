@@ -252,6 +252,10 @@ bool add_loader_waits(const ResolvedJob& job,
                       const std::vector<StepShape>& shapes,
                       const StepProgram& program,
                       StepInput& input) {
+  if (std::ranges::none_of(
+          job.classes, [](const RankClass& each) { return each.compute->loader.has_value(); })) {
+    return false;  // nobody measured loading: no rank need be looked at
+  }
   std::vector<Seconds> loading(input.classes.size());
   bool is_bound = false;
   for (std::size_t position = job.world_size(); position-- > 0;) {

@@ -69,9 +69,24 @@ PhaseSeconds phases_of(const TypicalRank& rank) {
   return {.data_load_s = phase_of(rank, Phase::kDataLoad),
           .forward_s = phase_of(rank, Phase::kForward),
           .backward_s = phase_of(rank, Phase::kBackward),
-          .gradient_all_reduce_s = rank.communication_s,
+          .gradient_all_reduce_s = phase_of(rank, Phase::kGradientAllReduce),
+          .parameter_all_gather_s = phase_of(rank, Phase::kParameterAllGather),
+          .tensor_parallel_s = phase_of(rank, Phase::kTensorParallel),
+          .pipeline_send_s = phase_of(rank, Phase::kPipelineSend),
           .optimizer_s = phase_of(rank, Phase::kOptimizer),
           .other_s = phase_of(rank, Phase::kOther)};
+}
+
+void add_share(PhaseSeconds& sum, const PhaseSeconds& phases, double share) {
+  sum.data_load_s += share * phases.data_load_s;
+  sum.forward_s += share * phases.forward_s;
+  sum.backward_s += share * phases.backward_s;
+  sum.gradient_all_reduce_s += share * phases.gradient_all_reduce_s;
+  sum.parameter_all_gather_s += share * phases.parameter_all_gather_s;
+  sum.tensor_parallel_s += share * phases.tensor_parallel_s;
+  sum.pipeline_send_s += share * phases.pipeline_send_s;
+  sum.optimizer_s += share * phases.optimizer_s;
+  sum.other_s += share * phases.other_s;
 }
 
 // Scales the typical step to the median one, so that the parts shown are those of the step shown.
@@ -84,7 +99,6 @@ void fill_step(const ResolvedJob& job, TypicalStep& typical, Report& report) {
     rank.compute_s *= scale;
     rank.wait_s *= scale;
     rank.exposed_s *= scale;
-    rank.communication_s *= scale;
   };
   std::ranges::for_each(typical.ranks, stretch);
   for (std::size_t of = 0; of < job.classes.size(); ++of) {
@@ -92,15 +106,7 @@ void fill_step(const ResolvedJob& job, TypicalStep& typical, Report& report) {
     stretch(rank);
     const double share =
         static_cast<double>(job.classes[of].count) / static_cast<double>(job.world_size());
-    report.phases.data_load_s += share * phase_of(rank, Phase::kDataLoad);
-    report.phases.forward_s += share * phase_of(rank, Phase::kForward);
-    report.phases.backward_s += share * phase_of(rank, Phase::kBackward);
-    report.phases.gradient_all_reduce_s += share * phase_of(rank, Phase::kGradientAllReduce);
-    report.phases.parameter_all_gather_s += share * phase_of(rank, Phase::kParameterAllGather);
-    report.phases.tensor_parallel_s += share * phase_of(rank, Phase::kTensorParallel);
-    report.phases.pipeline_send_s += share * phase_of(rank, Phase::kPipelineSend);
-    report.phases.optimizer_s += share * phase_of(rank, Phase::kOptimizer);
-    report.phases.other_s += share * phase_of(rank, Phase::kOther);
+    add_share(report.phases, phases_of(rank), share);
     report.exposed_communication_s += share * rank.exposed_s;
     report.wait_s += share * rank.wait_s;
   }
@@ -465,12 +471,13 @@ std::vector<double> sampled_totals_s(const ResolvedExperiment& resolved,
   std::vector<double> steps;
   std::vector<double> epochs;
   std::vector<double> totals;
+  const double evaluations =
+      static_cast<double>(job.training.epochs) * evaluation_time(job).value();
   for (int replicate = 0; replicate < options.replicates; ++replicate) {
     const SampledRun run = sampler->sample(replicate);
     steps.push_back(run.step_s);
     epochs.push_back(median(run.epoch_s));
-    totals.push_back(sum(run.epoch_s) +
-                     static_cast<double>(job.training.epochs) * evaluation_time(job).value());
+    totals.push_back(sum(run.epoch_s) + evaluations);
   }
   const CheckpointPlan checkpoints = checkpoint_plan(job,
                                                      resolved.experiment.failures,

@@ -61,7 +61,7 @@ class BlockingSampler final : public EpochSampler {
     std::vector<double> first_round;
     const OperationTicks ticks(*job_.full);
     for (std::size_t each = 0; each < job_.classes.size(); ++each) {
-      TypicalRank rank{.exposed_s = communication, .communication_s = communication};
+      TypicalRank rank{.exposed_s = communication};
       const std::vector<Operation>& operations = job_.full->classes[each].operations;
       for (std::size_t i = 0; i < operations.size(); ++i) {
         double& phase = rank.phase_s[static_cast<std::size_t>(operations[i].phase)];

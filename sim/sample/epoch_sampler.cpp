@@ -121,7 +121,6 @@ void TypicalRank::add(const TypicalRank& rank, double share) {
   compute_s += share * rank.compute_s;
   wait_s += share * rank.wait_s;
   exposed_s += share * rank.exposed_s;
-  communication_s += share * rank.communication_s;
 }
 
 std::vector<double> rare_counts(std::span<const RareProgram> rare,

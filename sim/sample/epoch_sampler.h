@@ -25,7 +25,6 @@ struct TypicalRank {
   double compute_s = 0;                              // compute and loading
   double wait_s = 0;                                 // for stragglers
   double exposed_s = 0;                              // communication that is not hidden
-  double communication_s = 0;                        // all of it
 
   /// Adds a share of another one.
   void add(const TypicalRank& rank, double share);

@@ -23,8 +23,7 @@ constexpr double kMostWorkByChains = 4e6;     // operations of all ranks in a st
 TypicalRank typical_rank(const StepAccount& account) {
   TypicalRank rank{.compute_s = to_seconds(account.compute()).value(),
                    .wait_s = to_seconds(account.wait + account.idle).value(),
-                   .exposed_s = to_seconds(account.exposed).value(),
-                   .communication_s = to_seconds(account.communication).value()};
+                   .exposed_s = to_seconds(account.exposed).value()};
   for (std::size_t phase = 0; phase < rank.phase_s.size(); ++phase) {
     rank.phase_s[phase] = to_seconds(account.phases[phase]).value();
   }
