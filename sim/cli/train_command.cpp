@@ -43,7 +43,8 @@ fs::path run_directory(const TrainArguments& arguments) {
   return folder;
 }
 
-int run_train(const TrainArguments& arguments) {
+// What the trainer is given, but for where it writes.
+std::vector<std::string> trainer_command(const TrainArguments& arguments) {
   std::vector<std::string> command = {trainer_binary().string(), "train"};
   if (!arguments.input.file.empty()) {
     command.push_back(arguments.input.file.string());
@@ -55,14 +56,20 @@ int run_train(const TrainArguments& arguments) {
   if (!arguments.resume.empty()) {
     command.insert(command.end(), {"--resume", arguments.resume.string()});
   }
+  return command;
+}
+
+int run_train(const TrainArguments& arguments) {
   if (under_launcher()) {
+    std::vector<std::string> command = trainer_command(arguments);
     if (!arguments.out.empty()) {
       command.insert(command.end(), {"--out", arguments.out.string()});
     }
     become(command);
   }
   const Experiment experiment = read_experiment(arguments.input.file, arguments.input.overrides());
-  require_trainable(experiment);
+  require_trainable(experiment);  // a fault of the file is told before one of the installation
+  std::vector<std::string> command = trainer_command(arguments);
   const std::int64_t world = experiment.cluster.world_size();
   const bool elsewhere = arguments.launch.hostfile || !arguments.launch.launcher.empty() ||
                          experiment.cluster.nodes.front().host;
