@@ -155,9 +155,8 @@ std::string unknown_gpu_hint(std::string_view word, std::span<const std::string>
         "; known{}: {}{}", all ? "" : " of its family", fmt::join(alike, ", "), cut ? ", ..." : "");
   }
   return hint +
-         "; for other hardware write a data sheet (docs/formats.md, \"A GPU of your own\") and "
-         "name "
-         "its folder in $VITSIM_PROFILES";
+         "; for other hardware run vitsim calibrate, or write a data sheet "
+         "(docs/formats/gpu-sheet.md) and name its folder in $VITSIM_PROFILES";
 }
 
 }  // namespace vitsim

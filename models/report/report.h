@@ -184,7 +184,7 @@ std::vector<std::size_t> likely_stragglers(const Report& report);
 /// The verdict in words, with memory that runs out first: one or two sentences.
 std::string verdict_sentence(const Report& report);
 
-/// `vitsim-report/1`, docs: FORMATS in docs/formats.md.
+/// `vitsim-report/1`, docs/formats/report.md says what each key means.
 nlohmann::json to_json(const Report& report);
 
 /// Reads what `to_json` wrote. Throws UserError naming `origin` where it is something else.

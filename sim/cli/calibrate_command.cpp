@@ -112,7 +112,8 @@ void add_import_arguments(CLI::App& command, ImportArguments& arguments) {
                   "Logs, tables, traces, run directories, measurements, or folders of them")
       ->required();
   command.add_option("--cluster", arguments.cluster, "Cluster of files that do not name it");
-  command.add_option("--gpus", arguments.gpus, "GPUs by rank, or one name for all")->delimiter(',');
+  command.add_option("--gpus", arguments.gpus, "Names of the GPUs by rank, or one name for all")
+      ->delimiter(',');
   command.add_option("--model", arguments.model, "Model of logs that do not name it");
   command.add_option("--precision", arguments.precision, "Precision of logs that do not name it");
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();

@@ -109,13 +109,13 @@ void add_measure_options(CLI::App& command, const std::shared_ptr<MeasureArgumen
         help);
   };
   pass_value("--budget", "Time to take, e.g. 30s (default 2min)");
-  pass_value("--name", "What profiles call the device: one name, or one by rank, joined by commas");
+  pass_value("--name", "Name of the device's profile, or names by rank joined by commas");
   pass_value("--device", "auto, cpu or cuda; auto takes a GPU where there is one");
-  pass_value("--link", "What profiles call the network");
+  pass_value("--link", "Name of the network's profile");
   pass_value("--model", "Models to measure, joined by commas");
   pass_value("--precision", "Precisions to measure, joined by commas");
   pass_value("--micro-batch", "Micro-batches to measure, joined by commas");
-  pass_value("--parts", "What to measure: network,steps,operators");
+  pass_value("--parts", "What to measure: network,loader,steps,operators");
 }
 
 // A word that no file has and that looks like none's name was meant for a subcommand. Returns what

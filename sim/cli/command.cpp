@@ -59,12 +59,13 @@ void add_prediction_input(CLI::App& command, PredictionInput& input) {
   command.add_option("--set", input.settings, "Set a key of the file, e.g. training.epochs=3")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
+  whole_number(*command.add_option("--seed", input.seed, "Seed of the random numbers")
+                    ->capture_default_str(),
+               0,
+               std::numeric_limits<std::int64_t>::max());
   whole_number(
-      *command.add_option("--seed", input.seed, "Seed of the replicates")->capture_default_str(),
-      0,
-      std::numeric_limits<std::int64_t>::max());
-  whole_number(
-      *command.add_option("--replicates", input.replicates, "Real runs to sample for the interval")
+      *command
+           .add_option("--replicates", input.replicates, "Runs to draw for the prediction interval")
            ->capture_default_str(),
       1,
       1'000'000);
@@ -78,7 +79,8 @@ void add_tolerance(CLI::App& command, std::string& tolerance) {
   command
       .add_option("--tolerance",
                   tolerance,
-                  "Exit 1 where a figure differs by more; parts of a step count by the step")
+                  "Exit 1 where a figure differs by more; phases and waits are compared with the "
+                  "whole step")
       ->type_name("SHARE")
       ->capture_default_str();
 }

@@ -213,7 +213,7 @@ void explain(const InitArguments& arguments, const std::vector<Node>& nodes) {
                  printable(gpu.device),
                  gpu.is_known ? gpu.name
                               : fmt::format("no data sheet; called {}. Calibrate it, or add a "
-                                            "sheet as docs/formats.md shows",
+                                            "sheet as docs/formats/gpu-sheet.md shows",
                                             gpu.name));
     }
     if (machine.gpus.empty()) {
@@ -237,7 +237,8 @@ void explain(const InitArguments& arguments, const std::vector<Node>& nodes) {
       "  nodes[].intra_node the link between two GPUs of the machine\n"
       "  cluster.network    the link of each machine to the network\n"
       "  training           the model, the data, the batch and how gradients are reduced\n"
-      "Editors complete and check the file by its \"$schema\". All keys: docs/formats.md.\n");
+      "Editors complete and check the file by its \"$schema\". All keys: "
+      "docs/formats/cluster.md.\n");
   const std::string file = arguments.file.string();
   if (has_gpus(nodes)) {
     fmt::print("\nNext: vitsim predict {}\n", file);

@@ -196,7 +196,7 @@ void add_plan_command(CLI::App& app, Action& action) {
       "plan", "Which GPUs, micro-batches and way to train are best, and at what price");
   auto arguments = std::make_shared<PlanArguments>();
   add_prediction_input(*command, arguments->input);
-  command->add_option("--objective", arguments->objective, "What to make least of the whole run")
+  command->add_option("--objective", arguments->objective, "What of the whole run to minimise")
       ->check(CLI::IsMember({"time", "cost", "energy"}))
       ->capture_default_str();
   command->add_option("--deadline", arguments->deadline, "The run must be done in time, e.g. 2d")
@@ -206,23 +206,26 @@ void add_plan_command(CLI::App& app, Action& action) {
           "--budget", arguments->budget, "The run must not cost more, in the file's prices")
       ->type_name("PRICE");
   command
-      ->add_option(
-          "--keep",
-          arguments->keep,
-          "Keys that stay, or beginnings of keys, e.g. training.gradient_sync,cluster.nodes")
+      ->add_option("--keep",
+                   arguments->keep,
+                   "Keys that must not change, or beginnings of keys, e.g. "
+                   "training.gradient_sync,cluster.nodes")
       ->type_name("KEY,...")
       ->allow_extra_args(false);
   command
       ->add_option("--vary",
                    arguments->vary,
-                   "A key to change besides, and its values; may be given several times")
+                   "A further key to change, and the values to try; may be given several times")
       ->type_name("KEY=V1,V2,...")
       ->allow_extra_args(false);
   command
       ->add_option("--add", arguments->add, "GPUs that could be bought or rented, e.g. rtx-4090:2")
       ->type_name("GPU[:COUNT]")
       ->allow_extra_args(false);
-  command->add_option("--global-batch", arguments->global_batch, "Samples of a step: kept, or free")
+  command
+      ->add_option("--global-batch",
+                   arguments->global_batch,
+                   "Keep the samples of a step, or try others as well")
       ->check(CLI::IsMember({"keep", "free"}))
       ->capture_default_str();
   command->add_option("--write", arguments->write, "Write the file with the best option's changes")

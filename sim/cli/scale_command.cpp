@@ -156,8 +156,8 @@ int run_scale(const ScaleArguments& arguments) {
 }  // namespace
 
 void add_scale_command(CLI::App& app, Action& action) {
-  auto* command =
-      app.add_subcommand("scale", "Strong or weak scaling over the cluster's first GPUs");
+  auto* command = app.add_subcommand(
+      "scale", "Predict with the first 1, 2, 4, ... GPUs of the file: strong or weak scaling");
   auto arguments = std::make_shared<ScaleArguments>();
   add_prediction_input(*command, arguments->input);
   whole_number(
@@ -165,9 +165,11 @@ void add_scale_command(CLI::App& app, Action& action) {
            ->delimiter(','),
       1,
       1'000'000'000);
-  auto* strong =
-      command->add_flag("--strong", arguments->strong, "The data set stays (the default)");
-  command->add_flag("--weak", arguments->weak, "The data per rank stays as in the whole cluster")
+  auto* strong = command->add_flag(
+      "--strong", arguments->strong, "The same data set for every number of GPUs (the default)");
+  command
+      ->add_flag(
+          "--weak", arguments->weak, "The same data per GPU: the data set shrinks with the GPUs")
       ->excludes(strong);
   command->add_flag(
       "--fastest-first", arguments->fastest_first, "Take the fastest GPUs first, not file order");

@@ -397,9 +397,9 @@ void add_validate_command(CLI::App& app, Action& action) {
   command->get_option("FILE")->required(false);
   command->add_option("--runs", arguments->runs, "Recorded runs to predict instead of a FILE")
       ->type_name("DIR");
-  command->add_option("--budget", arguments->budget, "Time to calibrate in, where no profile fits")
+  command->add_option("--budget", arguments->budget, "Time for calibrating, where no profile fits")
       ->capture_default_str();
-  command->add_option("--profiles", arguments->profiles, "Profiles to search first")
+  command->add_option("--profiles", arguments->profiles, "Folders of profiles to search first")
       ->type_name("DIR");
   command->add_option("--epochs", arguments->epochs, "Overrides training.epochs")
       ->check(CLI::PositiveNumber);
@@ -409,10 +409,11 @@ void add_validate_command(CLI::App& app, Action& action) {
   command
       ->add_option("--foreign-load",
                    arguments->most_foreign_load,
-                   "A run is repeated when others use more of a core meanwhile")
+                   "Repeat a run during which other programs used more of a core")
       ->type_name("SHARE")
       ->capture_default_str();
-  command->add_option("--repeats", arguments->repeats, "Times that a disturbed run is repeated")
+  command
+      ->add_option("--repeats", arguments->repeats, "How often a disturbed run is repeated at most")
       ->check(CLI::Range(0, 100))
       ->capture_default_str();
   command->add_option("--out", arguments->out, "Run directory (default: a new one under outputs/)");

@@ -126,7 +126,7 @@ void append_goodput(std::string& text, const Report& report) {
   }
   const Goodput& goodput = *report.goodput;
   text += fmt::format(
-      "  with failures {:<11}{}\n", human(Seconds(goodput.total_s.p50)), interval(goodput.total_s));
+      "  with failures {:<13}{}\n", human(Seconds(goodput.total_s.p50)), interval(goodput.total_s));
   text += fmt::format(
       "         {:.1f} % of it is training; {:.3g} failure{} cost {} of lost work and {} of "
       "restarts\n",
