@@ -18,8 +18,6 @@ namespace {
 
 // Below this a call is mostly latency, and a bandwidth told from it would be a guess.
 constexpr double kShowsBandwidth = 1024.0 * 1024;
-// A link is not believed to be faster than this where nothing large was measured.
-constexpr double kMostBytesPerSecond = 1e12;
 constexpr double kUsualSpread = 0.05;
 constexpr double kLeastSpread = 0.03;
 
@@ -76,17 +74,26 @@ std::pair<double, double> ring_factors(const std::string& kind, double ranks) {
   return {whole ? 1 : (ranks - 1) / ranks, kind == "send-receive" ? 1 : ranks - 1};
 }
 
-// Latency and bandwidth of a link that no AllReduce was measured on.
+// Latency and bandwidth from the table of the largest calls. One size alone is nearly all bandwidth
+// where it can show one.
 void add_figures(LinkProfile& profile, bool one_node) {
   const CollectiveTimes& largest = *std::ranges::max_element(
       profile.collectives, {}, [](const CollectiveTimes& times) { return times.most(); });
   const auto [share, steps] = ring_factors(largest.kind, static_cast<double>(largest.ranks));
   const double hops = one_node ? 1 : 2;
-  profile.latency = largest.points.front().time / steps / hops;
-  const double rest_s = std::max((largest.points.back().time - largest.points.front().time).value(),
-                                 0.1 * largest.points.back().time.value());
+  const Seconds longest = largest.points.back().time;
+  const bool is_wide = largest.points.size() == 1 && largest.most().value() >= kShowsBandwidth;
+  const Seconds start = is_wide ? 0.1 * longest : largest.points.front().time;
+  profile.latency = start / steps / hops;
+  const double rest_s = std::max((longest - start).value(), 0.1 * longest.value());
   profile.bandwidth =
       BytesPerSecond(std::min(kMostBytesPerSecond, share * largest.most().value() / rest_s));
+  profile.curve.clear();
+}
+
+// A single size does not tell latency from bandwidth: the fit may give all of it to the latency.
+bool has_bandwidth(const LinkProfile& profile) {
+  return profile.bandwidth.value() > 0 && profile.bandwidth.value() <= kMostBytesPerSecond;
 }
 
 }  // namespace
@@ -119,12 +126,11 @@ void fit_collective_tables(const Measurement& measurement,
   }
   for (const std::string& link : links) {
     LinkProfile& profile = calibration.links.at(link);
-    if (profile.bandwidth.value() <= 0) {
+    if (!has_bandwidth(profile)) {
       add_figures(profile, one_node[link]);
       profile.provenance.sources.emplace_back("tables of collectives");
     }
     if (is_bandwidth_unknown(profile)) {
-      profile.bandwidth = std::min(profile.bandwidth, BytesPerSecond(kMostBytesPerSecond));
       calibration.notes.push_back(
           fmt::format("{}: nothing of 1 MiB or more was measured, so its bandwidth is not known; "
                       "predictions of larger calls say so and have a wide interval",

@@ -4,6 +4,9 @@
 
 namespace vitsim {
 
+/// A link is not believed to be faster than this where too little was measured to tell.
+inline constexpr double kMostBytesPerSecond = 1e12;
+
 /// Tables of collectives that were measured on their own, as nccl-tests prints them, in the profile
 /// of their link: the median of each size, out of place where that was measured. A link of which no
 /// AllReduce was seen gets latency and bandwidth from its largest table. Notes say which tables do

@@ -215,10 +215,11 @@ StepCurve build_curve(const CurveKey& key,
 LinkProfile build_link(const std::string& name, const LinkUnknowns& unknowns, bool one_node) {
   // A path through the switch crosses two links, each of which brings half of the latency.
   const double hops = one_node ? 1 : 2;
-  LinkProfile profile{.name = name,
-                      .latency = Seconds(unknowns.latency_s / hops),
-                      .bandwidth = BytesPerSecond(1 / unknowns.seconds_per_byte),
-                      .collective_overhead = Seconds(unknowns.overhead_s)};
+  LinkProfile profile{
+      .name = name,
+      .latency = Seconds(unknowns.latency_s / hops),
+      .bandwidth = BytesPerSecond(std::min(kMostBytesPerSecond, 1 / unknowns.seconds_per_byte)),
+      .collective_overhead = Seconds(unknowns.overhead_s)};
   for (const auto& [message, correction] : unknowns.corrections) {
     const double seconds = message_seconds(unknowns, message);
     // Small messages are all latency, large ones all bandwidth: correct what matters.

@@ -32,6 +32,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// A run directory also holds files for people to look at, and its checkpoints in folders.
+bool is_in_run_directory(const fs::path& file) {
+  const fs::path folder = fs::absolute(file).parent_path();
+  return fs::exists(folder / "report.json") || fs::exists(folder.parent_path() / "report.json");
+}
+
 struct Entry {
   fs::path file;
   bool named = false;  // by the user, not found in a folder
@@ -243,7 +249,7 @@ void Importer::read(FileKind kind, const fs::path& file) {
       take(read_nccl_csv(stream, origin, name.run, hints_.ranks));
       break;
     case FileKind::kKinetoTrace: {
-      if (fs::exists(file.parent_path() / "report.json")) {
+      if (is_in_run_directory(file)) {
         break;  // a run directory's own timeline once more, for people to look at
       }
       KinetoTrace trace = read_kineto_trace(stream, origin);
@@ -277,8 +283,7 @@ void Importer::add(const Entry& entry) {
     if (entry.named) {
       problems.push_back(refusal);
       refused_ = true;
-    } else if (!fs::exists(entry.file.parent_path() / "report.json")) {
-      // A run directory also holds files for people to look at.
+    } else if (!is_in_run_directory(entry.file)) {
       warnings_.push_back(refusal + "; skipped");
     }
   } catch (const UserError& error) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -254,6 +255,16 @@ bool is_binary(std::string_view head) {
   return head.find('\0') != std::string_view::npos || control * kOneIn > std::ssize(head);
 }
 
+/// A page may quote anything, tables and logs included.
+bool is_html(std::string_view text) {
+  constexpr std::array<std::string_view, 2> kBegins = {"<!doctype html", "<html"};
+  return std::ranges::any_of(kBegins, [&](std::string_view mark) {
+    return std::ranges::equal(text.substr(0, mark.size()), mark, {}, [](char c) {
+      return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    });
+  });
+}
+
 }  // namespace
 
 std::variant<FileKind, std::string> recognise(const std::filesystem::path& file) {
@@ -277,6 +288,10 @@ std::variant<FileKind, std::string> recognise(const std::filesystem::path& file)
     return "a file of blanks";
   }
   text.remove_prefix(first);
+  if (is_html(text)) {
+    return "an HTML page, for people to look at: figures are in the report.json that it was made "
+           "from";
+  }
   if (text.front() == '{') {
     return recognise_json(file);
   }

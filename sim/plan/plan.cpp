@@ -423,6 +423,7 @@ class Planner {
         std::size_t{0}, wanted.size(), [&](std::size_t i) { steps[i] = step_of(wanted[i], plan); });
     if (steps.front().refusal.empty()) {
       plan.balanced = steps.front();
+      plan.balanced->what = "balanced micro-batches";
     }
     for (std::size_t i = 1; i < wanted.size(); ++i) {
       const bool adds = !space_.sets[wanted[i]].added.empty();

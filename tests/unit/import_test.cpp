@@ -29,6 +29,7 @@ using ::testing::DoubleEq;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::Pointwise;
 using ::testing::SizeIs;
 
@@ -192,6 +193,21 @@ TEST_F(Import, TakesTheSamplesOfAFolderFromTheRunsReport) {
   EXPECT_EQ(import_all({folder_ / "run"}).runs.front().samples, 0);
   file("run/report.json", to_json(Report{.source = "measured", .samples_per_epoch = 40}).dump());
   EXPECT_EQ(import_all({folder_ / "run"}).runs.front().samples, 40);
+}
+
+// The page of a run shows nccl-tests' words and DeepSpeed's, and is neither; checkpoints are no
+// news.
+TEST_F(Import, PassesOverThePagesAndCheckpointsOfARun) {
+  fs::copy(import_sample("run_a"), folder_ / "run", fs::copy_options::recursive);
+  file("run/report.json", to_json(Report{.source = "measured", .samples_per_epoch = 64}).dump());
+  const std::string page = "<!DOCTYPE html>\n<p># nThread algbw busbw time (ms) | fwd: 1.0\n";
+  file("run/report.html", page);
+  file("run/checkpoints/step-4.txt", "weights");
+  const Measurement measurement = import_all({folder_ / "run"});
+  EXPECT_THAT(measurement.runs, SizeIs(1));
+  EXPECT_THAT(measurement.warnings, Not(Contains(HasSubstr("report.html"))));
+  EXPECT_THAT(measurement.warnings, Not(Contains(HasSubstr("checkpoints"))));
+  EXPECT_THAT(refusal({file("page.html", page)}), HasSubstr("an HTML page"));
 }
 
 // A pass that waited for a collective is recorded in pieces: one micro-step all the same. Shards

@@ -52,6 +52,39 @@ TEST(Schema, ShippedFilesAreRight) {
   expect_folder_is_right("profiles", "profile");
 }
 
+template <typename Names>
+void expect_names(const std::string& name, const std::string& pointer, const Names& names) {
+  EXPECT_EQ(schema(name).at(Json::json_pointer(pointer + "/enum")), Json(names))
+      << name << ".schema.json: " << pointer;
+}
+
+// Words that one of both does not know would be written and then refused.
+TEST(Schema, WordsAreThoseOfTheProgram) {
+  expect_names("report", "/$defs/span/properties/stream", kStreamNames);
+  expect_names("report", "/$defs/span/properties/phase", kPhaseNames);
+  expect_names("timeline", "/properties/stream", kStreamNames);
+  expect_names("timeline", "/properties/phase", kPhaseNames);
+  const std::string run = "/properties/runs/items/properties";
+  expect_names("measurement", run + "/precision", kPrecisionNames);
+  expect_names("measurement", run + "/optimizer", kOptimizerNames);
+  expect_names("measurement", run + "/gradient_sync", kGradientSyncNames);
+  expect_names("profile", "/$defs/curve/properties/precision", kPrecisionNames);
+  expect_names("profile", "/$defs/curve/properties/optimizer", kOptimizerNames);
+  expect_names("profile", "/$defs/rates/properties/precision", kPrecisionNames);
+  const std::string training = "/$defs/training/properties";
+  expect_names("cluster", training + "/precision", kPrecisionNames);
+  expect_names("cluster", training + "/gradient_sync", kGradientSyncNames);
+  expect_names("cluster", training + "/all_reduce", kAllReduceNames);
+  expect_names("cluster", training + "/recompute", kRecomputeNames);
+  expect_names("cluster", training + "/offload/properties/optimizer", kOffloadTargetNames);
+  expect_names("cluster", training + "/communication_hook/properties/type", kHookNames);
+  expect_names("cluster", training + "/local_updates/properties/type", kLocalUpdatesNames);
+  expect_names("cluster", "/$defs/optimizer/properties/type", kOptimizerNames);
+  expect_names("cluster", "/$defs/schedule/properties/type", kScheduleNames);
+  expect_names("cluster", "/properties/failures/properties/per", kFailureUnitNames);
+  expect_names("cluster", "/properties/failures/properties/on_failure", kOnFailureNames);
+}
+
 // The keys that a reader knows at a place of a document: it lists them when it meets one that
 // resembles none.
 std::set<std::string> known_keys(const Json& document,
