@@ -16,6 +16,7 @@ The folder is made here, of PNG files; --images takes one of your own.
 import argparse
 import itertools
 import json
+import os
 import pathlib
 import random
 import struct
@@ -31,6 +32,8 @@ ALIKE = 0.06
 TURNS = 4
 WORKERS = (1, 2, 4)
 SIDE = 320  # pixels of a file; the model sees 64
+IMAGES = 1024
+DIFFERENT = 64  # files; the others are links to them
 SKIP = 77
 
 
@@ -51,10 +54,13 @@ def png(side, seed):
 
 
 def make_images(folder):
-    for number in range(96):
+    for number in range(IMAGES):
         file = folder / f"class-{number % 4}" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(SIDE, number))
+        if number < DIFFERENT:
+            file.write_bytes(png(SIDE, number))
+        else:
+            os.link(folder / f"class-{number % DIFFERENT % 4}" / f"{number % DIFFERENT}.png", file)
 
 
 def experiment(images):
@@ -64,7 +70,7 @@ def experiment(images):
             "model": {"layers": 2, "width": 96, "heads": 2, "mlp": 384, "patch": 16},
             "image_size": 64,
             "classes": 4,
-            "dataset": {"name": "image-folder", "path": str(images)},
+            "dataset": {"name": "image-folder", "path": str(images), "samples": IMAGES},
             "micro_batch_per_gpu": 8,
             "epochs": 100,
         },
@@ -110,6 +116,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vitsim-loader-") as temporary:
         folder = (arguments.keep or pathlib.Path(temporary)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
         images = (arguments.images or folder / "images").absolute()
         if not images.exists():
             make_images(images)
@@ -117,7 +124,7 @@ def main():
         file.write_text(json.dumps(experiment(images), indent=1), encoding="utf-8")
         machine = Machine(folder, file)
         if not (folder / "profiles").exists():
-            machine.vitsim("calibrate", file, "--budget", "45s", "--parts", "steps", "--out", "profiles",
+            machine.vitsim("calibrate", file, "--budget", "45s", "--parts", "steps,loader", "--out", "profiles",
                            "--measurement", "measurement.json")
         return judge(machine)
 

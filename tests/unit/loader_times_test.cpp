@@ -82,5 +82,32 @@ TEST(LoaderTimes, AreFittedFromMeasuredImages) {
   EXPECT_NEAR(profile.steps[0].points[0].data_load.value(), 1e-3, 1e-9);
 }
 
+// One thread computes beside two that load, on two cores: 24 ms of step are 48 ms of work, 40 of
+// them the loader's. So computing is 8 ms, which the loader stretched to 12; and then 24 ms is what
+// both take together.
+TEST(LoaderTimes, PassesAreFreedOfTheLoadersWork) {
+  Measurement measurement;
+  RecordedRun run{.name = "alone", .gpus = {"lab-cpu"}, .micro_batch = {10}};
+  measurement.runs = {run};
+  measurement.samples = {{.series = LoaderSeries{.gpu = "lab-cpu",
+                                                 .dataset = "image-folder",
+                                                 .workers = 1,
+                                                 .cores = 2,
+                                                 .compute_threads = 1,
+                                                 .seconds = {4e-3}}},
+                         {.series = StepSeries{.seconds = {24e-3}}, .run = "alone"}};
+  Calibration calibration;
+  GpuProfile& profile = calibration.gpus["lab-cpu"];
+  profile.steps = {
+      {.model = run.model,
+       .precision = run.precision,
+       .points = {{.micro_batch = 10, .forward = Seconds(4e-3), .backward = Seconds(8e-3)}}}};
+  fit_loaders(measurement, calibration);
+  const StepPoint& point = profile.steps[0].points[0];
+  EXPECT_NEAR(point.forward.value(), 4e-3 * 8 / 12, 1e-9);
+  EXPECT_NEAR(point.backward.value(), 8e-3 * 8 / 12, 1e-9);
+  EXPECT_NEAR(profile.loaders[0].step_limit(2, 10, Seconds(8e-3)).value(), 24e-3, 1e-9);
+}
+
 }  // namespace
 }  // namespace vitsim

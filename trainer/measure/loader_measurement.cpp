@@ -18,18 +18,23 @@ namespace {
 
 constexpr std::array<std::int64_t, 3> kWorkers = {1, 2, 4};
 constexpr std::int64_t kBatch = 8;
-constexpr std::int64_t kLeastBatches = 4;
-constexpr double kMost_s = 3;  // of one case
+constexpr std::int64_t kLeastRounds = 4;  // batches of each worker, the first is left out
+constexpr double kMost_s = 3;             // of one case
 
-// Seconds per image of one epoch's start: the first batches fill the queue and are left out.
+// Seconds per image while all workers load. Each batch is taken as soon as it is there, so none
+// waits in the queue: the workers' batches arrive in rounds, about together. What comes between the
+// first round and the last one of an epoch counts.
 std::vector<double> seconds_per_image(const Dataset& dataset,
                                       const TrainingSpec& training,
                                       std::int64_t workers,
                                       double most_s) {
   using Clock = std::chrono::steady_clock;
-  const std::int64_t batch = std::min(kBatch, dataset.size());
+  const std::int64_t batch =
+      std::clamp<std::int64_t>(dataset.size() / (workers * kLeastRounds), 1, kBatch);
+  const std::int64_t round = workers * batch;
   const std::vector<std::int64_t> micro_batch = {batch};
-  const EpochPlan plan = plan_epoch(dataset.size() - dataset.size() % batch, 1, micro_batch, 1);
+  const EpochPlan plan = plan_epoch(
+      std::max(batch, dataset.size() - dataset.size() % round), 1, micro_batch, /*accumulation=*/1);
   std::vector<double> found;
   const auto begin = Clock::now();
   for (std::int64_t epoch = 0; found.size() < 3; ++epoch) {
@@ -41,14 +46,15 @@ std::vector<double> seconds_per_image(const Dataset& dataset,
                                     epoch,
                                     /*first_step=*/0,
                                     {.workers = workers, .ahead = 2 * workers});
-    const std::int64_t warm_up = std::min(2 * workers, loader->left() - 1);
+    const std::int64_t warm_up = std::min(workers, loader->left() - 1);
     for (std::int64_t i = 0; i < warm_up; ++i) {
       (void)loader->next();
     }
     const auto start = Clock::now();
     std::int64_t batches = 0;
     double taken_s = 0;
-    while (loader->left() > 0 && (batches < kLeastBatches * workers || taken_s < most_s / 4)) {
+    while (loader->left() > 0 &&
+           (batches % workers != 0 || batches < kLeastRounds * workers || taken_s < most_s / 4)) {
       (void)loader->next();
       ++batches;
       taken_s = std::chrono::duration<double>(Clock::now() - start).count();
