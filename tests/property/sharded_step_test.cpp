@@ -12,7 +12,7 @@ namespace {
 
 using testing::RandomCluster;
 
-constexpr VitSpec kSmall{
+const VitSpec kSmall{
     .layers = 3, .width = 32, .heads = 2, .mlp = 64, .patch = 4, .image_size = 16, .classes = 10};
 
 /// Any way to train with data parallelism, with sizes that cut a small model into several calls.
