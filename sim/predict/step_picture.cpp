@@ -46,8 +46,9 @@ bool is_tree(Algorithm algorithm) {
 }
 
 // Bytes that each hop of a ring carries.
-double ring_bytes(const Collective& collective, double ranks) {
-  const double bytes = static_cast<double>(collective.bytes);
+double ring_bytes(const Collective& collective, const Communicator& group) {
+  const auto bytes = static_cast<double>(group.even_bytes(collective.kind, collective.bytes));
+  const double ranks = group.size();
   switch (collective.kind) {
     case CollectiveKind::kAllReduce:
       return 2 * (ranks - 1) / ranks * bytes;
@@ -89,7 +90,7 @@ void add_collectives(const StepProgram& program,
     } else if (is_tree(collective->algorithm)) {
       by_tree += static_cast<double>(collective->bytes);
     } else {
-      by_ring += ring_bytes(*collective, group.size());
+      by_ring += ring_bytes(*collective, group);
     }
   }
   const NcclGroup ranks{.network = group.network(), .ranks = group.ranks(), .nodes = group.nodes()};
