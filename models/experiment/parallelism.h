@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "models/precision.h"
 
@@ -61,12 +62,24 @@ struct SequenceSpec {
   bool operator==(const SequenceSpec&) const = default;
 };
 
+/// How ZeRO-3 and FSDP deal the model's state to the ranks: in equal shards, as the frameworks do;
+/// so that less goes where less memory is left; or in given proportions.
+struct ShardsSpec {
+  bool by_memory = false;
+  std::vector<double> proportions;  // by rank; empty: equal
+
+  bool operator==(const ShardsSpec&) const = default;
+
+  [[nodiscard]] bool are_even() const { return !by_memory && proportions.empty(); }
+};
+
 /// Degrees of parallelism; ranks are dealt tensor first, then sequence, data, pipeline.
 struct ParallelismSpec {
   std::int64_t tensor = 1;
   PipelineSpec pipeline;
   std::optional<SequenceSpec> sequence;
   std::optional<std::int64_t> data;  // only to be checked: it follows from the world size
+  ShardsSpec shards;
 
   bool operator==(const ParallelismSpec&) const = default;
 

@@ -1,7 +1,10 @@
 // How the work of a training is split and shrunk, as the training section says it, and which
 // combinations frameworks refuse: PyTorch's hooks belong to DDP; DeepSpeed's 1-bit optimizers do
-// not shard; its pipelines go with stages 0 and 1; its stages and FSDP shard what tensor and
-// pipeline parallelism leave of the model. Each refusal says what to change.
+// not shard; its pipelines go with stages 0 and 1. Its stages and FSDP shard what tensor
+// parallelism leaves of the model, among the ranks that share the samples and their tokens:
+// Megatron-DeepSpeed's ZeRO beside tensor parallelism, DeepSpeed's Ulysses with any stage,
+// PyTorch's meshes of FSDP with tensor, context and pipeline parallelism. Each refusal says what to
+// change.
 #include "models/experiment/parallelism_reader.h"
 
 #include <string>
@@ -82,7 +85,33 @@ SequenceSpec read_sequence(const Field& field) {
   return sequence;
 }
 
-ParallelismSpec read_degrees(const Field& field) {
+ShardsSpec read_shards(const Field& field, std::int64_t world_size) {
+  static constexpr std::array<std::string_view, 2> kWords = {"even", "by-memory"};
+  constexpr double kLargest = 1e12;
+  ShardsSpec shards;
+  if (!field.is_array()) {
+    shards.by_memory = field.choice(kWords) == 1;
+    return shards;
+  }
+  double sum = 0;
+  for (const Field& element : field.elements()) {
+    shards.proportions.push_back(element.number({.least = 0, .most = kLargest}).value_or(1));
+    sum += shards.proportions.back();
+  }
+  if (shards.proportions.empty()) {
+    field.problem("holds no proportions: give one number per rank, or \"even\"");
+  } else if (world_size > 0 && shards.proportions.size() != static_cast<std::size_t>(world_size)) {
+    field.problem(fmt::format(
+        "holds {} proportions for {} ranks: give one number per rank, \"by-memory\" or \"even\"",
+        shards.proportions.size(),
+        world_size));
+  } else if (sum <= 0) {
+    field.problem("somebody must hold the model: give a proportion above 0");
+  }
+  return shards;
+}
+
+ParallelismSpec read_degrees(const Field& field, std::int64_t world_size) {
   ParallelismSpec parallelism;
   ObjectReader object(field);
   object.read("tensor", parallelism.tensor, 1, kMostRanks);
@@ -99,6 +128,9 @@ ParallelismSpec read_degrees(const Field& field) {
   }
   if (const auto data = object.find("data")) {
     parallelism.data = data->integer(1, kMostRanks);
+  }
+  if (const auto shards = object.find("shards")) {
+    parallelism.shards = read_shards(*shards, world_size);
   }
   object.finish();
   return parallelism;
@@ -210,12 +242,13 @@ class Checker {
     if (world_size_ % whole == 0) {
       check_replicas();
     }
-    const std::int64_t data_ranks = world_size_ / whole;
+    // Ranks that share the tokens of a sample hold the same weights: they are among the shards'.
+    const std::int64_t alike = world_size_ / whole * split.sequence_ranks();
     if (training_.fsdp.shard_ranks && training_.gradient_sync == GradientSync::kFsdp &&
-        data_ranks % *training_.fsdp.shard_ranks != 0) {
+        alike % *training_.fsdp.shard_ranks != 0) {
       at("fsdp").problem(fmt::format("shard_ranks {} do not divide the {} data-parallel ranks",
                                      *training_.fsdp.shard_ranks,
-                                     data_ranks));
+                                     alike));
     }
   }
 
@@ -335,17 +368,35 @@ class Checker {
                                "0 and 1; write deepspeed-zero-1 or one pipeline stage",
                                sync()));
     }
-    const bool shards_anything = shards_gradients || training_.gradient_sync == GradientSync::kFsdp;
-    if (shards_anything && training_.parallelism.pipeline.stages == 1 &&
-        training_.parallelism.model_ranks() > 1) {
+    if (training_.gradient_sync == GradientSync::kFsdp &&
+        training_.parallelism.pipeline.stages > 1 && training_.fsdp.reshard_after_forward) {
       at("gradient_sync")
-          .problem(fmt::format("{} is not modelled beside tensor or sequence parallelism: write "
-                               "deepspeed-zero-1, distributed-optimizer or ddp",
-                               sync()));
-    } else if (training_.gradient_sync == GradientSync::kFsdp &&
-               training_.parallelism.pipeline.stages > 1) {
-      at("gradient_sync")
-          .problem("fsdp is not modelled in a pipeline: write deepspeed-zero-1 or ddp");
+          .problem(
+              "fsdp in a pipeline is modelled with units that stay gathered, PyTorch's default "
+              "there: write \"fsdp\": {\"reshard_after_forward\": false}");
+    }
+    if (!training_.parallelism.shards.are_even()) {
+      check_shards();
+    }
+  }
+
+  void check_shards() {
+    const Field field = degrees("shards");
+    if (training_.gradient_sync != GradientSync::kDeepspeedZero3 &&
+        training_.gradient_sync != GradientSync::kFsdp) {
+      field.problem(fmt::format(
+          "shards of unequal size are of deepspeed-zero-3 and fsdp, which split all state; with {} "
+          "write \"even\" or leave them out",
+          sync()));
+    } else if (training_.parallelism.model_ranks() > 1) {
+      field.problem(
+          "shards of unequal size go with data parallelism alone: leave them out, or tensor and "
+          "sequence");
+    } else if (training_.gradient_sync == GradientSync::kFsdp && training_.fsdp.shard_ranks &&
+               world_size_ > 0 && *training_.fsdp.shard_ranks != world_size_) {
+      field.problem(
+          "hybrid shards must be equal, so that replicas sum the same parts: leave \"shard_ranks\" "
+          "out, or write \"even\"");
     }
   }
 
@@ -432,7 +483,7 @@ class Checker {
 
 }  // namespace
 
-void read_parallelism(ObjectReader& object, TrainingSpec& training) {
+void read_parallelism(ObjectReader& object, TrainingSpec& training, std::int64_t world_size) {
   if (const auto zero = object.find("zero")) {
     training.zero = read_zero(*zero);
   }
@@ -440,7 +491,7 @@ void read_parallelism(ObjectReader& object, TrainingSpec& training) {
     training.fsdp = read_fsdp(*fsdp);
   }
   if (const auto degrees = object.find("parallelism")) {
-    training.parallelism = read_degrees(*degrees);
+    training.parallelism = read_degrees(*degrees, world_size);
   }
   object.read("recompute", training.recompute, kRecomputeNames);
   if (const auto offload = object.find("offload")) {

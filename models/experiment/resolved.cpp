@@ -194,6 +194,11 @@ Json json_of(const ParallelismSpec& split) {
                         {"ranks", split.sequence->ranks},
                         {"pad", split.sequence->pad}};
   }
+  if (split.shards.by_memory) {
+    json["shards"] = "by-memory";
+  } else if (!split.shards.proportions.empty()) {
+    json["shards"] = split.shards.proportions;
+  }
   return json;
 }
 

@@ -62,6 +62,9 @@ void add_sharding(const TrainingSpec& training, std::int64_t world_size, Refusal
       *training.fsdp.shard_ranks != world_size) {
     refusals.add("training.fsdp.shard_ranks", "leave it out to shard over all ranks");
   }
+  if (!training.parallelism.shards.are_even()) {
+    refusals.add("training.parallelism.shards", "write \"even\" or leave it out");
+  }
   if (training.offload.any()) {
     refusals.add("training.offload", "leave it out");
   }

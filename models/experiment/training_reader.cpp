@@ -422,7 +422,7 @@ TrainingSpec read_training(const Field& field,
     training.loader = read_loader(*loader);
   }
   object.read("gradient_sync", training.gradient_sync, kGradientSyncNames);
-  read_parallelism(object, training);
+  read_parallelism(object, training, place.world_size);
   object.read("all_reduce", training.all_reduce, kAllReduceNames);
   const auto config = object.find("deepspeed_config");
   if (const auto text = config ? config->text() : std::nullopt) {

@@ -194,7 +194,8 @@ class Remarks {
   }
 
   void say_why_stage_2_holds_more() {
-    if (training_.gradient_sync != GradientSync::kDeepspeedZero2) {
+    if (training_.gradient_sync != GradientSync::kDeepspeedZero2 ||
+        training_.parallelism.model_ranks() > 1) {
       return;
     }
     const double stage_1 = parts_with(GradientSync::kDeepspeedZero1).total();
@@ -247,7 +248,7 @@ class Remarks {
     } else {
       said_.push_back(fmt::format(
           "A rank would hold {} and does not fit its {}: activations take {}, weights, gradients "
-          "and optimizer {}; no way to split them among {} ranks fits at this micro-batch.",
+          "and optimizer {}; no way to split them evenly among {} ranks fits at this micro-batch.",
           human(Bytes(held)),
           human(*limits_.capacity),
           human(Bytes(mine().activations)),
@@ -256,40 +257,72 @@ class Remarks {
     }
   }
 
-  /// Shards need not be equal: each GPU might hold what its memory leaves room for (Poplar,
-  /// Cephalo). Said where equal ones do not fit and those would.
+  /// Shards need not be equal: each GPU may hold what its memory leaves room for (Poplar, Cephalo).
+  /// Said where equal ones do not fit and those would, or where shards differ.
   void say_what_uneven_shards_bring() {
     const bool splits_all = training_.gradient_sync == GradientSync::kDeepspeedZero3 ||
                             training_.gradient_sync == GradientSync::kFsdp;
-    if (!splits_all || ranks_.size() < 2 || training_.parallelism.model_ranks() > 1) {
+    if (!splits_all || training_.parallelism.model_ranks() > 1) {
       return;
     }
-    double state = 0;
-    double rooms = 0;
-    bool all_known = true;
-    bool all_fit = true;
-    double largest = 0;
-    for (const RankLimits& limits : ranks_) {
-      const MemoryParts parts = parts_of(limits);
-      const double shard = parts.weights + parts.gradients + parts.optimizer;
-      const double free = room(limits) + shard;
-      const auto count = static_cast<double>(limits.count);
-      state += count * shard;
-      rooms += count * std::max(0.0, free);
-      largest = std::max(largest, free);
-      all_known = all_known && limits.capacity && free > 0;
-      all_fit = all_fit && room(limits) >= 0;
-    }
-    if (!all_known || all_fit || rooms < state) {
+    if (!training_.parallelism.shards.are_even()) {
+      say_how_shards_differ();
       return;
+    }
+    const bool is_hybrid =
+        training_.gradient_sync == GradientSync::kFsdp &&
+        training_.fsdp.shard_ranks.value_or(report_.world_size) < report_.world_size;
+    const bool all_fit = std::ranges::all_of(
+        ranks_, [&](const RankLimits& limits) { return !limits.capacity || room(limits) >= 0; });
+    const auto shares = is_hybrid || all_fit ? std::nullopt : shards_by_memory(training_, ranks_);
+    if (!shares) {
+      return;
+    }
+    std::vector<RankLimits> dealt = ranks_;
+    for (std::size_t i = 0; i < dealt.size(); ++i) {
+      dealt[i].held = held(ranks_[i]);
+      dealt[i].held->shard = (*shares)[i];
+      if (room(dealt[i]) < 0) {
+        return;
+      }
     }
     said_.push_back(fmt::format(
-        "Shards in proportion to the memory that each GPU has left would fit: {} would be split so "
-        "that the largest GPU holds {} of it instead of {}. Neither DeepSpeed nor PyTorch splits "
-        "unevenly.",
-        human(Bytes(state)),
-        human(Bytes(state * largest / rooms)),
-        human(Bytes(state / static_cast<double>(report_.world_size)))));
+        "Shards of unequal size would fit: with \"training.parallelism.shards\": \"by-memory\" {} "
+        "instead of {} each. Neither DeepSpeed nor PyTorch splits unevenly.",
+        held_between(dealt),
+        human(Bytes(state_of(limits_)))));
+  }
+
+  void say_how_shards_differ() {
+    RankLimits even = limits_;
+    even.held = held(limits_);
+    even.held->shard.reset();
+    said_.push_back(fmt::format(
+        "Shards {}: {}; equal ones would be {} each. The largest takes longest to be updated and "
+        "sent. Neither DeepSpeed nor PyTorch splits unevenly.",
+        training_.parallelism.shards.by_memory ? "follow the memory that the GPUs have left"
+                                               : "are as the file says",
+        held_between(ranks_),
+        human(Bytes(state_of(even)))));
+  }
+
+  /// Weights, gradients and optimizer state of one rank.
+  [[nodiscard]] double state_of(const RankLimits& limits) const {
+    const MemoryParts parts = parts_of(limits);
+    return parts.weights + parts.gradients + parts.optimizer;
+  }
+
+  /// "ranks hold between 1 GB and 3 GB of weights, gradients and optimizer state".
+  [[nodiscard]] std::string held_between(const std::vector<RankLimits>& ranks) const {
+    double least = state_of(ranks.front());
+    double most = least;
+    for (const RankLimits& limits : ranks) {
+      least = std::min(least, state_of(limits));
+      most = std::max(most, state_of(limits));
+    }
+    return fmt::format("ranks hold between {} and {} of weights, gradients and optimizer state",
+                       human(Bytes(least)),
+                       human(Bytes(most)));
   }
 
   const TrainingSpec& training_;

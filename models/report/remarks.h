@@ -12,15 +12,6 @@
 
 namespace vitsim {
 
-/// Ranks of one kind, and what their GPUs hold.
-struct RankLimits {
-  std::int64_t count = 1;
-  std::int64_t micro_batch = 1;
-  MemoryModel memory;
-  std::optional<Bytes> capacity;
-  std::optional<StagePart> held;  // of the model; none: all of it
-};
-
 /// The plain way to train that a chosen one is compared with: whole state everywhere, whole
 /// gradients in every step. None where it is plain itself.
 std::optional<TrainingSpec> plain_way(const TrainingSpec& training);

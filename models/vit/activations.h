@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "models/experiment/training.h"
 #include "models/units.h"
@@ -8,10 +9,12 @@
 
 namespace vitsim {
 
-/// A rank's part of the model and the pipeline stage at which it stands.
+/// A rank's part of the model, the pipeline stage at which it stands, and its share of the state
+/// that the ranks which hold the same part split among them.
 struct StagePart {
   ModelPart part;
   std::int64_t stage = 0;
+  std::optional<double> shard;  // between 0 and 1; none: as much as any other
 };
 
 /// Micro-batches whose activations a stage keeps at once, as shares of all of its blocks: GPipe

@@ -14,10 +14,10 @@ std::int64_t FsdpUnits::largest_block() const {
   return largest;
 }
 
-FsdpUnits fsdp_units(const VitSpec& vit) {
+FsdpUnits fsdp_units(const ModelPart& part) {
   FsdpUnits units;
   std::int64_t last = -1;
-  for (const LeafModule& module : leaf_modules(vit)) {
+  for (const LeafModule& module : leaf_modules(part)) {
     const std::int64_t block = block_of(module.name);
     if (block < 0) {
       units.root += module.elements;

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/vit/vit.h"
+#include "models/vit/partition.h"
 
 namespace vitsim {
 
@@ -21,6 +21,7 @@ struct FsdpUnits {
   [[nodiscard]] std::int64_t largest_block() const;
 };
 
-FsdpUnits fsdp_units(const VitSpec& vit);
+/// Of what a rank holds: with tensor parallelism, shards of the matrices (a 2-D mesh in PyTorch).
+FsdpUnits fsdp_units(const ModelPart& part);
 
 }  // namespace vitsim

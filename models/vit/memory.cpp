@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
+#include <limits>
 
 #include "models/vit/buckets.h"
 #include "models/vit/compression.h"
@@ -31,9 +33,13 @@ double optimizer_bytes_per_parameter(const TrainingSpec& training) {
 /// How a way to train holds its state among `world_size` ranks.
 class Holdings {
  public:
-  Holdings(const TrainingSpec& training, std::int64_t world_size, const ModelPart& part)
+  Holdings(const TrainingSpec& training,
+           std::int64_t world_size,
+           const ModelPart& part,
+           std::optional<double> shard)
       : training_(training),
         part_(part),
+        shard_(shard),
         sync_(training.gradient_sync),
         ranks_(static_cast<double>(world_size)),
         count_(static_cast<double>(parameter_count(part))),
@@ -43,22 +49,27 @@ class Holdings {
     } else {
       shards_ = ranks_;
     }
+    if (sync_ == GradientSync::kFsdp) {
+      units_ = fsdp_units(part);
+    }
     if (sync_ == GradientSync::kDeepspeedZero3) {
-      gathers_ = zero_3_gathers(training.model, training.zero);
+      gathers_ = zero_3_gathers(part, training.zero);
       for (const std::int64_t elements : gathers_.persistent) {
         persistent_ += static_cast<double>(elements);
       }
     }
   }
 
+  void set_shard(double shard) { shard_ = shard; }
+
   [[nodiscard]] double weights() const {
     const double whole = count_ * element_;
     switch (sync_) {
       case GradientSync::kDeepspeedZero3:
         return element_ *
-               (persistent_ + (parameters_offloaded() ? 0 : (count_ - persistent_) / shards_));
+               (persistent_ + (parameters_offloaded() ? 0 : of_shard(count_ - persistent_)));
       case GradientSync::kFsdp:
-        return parameters_offloaded() ? 0 : whole / shards_;
+        return parameters_offloaded() ? 0 : of_shard(whole);
       default:
         return whole;
     }
@@ -69,9 +80,9 @@ class Holdings {
     switch (sync_) {
       case GradientSync::kDeepspeedZero2:
       case GradientSync::kDeepspeedZero3:
-        return optimizer_offloaded() ? 0 : whole / shards_;
+        return optimizer_offloaded() ? 0 : of_shard(whole);
       case GradientSync::kFsdp:
-        return parameters_offloaded() ? 0 : whole / shards_;
+        return parameters_offloaded() ? 0 : of_shard(whole);
       default:
         return whole;
     }
@@ -79,7 +90,7 @@ class Holdings {
 
   [[nodiscard]] double optimizer() const {
     const double whole = count_ * optimizer_bytes_per_parameter(training_);
-    const double mine = optimizer_offloaded() ? 0 : whole / (shards_optimizer() ? shards_ : 1);
+    const double mine = optimizer_offloaded() ? 0 : shards_optimizer() ? of_shard(whole) : whole;
     return mine + further_state();
   }
 
@@ -116,12 +127,17 @@ class Holdings {
   [[nodiscard]] double after_activations() const {
     const bool deepspeed = sync_ != GradientSync::kDdp;
     const double per_parameter = has_master_weights(training_.precision) && deepspeed ? 8 : 4;
-    const double update =
-        optimizer_offloaded() ? 0 : count_ * per_parameter / (shards_optimizer() ? shards_ : 1);
+    const double whole = count_ * per_parameter;
+    const double update = optimizer_offloaded() ? 0 : shards_optimizer() ? of_shard(whole) : whole;
     return std::max(flat_copy(), update);
   }
 
  private:
+  /// What a rank holds of something that is split.
+  [[nodiscard]] double of_shard(double whole) const {
+    return shard_ ? whole * *shard_ : whole / shards_;
+  }
+
   [[nodiscard]] bool optimizer_offloaded() const {
     return training_.offload.optimizer != OffloadTarget::kNone;
   }
@@ -160,13 +176,15 @@ class Holdings {
     return 0;
   }
 
-  /// The root, two blocks (all of them where none is given back), and one block's gradients.
+  /// The root, two blocks (all of them where none is given back), and one block's gradients. Stages
+  /// of a pipeline sum all gradients whole until their last micro-batch.
   [[nodiscard]] double gathered_units() const {
-    const FsdpUnits units = fsdp_units(training_.model);
-    const auto block = static_cast<double>(units.largest_block());
-    const double gathered =
-        training_.fsdp.reshard_after_forward ? static_cast<double>(units.root) + 2 * block : count_;
-    return gathered * element_ + block * reduce_bytes_per_parameter(training_).value();
+    const auto block = static_cast<double>(units_.largest_block());
+    const double gathered = training_.fsdp.reshard_after_forward
+                                ? static_cast<double>(units_.root) + 2 * block
+                                : count_;
+    const double summed = training_.parallelism.pipeline.stages > 1 ? count_ : 0;
+    return (gathered + summed) * element_ + block * reduce_bytes_per_parameter(training_).value();
   }
 
   /// What a communication hook works in.
@@ -199,13 +217,80 @@ class Holdings {
 
   const TrainingSpec& training_;
   const ModelPart& part_;
+  std::optional<double> shard_;  // of all; none: one of `shards_`
   GradientSync sync_;
   double ranks_;
   double count_;    // parameters
   double element_;  // bytes of a weight, and of a gradient
   double shards_ = 1;
+  FsdpUnits units_;
   Zero3Gathers gathers_;
   double persistent_ = 0;  // elements
+};
+
+MemoryParts parts_of(const Holdings& holdings, Bytes activations, Bytes constant) {
+  return {.weights = holdings.weights(),
+          .gradients = holdings.gradients(),
+          .optimizer = holdings.optimizer(),
+          .buffers =
+              holdings.beside_activations() +
+              std::max(0.0, holdings.after_activations() - activations.value() - holdings.freed()),
+          .activations = activations.value(),
+          .constant = constant.value()};
+}
+
+/// One rank of a kind, with a shard of any size.
+class Vessel {
+ public:
+  Vessel(const TrainingSpec& training, std::int64_t world_size, const RankLimits& ranks)
+      : held_(ranks.held.value_or(StagePart{.part = training.model})),
+        holdings_(training, world_size, held_.part, 0.0),
+        activations_(
+            activation_bytes(training, held_, ranks.micro_batch, ranks.memory.activation_factor)),
+        constant_(ranks.memory.constant),
+        without_(total(0)),
+        free_(std::max(0.0, ranks.capacity->value() - without_)) {}
+
+  Vessel(const Vessel&) = delete;  // its holdings refer to its part
+  Vessel& operator=(const Vessel&) = delete;
+  Vessel(Vessel&&) = delete;
+  Vessel& operator=(Vessel&&) = delete;
+  ~Vessel() = default;
+
+  /// Bytes that are left where it holds no state.
+  [[nodiscard]] double free() const { return free_; }
+
+  /// The share of the state that takes this part of the free bytes.
+  [[nodiscard]] double share_at(double level) {
+    if (free_ == 0) {
+      return 0;
+    }
+    return end_of(0, 1, [&](double share) { return total(share) - without_ <= level * free_; });
+  }
+
+  /// The end of the stretch from `low` on where `holds`, which ends at or before `high`.
+  template <class Holds>
+  static double end_of(double low, double high, Holds holds) {
+    constexpr int kBitsOfADouble = 60;
+    for (int bit = 0; bit < kBitsOfADouble; ++bit) {
+      const double middle = low + (high - low) / 2;
+      (holds(middle) ? low : high) = middle;
+    }
+    return low;
+  }
+
+ private:
+  double total(double share) {
+    holdings_.set_shard(share);
+    return parts_of(holdings_, activations_, constant_).total();
+  }
+
+  StagePart held_;
+  Holdings holdings_;
+  Bytes activations_;
+  Bytes constant_;
+  double without_;  // bytes that it takes without any state
+  double free_;
 };
 
 }  // namespace
@@ -215,20 +300,53 @@ MemoryParts memory_parts(const TrainingSpec& training,
                          std::int64_t micro_batch,
                          const MemoryModel& model,
                          const StagePart& held) {
-  const Holdings holdings(training, world_size, held.part);
-  const double activations =
-      activation_bytes(training, held, micro_batch, model.activation_factor).value();
   const bool is_alone = world_size == 1 && training.parallelism.model_ranks() == 1;
-  return {.weights = holdings.weights(),
-          .gradients = holdings.gradients(),
-          .optimizer = holdings.optimizer(),
-          .buffers = holdings.beside_activations() +
-                     std::max(0.0, holdings.after_activations() - activations - holdings.freed()),
-          .activations = activations,
-          .constant = model.constant.value() + (is_alone ? model.alone.value() : 0)};
+  return parts_of(Holdings(training, world_size, held.part, held.shard),
+                  activation_bytes(training, held, micro_batch, model.activation_factor),
+                  model.constant + (is_alone ? model.alone : Bytes(0)));
 }
 
-Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size) {
+std::optional<std::vector<double>> shards_by_memory(const TrainingSpec& training,
+                                                    std::span<const RankLimits> ranks) {
+  if (ranks.empty() || !std::ranges::all_of(ranks, [](const RankLimits& each) {
+        return each.capacity.has_value();
+      })) {
+    return std::nullopt;
+  }
+  std::int64_t world_size = 0;
+  for (const RankLimits& each : ranks) {
+    world_size += each.count;
+  }
+  std::deque<Vessel> vessels;
+  double room = 0;
+  for (const RankLimits& each : ranks) {
+    room += vessels.emplace_back(training, world_size, each).free();
+  }
+  std::vector<double> shares(ranks.size(), 1 / static_cast<double>(world_size));
+  if (room <= 0) {
+    return shares;  // out of memory, however it is dealt
+  }
+  const auto held_at = [&](double level) {
+    double sum = 0;
+    for (std::size_t i = 0; i < ranks.size(); ++i) {
+      shares[i] = vessels[i].share_at(level);
+      sum += static_cast<double>(ranks[i].count) * shares[i];
+    }
+    return sum;
+  };
+  double high = 1;
+  while (held_at(high) < 1) {
+    high *= 2;  // more than there is
+  }
+  const double sum =
+      held_at(Vessel::end_of(0, high, [&](double level) { return held_at(level) < 1; }));
+  for (double& share : shares) {
+    share /= sum;
+  }
+  return shares;
+}
+
+Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size, const StagePart& held) {
   const double element = gradient_bytes_per_parameter(training.precision).value();
   double per_parameter = 0;
   if (training.offload.optimizer == OffloadTarget::kCpu) {
@@ -237,8 +355,8 @@ Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size) {
   if (training.offload.parameters == OffloadTarget::kCpu) {
     per_parameter += element;
   }
-  return Bytes(per_parameter * static_cast<double>(parameter_count(training.model)) /
-               static_cast<double>(world_size));
+  const double whole = per_parameter * static_cast<double>(parameter_count(held.part));
+  return Bytes(held.shard ? whole * *held.shard : whole / static_cast<double>(world_size));
 }
 
 Bytes checkpoint_bytes(const TrainingSpec& training) {

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "models/experiment/training.h"
 #include "models/units.h"
@@ -42,7 +44,7 @@ struct MemoryModel {
 /// model; ZeRO-3 keeps one. ZeRO-3 and FSDP hold the weights that they have gathered: what
 /// zero_3_gathers tells; the root, two blocks and the gradients of one.
 /// Where the model is split, the ledger is that of a rank which holds `held`, and `world_size`
-/// counts the ranks that hold the same part.
+/// counts the ranks that hold the same part. A rank with a shard of its own size holds that.
 MemoryParts memory_parts(const TrainingSpec& training,
                          std::int64_t world_size,
                          std::int64_t micro_batch,
@@ -57,9 +59,26 @@ inline MemoryParts memory_parts(const TrainingSpec& training,
   return memory_parts(training, world_size, micro_batch, model, {.part = training.model});
 }
 
-/// What one rank's part takes of its host's memory where state is offloaded: masters and moments,
-/// gradients, and the weights where they are offloaded too.
-Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size);
+/// Ranks of one kind, and what their GPUs hold.
+struct RankLimits {
+  std::int64_t count = 1;
+  std::int64_t micro_batch = 1;
+  MemoryModel memory;
+  std::optional<Bytes> capacity;
+  std::optional<StagePart> held;  // of the model; none: all of it
+};
+
+/// The share of the state that one rank of each kind holds where shards follow memory: state is
+/// poured into what the GPUs have left at their micro-batches like water into vessels, until it
+/// takes the same part of it on every GPU. So ranks with less memory hold less, and it all fits
+/// where any shares would. All ranks together hold 1. Nothing where a GPU's memory is not known.
+std::optional<std::vector<double>> shards_by_memory(const TrainingSpec& training,
+                                                    std::span<const RankLimits> ranks);
+
+/// What the state of a rank that holds `held` takes of its host's memory where it is offloaded:
+/// masters and moments, gradients, and the weights where they are offloaded too. `world_size`
+/// counts the ranks that split it.
+Bytes host_bytes(const TrainingSpec& training, std::int64_t world_size, const StagePart& held);
 
 /// What a checkpoint holds, all ranks together: weights, masters where there are any, and the
 /// optimizer's state; 12 bytes a parameter with Adam in fp32.

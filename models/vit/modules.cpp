@@ -32,13 +32,12 @@ std::int64_t block_of(const std::string& name) {
   return block;
 }
 
-std::vector<LeafModule> leaf_modules(const VitSpec& vit) {
-  const ModelPart whole(vit);
-  const std::vector<ParameterTensor> tensors = parameters(vit);
+std::vector<LeafModule> leaf_modules(const ModelPart& part) {
+  const std::vector<ParameterTensor> tensors = parameters(part);
   std::vector<LeafModule> modules;
   double total = 0;
   for (const ParameterTensor& tensor : tensors) {
-    total += backward_work(whole, tensor);
+    total += backward_work(part, tensor);
   }
   double done = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -50,7 +49,7 @@ std::vector<LeafModule> leaf_modules(const VitSpec& vit) {
     LeafModule& module = modules.back();
     ++module.tensors;
     module.elements += tensors[i].elements();
-    done += backward_work(whole, tensors[i]);
+    done += backward_work(part, tensors[i]);
     module.end = done / total;
   }
   modules.back().end = 1;

@@ -13,14 +13,15 @@ namespace vitsim {
 /// go through the modules in the order of registration, backward in the reverse order.
 struct LeafModule {
   std::string name;       // e.g. "encoder.layers.encoder_layer_3.mlp.0"; empty for the model itself
-  std::size_t first = 0;  // of its tensors in parameters(vit)
+  std::size_t first = 0;  // of its tensors in parameters(part)
   std::size_t tensors = 0;
   std::int64_t elements = 0;
   double begin = 0;  // of forward's products: its own are from `begin` to `end`
   double end = 0;
 };
 
-std::vector<LeafModule> leaf_modules(const VitSpec& vit);
+/// Of what a rank holds of a model; all of it where the model is not split.
+std::vector<LeafModule> leaf_modules(const ModelPart& part);
 
 /// The index of the encoder block that a tensor or module belongs to; -1 for what is in no block.
 std::int64_t block_of(const std::string& name);

@@ -11,8 +11,9 @@ namespace {
 /// Walks through the modules of forward and backward as DeepSpeed's coordinator does.
 class Coordinator {
  public:
-  Coordinator(const VitSpec& vit, const ZeroSpec& zero) : zero_(zero), modules_(leaf_modules(vit)) {
-    const std::vector<ParameterTensor> tensors = parameters(vit);
+  Coordinator(const ModelPart& part, const ZeroSpec& zero)
+      : zero_(zero), modules_(leaf_modules(part)) {
+    const std::vector<ParameterTensor> tensors = parameters(part);
     for (const LeafModule& module : modules_) {
       std::int64_t split = 0;
       for (std::size_t i = module.first; i < module.first + module.tensors; ++i) {
@@ -118,8 +119,8 @@ class Coordinator {
 
 }  // namespace
 
-Zero3Gathers zero_3_gathers(const VitSpec& vit, const ZeroSpec& zero) {
-  return Coordinator(vit, zero).walk();
+Zero3Gathers zero_3_gathers(const ModelPart& part, const ZeroSpec& zero) {
+  return Coordinator(part, zero).walk();
 }
 
 }  // namespace vitsim

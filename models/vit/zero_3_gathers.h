@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "models/experiment/parallelism.h"
-#include "models/vit/vit.h"
+#include "models/vit/partition.h"
 
 namespace vitsim {
 
@@ -31,7 +31,8 @@ struct Zero3Gathers {
 /// parameters are gathered in one call if they are not there; then those of the next modules, in
 /// one more call, until `prefetch_bucket_size` or `max_live_parameters` is reached. Behind it they
 /// are released, unless they are used again within `max_reuse_distance` elements of the order of
-/// modules. Tensors below `param_persistence_threshold` are never split.
-Zero3Gathers zero_3_gathers(const VitSpec& vit, const ZeroSpec& zero);
+/// modules. Tensors below `param_persistence_threshold` are never split. Sizes are those of what
+/// the rank holds of a model that is split in other ways too.
+Zero3Gathers zero_3_gathers(const ModelPart& part, const ZeroSpec& zero);
 
 }  // namespace vitsim

@@ -42,6 +42,10 @@ void ArrayCollective::run(std::span<const Tick> starts, std::span<Tick> ends) {
     chain_->run(starts, ends, scratch_);
     return;
   }
+  if (uneven_) {
+    uneven_->run(starts, ends, scratch_);
+    return;
+  }
   if (estimate_) {
     const Tick end = *std::max_element(starts.begin(), starts.end()) + *estimate_;
     check_clock(end);

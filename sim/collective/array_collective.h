@@ -8,6 +8,7 @@
 
 #include "sim/collective/chain_broadcast.h"
 #include "sim/collective/ring.h"
+#include "sim/collective/uneven_ring.h"
 #include "sim/engine/clock.h"
 
 namespace vitsim {
@@ -54,7 +55,8 @@ class ArrayCollective {
                  std::size_t copies,
                  Order order);
 
-  std::vector<RingPhase> phases_;  // none, and no chain: no communication
+  std::vector<RingPhase> phases_;  // none, and nothing below: no communication
+  std::optional<UnevenRing> uneven_;
   std::optional<Chain> chain_;
   std::optional<Tick> together_;  // instead of both
   std::optional<Tick> estimate_;

@@ -12,6 +12,7 @@ namespace {
 
 std::string_view who_chose(const Communicator& group,
                            AllReduceAlgorithm word,
+                           CollectiveKind kind,
                            Algorithm algorithm) {
   if (word == AllReduceAlgorithm::kOpenMpi) {
     return "as Open MPI chooses";
@@ -21,6 +22,9 @@ std::string_view who_chose(const Communicator& group,
   }
   if (group.size() == 1) {
     return "which sends nothing";
+  }
+  if (group.is_uneven(kind)) {
+    return "of pieces of unequal size";
   }
   if (algorithm == Algorithm::kMeasured) {
     return "by the table of the link's profile";
@@ -39,7 +43,7 @@ std::string choice_text(const Communicator& group,
                         CollectiveKind kind,
                         std::int64_t bytes) {
   const Algorithm algorithm = group.resolve(word, kind, bytes);
-  return fmt::format("{}, {}", name(algorithm), who_chose(group, word, algorithm));
+  return fmt::format("{}, {}", name(algorithm), who_chose(group, word, kind, algorithm));
 }
 
 }  // namespace vitsim

@@ -1,6 +1,7 @@
 #include "sim/collective/communicator.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -21,6 +22,7 @@
 #include "sim/collective/tree.h"
 #include "sim/collective/tree_collective.h"
 #include "sim/collective/tree_estimate.h"
+#include "sim/collective/uneven_ring.h"
 
 // Why a hierarchical AllReduce is arrays too. Inside a node all ways are equal, so after N-1 steps
 // of its ring every GPU of the node ends at max(start) + (N-1) hop: the GPUs of a node are together
@@ -32,10 +34,40 @@
 
 namespace vitsim {
 
-Communicator::Communicator(const Network& network, std::vector<std::int64_t> ranks)
-    : network_(network), ranks_(std::move(ranks)), ring_(network_, ranks_, ranks_.size()) {
+namespace {
+
+bool is_word_of_nccl(AllReduceAlgorithm word) {
+  switch (word) {
+    case AllReduceAlgorithm::kAuto:
+    case AllReduceAlgorithm::kNccl:
+    case AllReduceAlgorithm::kNvls:
+    case AllReduceAlgorithm::kNvlsTree:
+    case AllReduceAlgorithm::kCollNet:
+    case AllReduceAlgorithm::kPat:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::int64_t largest(const std::vector<std::int64_t>& pieces) {
+  return *std::ranges::max_element(pieces);
+}
+
+}  // namespace
+
+Communicator::Communicator(const Network& network,
+                           std::vector<std::int64_t> ranks,
+                           std::vector<double> shares)
+    : network_(network),
+      ranks_(std::move(ranks)),
+      shares_(std::move(shares)),
+      ring_(network_, ranks_, ranks_.size()) {
   if (ranks_.empty()) {
     throw UserError("a collective needs at least one rank");
+  }
+  if (!shares_.empty()) {
+    VITSIM_CHECK(shares_.size(), ==, ranks_.size());
   }
   constexpr std::uint32_t kNoGroup = 0xffffffff;
   std::vector<bool> taken(static_cast<std::size_t>(network_.world_size()));
@@ -58,6 +90,15 @@ Communicator::Communicator(const Network& network, std::vector<std::int64_t> ran
   }
 }
 
+std::int64_t Communicator::even_bytes(CollectiveKind kind, std::int64_t bytes) const {
+  if (!is_uneven(kind) || size() == 1) {
+    return bytes;
+  }
+  const double busiest = 1 - *std::ranges::min_element(shares_);
+  const auto n = static_cast<double>(size());
+  return static_cast<std::int64_t>(std::ceil(static_cast<double>(bytes) * busiest * n / (n - 1)));
+}
+
 Algorithm Communicator::resolve(AllReduceAlgorithm algorithm, std::int64_t bytes) const {
   return resolve(algorithm, CollectiveKind::kAllReduce, bytes);
 }
@@ -77,6 +118,11 @@ Algorithm Communicator::resolve(AllReduceAlgorithm algorithm,
     return Algorithm::kRing;
   }
   const bool is_all_reduce = kind == CollectiveKind::kAllReduce;
+  if (is_uneven(kind)) {
+    return nccl()->applies() && is_word_of_nccl(algorithm)
+               ? nccl()->choose_ring(kind, even_bytes(kind, bytes))
+               : Algorithm::kRing;
+  }
   switch (algorithm) {
     case AllReduceAlgorithm::kAuto:
     case AllReduceAlgorithm::kNccl:
@@ -225,8 +271,19 @@ std::optional<ArrayCollective> Communicator::ring_arrays(CollectiveKind kind,
   const std::int64_t n = size();
   const std::int64_t laps = kind == CollectiveKind::kAllReduce ? 2 : 1;
   const std::uint32_t rings = rails();
-  const std::int64_t message = divide_up(divide_up(bytes, rings), n);
-  result.add_rings(hops.ticks(links, message, rings, rings), laps * (n - 1), size(), 1, nullptr);
+  const auto hops_of = [&](std::int64_t message) {
+    return hops.ticks(links, message, rings, rings);
+  };
+  std::int64_t message = divide_up(divide_up(bytes, rings), n);
+  if (is_uneven(kind)) {
+    const std::vector<std::int64_t> pieces = pieces_of(shares_, divide_up(bytes, rings));
+    if (size() <= kMostRanksOfUnevenRings) {
+      result.uneven_.emplace(kind, pieces, hops_of);
+      return result;
+    }
+    message = largest(pieces);
+  }
+  result.add_rings(hops_of(message), laps * (n - 1), size(), 1, nullptr);
   return result;
 }
 
@@ -311,10 +368,11 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
   }
   if (kind != CollectiveKind::kAllReduce || algorithm == Algorithm::kRing) {
     const std::uint32_t rings = rails();
+    StagedPlan ring = plan_of_ring(kind, divide_up(bytes, rings));
     if (rings == 1) {
-      return staged(ring_plan(kind, size(), bytes));
+      return staged(std::move(ring));
     }
-    std::vector<StagedPlan> plans(rings, ring_plan(kind, size(), divide_up(bytes, rings)));
+    std::vector<StagedPlan> plans(rings, ring);
     return make_rail_collective(streams, std::move(plans), done, collective);
   }
   switch (algorithm) {
@@ -334,10 +392,19 @@ std::unique_ptr<EventCollective> Communicator::events(StreamSet& streams,
   throw InternalError("unknown algorithm");
 }
 
+StagedPlan Communicator::plan_of_ring(CollectiveKind kind, std::int64_t bytes) const {
+  if (!is_uneven(kind)) {
+    return ring_plan(kind, size(), bytes);
+  }
+  const std::vector<std::int64_t> pieces = pieces_of(shares_, bytes);
+  return size() <= kMostRanksOfUnevenRings ? uneven_ring_plan(kind, pieces)
+                                           : ring_plan(kind, size(), largest(pieces) * size());
+}
+
 NcclCall Communicator::nccl_call(CollectiveKind kind,
                                  Algorithm algorithm,
                                  std::int64_t bytes) const {
-  auto call = nccl()->call(kind, algorithm, bytes);
+  auto call = nccl()->call(kind, algorithm, even_bytes(kind, bytes));
   if (!call) {
     throw UserError(
         fmt::format("{} by {} is not possible among these ranks", name(kind), name(algorithm)));

@@ -23,10 +23,18 @@ namespace vitsim {
 inline constexpr std::uint32_t kMostRanksOfExactTrees = 256;
 
 /// Ranks that communicate: a group of the cluster's ranks in ring order.
+///
+/// Where they hold shards of unequal size, AllGathers and ReduceScatters are of such pieces. No
+/// library has a collective for that: PyTorch's NCCL backend sends a group of broadcasts, or of
+/// reductions, one for each piece, and NCCL does those by rings, whose busiest link carries all
+/// pieces but the smallest. Between CPUs it is MPI's Allgatherv (uneven_ring.h).
 class Communicator {
  public:
-  /// Throws UserError where a rank does not exist or appears twice. `network` must outlive it.
-  Communicator(const Network& network, std::vector<std::int64_t> ranks);
+  /// `shares`, by position, add up to 1; none where all shards are equal. Throws UserError where a
+  /// rank does not exist or appears twice. `network` must outlive it.
+  Communicator(const Network& network,
+               std::vector<std::int64_t> ranks,
+               std::vector<double> shares = {});
 
   [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(ranks_.size()); }
 
@@ -35,6 +43,15 @@ class Communicator {
   [[nodiscard]] const Network& network() const { return network_; }
 
   [[nodiscard]] const NodeGroups& nodes() const { return nodes_; }
+
+  /// Whether such a collective is of pieces that differ in size.
+  [[nodiscard]] bool is_uneven(CollectiveKind kind) const {
+    return !shares_.empty() &&
+           (kind == CollectiveKind::kAllGather || kind == CollectiveKind::kReduceScatter);
+  }
+
+  /// The bytes of a collective of equal pieces that loads the busiest hop of a ring as much.
+  [[nodiscard]] std::int64_t even_bytes(CollectiveKind kind, std::int64_t bytes) const;
 
   /// From each position to the next, as the network is now.
   [[nodiscard]] Hops ring_hops() const;
@@ -124,6 +141,9 @@ class Communicator {
                                     std::string_view word,
                                     std::string_view needs) const;
 
+  /// A ring of so many bytes as messages.
+  [[nodiscard]] StagedPlan plan_of_ring(CollectiveKind kind, std::int64_t bytes) const;
+
   [[nodiscard]] NcclCall nccl_call(CollectiveKind kind,
                                    Algorithm algorithm,
                                    std::int64_t bytes) const;
@@ -132,6 +152,7 @@ class Communicator {
 
   const Network& network_;
   std::vector<std::int64_t> ranks_;
+  std::vector<double> shares_;  // by position; empty: all equal
   NodeGroups nodes_;
   Hops ring_;
   std::optional<Hierarchy> hierarchy_;

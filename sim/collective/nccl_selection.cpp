@@ -430,9 +430,21 @@ Algorithm NcclModel::choose(CollectiveKind kind, std::int64_t bytes) const {
                                                            Algorithm::kNvls,
                                                            Algorithm::kNvlsTree,
                                                            Algorithm::kPat};
+  return shortest(kCandidates, kind, bytes);
+}
+
+Algorithm NcclModel::choose_ring(CollectiveKind kind, std::int64_t bytes) const {
+  static constexpr std::array<Algorithm, 3> kRings = {
+      Algorithm::kNcclRingSimple, Algorithm::kNcclRingLl128, Algorithm::kNcclRingLl};
+  return shortest(kRings, kind, bytes);
+}
+
+Algorithm NcclModel::shortest(std::span<const Algorithm> candidates,
+                              CollectiveKind kind,
+                              std::int64_t bytes) const {
   Algorithm best = Algorithm::kNcclRingSimple;
   Tick least = std::numeric_limits<Tick>::max();
-  for (const Algorithm candidate : kCandidates) {
+  for (const Algorithm candidate : candidates) {
     if (candidate == Algorithm::kPat && kind == CollectiveKind::kAllReduce) {
       continue;
     }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "models/link_kind.h"
 #include "models/units.h"
@@ -77,7 +78,13 @@ class NcclModel {
   /// The algorithm and protocol with the shortest call, as NCCL chooses.
   [[nodiscard]] Algorithm choose(CollectiveKind kind, std::int64_t bytes) const;
 
+  /// The same among rings.
+  [[nodiscard]] Algorithm choose_ring(CollectiveKind kind, std::int64_t bytes) const;
+
  private:
+  [[nodiscard]] Algorithm shortest(std::span<const Algorithm> candidates,
+                                   CollectiveKind kind,
+                                   std::int64_t bytes) const;
   [[nodiscard]] const std::shared_ptr<const LoadedLinks>& links_of(Algorithm algorithm) const;
   [[nodiscard]] std::optional<NcclCall> measured_call(CollectiveKind kind,
                                                       std::int64_t bytes) const;

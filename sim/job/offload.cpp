@@ -72,10 +72,13 @@ void set_offload(ResolvedJob& job, const ClusterSpec& cluster, const ProfileSet&
         human(Seconds(update_s))));
   }
   job.warnings.insert(job.warnings.end(), said.begin(), said.end());
-  const double mine = host_bytes(job.training, static_cast<std::int64_t>(job.world_size())).value();
-  for (const auto& [node, ranks] : ranks_of_node) {
+  std::map<std::size_t, double> needed_on;  // bytes by node
+  for (std::size_t position = 0; position < job.world_size(); ++position) {
+    needed_on[job.network->node_of(job.ranks()[position])] +=
+        host_bytes(job.training, job.gradient_ranks(), job.rank_class(position).held).value();
+  }
+  for (const auto& [node, needed] : needed_on) {
     const NodeSpec& spec = cluster.nodes[node];
-    const double needed = mine * static_cast<double>(ranks);
     if (spec.host_memory && needed > spec.host_memory->value()) {
       job.warnings.push_back(
           fmt::format("{}: offloaded state takes {} of {} of host memory: out of memory",

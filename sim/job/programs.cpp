@@ -26,6 +26,7 @@ struct SplitAxes {
   std::uint32_t forward = 0;
   std::uint32_t backward = 0;
   std::optional<std::uint32_t> tied;
+  std::optional<HybridAxes> hybrid;
 
   explicit SplitAxes(const ResolvedJob& job) {
     const RankLayout layout = job.layout();
@@ -45,6 +46,15 @@ struct SplitAxes {
       if (job.training.model.is_token_model()) {
         tied = add("embedding", layout.pipeline_ends());
       }
+    }
+    if (const auto shard_ranks = hybrid_shard_ranks(job.training, job.gradient_ranks())) {
+      GroupAxis shards{.name = "shard"};
+      GroupAxis replicas{.name = "replica"};
+      for (const std::vector<std::uint32_t>& alike : layout.gradient_groups()) {
+        add_hybrid_groups(alike, *shard_ranks, shards, replicas);
+      }
+      hybrid = HybridAxes{.shards = add(shards.name, std::move(shards.groups)),
+                          .replicas = add(replicas.name, std::move(replicas.groups))};
     }
   }
 
@@ -70,6 +80,8 @@ class WorkWriter {
 
   [[nodiscard]] const std::vector<GroupAxis>& axes() const { return axes_.axes; }
 
+  [[nodiscard]] const std::optional<HybridAxes>& hybrid() const { return axes_.hybrid; }
+
   /// By the group of the axis that spans the most nodes, so that all choose alike.
   [[nodiscard]] Algorithm algorithm(std::uint32_t axis,
                                     CollectiveKind kind,
@@ -87,7 +99,8 @@ class WorkWriter {
                    .other = copies ? compute.other * share : Seconds(0),
                    .slowdown = ranks.slowdown,
                    .overlap_slowdown = compute.overlap_slowdown,
-                   .offload = ranks.offload};
+                   .offload = ranks.offload,
+                   .shard = ranks.held.shard};
     if (!axes_.axes.empty()) {
       work.part = part;
       work.replica = replica(ranks);
@@ -299,6 +312,7 @@ StepInput step_input(const ResolvedJob& job,
   StepInput input{
       .collective_overhead = to_ticks(job.collective_overhead),
       .axes = writer.axes(),
+      .hybrid = writer.hybrid(),
       .axis_algorithm = [&writer](std::uint32_t axis, CollectiveKind kind, std::int64_t bytes) {
         return writer.algorithm(axis, kind, bytes);
       }};

@@ -73,6 +73,7 @@ class ClassFinder {
                      const RankPlace& place,
                      const StepShape& shape,
                      std::int64_t stage,
+                     std::optional<double> shard,
                      std::uint32_t position) {
     const GpuSpec& gpu = cluster_.nodes[place.node].gpus[place.gpu];
     const auto [entry, fresh] = index_.try_emplace({model_number(gpu.model),
@@ -81,7 +82,8 @@ class ClassFinder {
                                                     shape.size,
                                                     shape.last,
                                                     kinds_.of(place.node),
-                                                    stage},
+                                                    stage,
+                                                    shard.value_or(0)},
                                                    static_cast<std::uint32_t>(job.classes.size()));
     if (fresh) {
       job.classes.push_back({.gpu = gpu.model,
@@ -89,7 +91,7 @@ class ClassFinder {
                              .shape = shape,
                              .first = position,
                              .compute = model(gpu, shape.size),
-                             .held = {.part = training_.model, .stage = stage}});
+                             .held = {.part = training_.model, .stage = stage, .shard = shard}});
     }
     ++job.classes[entry->second].count;
     return entry->second;
@@ -131,7 +133,8 @@ class ClassFinder {
                          std::int64_t,
                          std::int64_t,
                          std::size_t,
-                         std::int64_t>;
+                         std::int64_t,
+                         double>;
 
   NodeKinds kinds_;
   const ClusterSpec& cluster_;
@@ -180,6 +183,45 @@ void deal_model(ResolvedJob& job) {
   }
 }
 
+/// Shares of the state by position, as the file has them; none where it gives no proportions, or
+/// equal ones.
+std::vector<double> given_shards(const TrainingSpec& training, std::size_t world_size) {
+  std::vector<double> shares = training.parallelism.shards.proportions;
+  const bool are_equal =
+      std::ranges::adjacent_find(shares, std::ranges::not_equal_to()) == shares.end();
+  if (are_equal) {
+    return {};
+  }
+  VITSIM_CHECK(shares.size(), ==, world_size);
+  const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
+  for (double& share : shares) {
+    share /= sum;
+  }
+  return shares;
+}
+
+/// Deals the state by what the GPUs' memories have left; returns the shares by position. GPUs that
+/// are left with the same hold equal shards.
+std::vector<double> deal_by_memory(ResolvedJob& job) {
+  const auto shares = shards_by_memory(job.training, job.limits());
+  if (!shares) {
+    throw UserError(
+        "training.parallelism.shards \"by-memory\" needs the memory of every GPU: name GPUs whose "
+        "data sheet or profile has it, or give one proportion per rank");
+  }
+  if (std::ranges::adjacent_find(*shares, std::ranges::not_equal_to()) == shares->end()) {
+    return {};
+  }
+  for (std::size_t of = 0; of < shares->size(); ++of) {
+    job.classes[of].held.shard = (*shares)[of];
+  }
+  std::vector<double> by_position;
+  for (const std::uint32_t of : job.class_of) {
+    by_position.push_back((*shares)[of]);
+  }
+  return by_position;
+}
+
 ResolvedJob make_job(const ClusterSpec& cluster,
                      const std::shared_ptr<const Network>& network,
                      const TrainingSpec& training,
@@ -203,19 +245,25 @@ ResolvedJob make_job(const ClusterSpec& cluster,
   const std::vector<RankPlace> places = rank_places(cluster);
   ClassFinder finder(cluster, training, profiles);
   job.class_of.reserve(ranks.size());
+  std::vector<double> shards = given_shards(training, ranks.size());
   for (std::uint32_t position = 0; position < ranks.size(); ++position) {
-    job.class_of.push_back(finder.find(job,
-                                       places[static_cast<std::size_t>(ranks[position])],
-                                       job.plan.full[position],
-                                       layout.place(position).stage,
-                                       position));
+    job.class_of.push_back(
+        finder.find(job,
+                    places[static_cast<std::size_t>(ranks[position])],
+                    job.plan.full[position],
+                    layout.place(position).stage,
+                    shards.empty() ? std::nullopt : std::optional(shards[position]),
+                    position));
   }
   finder.throw_if_any();
   deal_model(job);
   for (const RankClass& each : job.classes) {
     job.epoch_start = std::max(job.epoch_start, each.compute->epoch_start);
   }
-  job.group = std::make_shared<const Communicator>(*network, std::move(ranks));
+  if (training.parallelism.shards.by_memory) {
+    shards = deal_by_memory(job);
+  }
+  job.group = std::make_shared<const Communicator>(*network, std::move(ranks), std::move(shards));
   const std::vector<const LinkSpec*> crossed = crossed_links(job, cluster);
   describe_sources(job, crossed, profiles);
   const bool is_decoded = training.dataset.name == "image-folder";

@@ -10,6 +10,7 @@
 #include "models/experiment/experiment.h"
 #include "models/experiment/rank_layout.h"
 #include "models/vit/activations.h"
+#include "models/vit/memory.h"
 #include "sim/collective/communicator.h"
 #include "sim/engine/network.h"
 #include "sim/step/builder.h"
@@ -70,6 +71,19 @@ struct ResolvedJob {
   /// Ranks that hold the same part of the model, and sum its gradients.
   [[nodiscard]] std::int64_t gradient_ranks() const {
     return layout().data() * layout().sequence();
+  }
+
+  /// What the GPUs of each class hold.
+  [[nodiscard]] std::vector<RankLimits> limits() const {
+    std::vector<RankLimits> limits;
+    for (const RankClass& ranks : classes) {
+      limits.push_back({.count = ranks.count,
+                        .micro_batch = ranks.micro_batch(),
+                        .memory = ranks.compute->memory,
+                        .capacity = ranks.compute->capacity,
+                        .held = ranks.held});
+    }
+    return limits;
   }
 
   [[nodiscard]] const std::vector<std::int64_t>& ranks() const { return group->ranks(); }

@@ -100,6 +100,51 @@ class PassTable {
   std::vector<Seconds> gpu_;
 };
 
+/// The largest micro-batch up to `most` with which all ranks fit where shards follow memory; 0
+/// where none does.
+std::int64_t largest_with_shards_by_memory(
+    const TrainingSpec& training,
+    const std::vector<KindOfRank>& kinds,
+    const std::vector<std::shared_ptr<const PassTable>>& passes,
+    std::int64_t most) {
+  std::vector<RankLimits> ranks;
+  std::int64_t world = 0;
+  for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
+    const ComputeModel& model = passes[kind]->model();
+    ranks.push_back({.count = static_cast<std::int64_t>(kinds[kind].ranks.size()),
+                     .memory = model.memory,
+                     .capacity = model.capacity});
+    world += ranks.back().count;
+  }
+  const auto fits = [&](std::int64_t micro_batch) {
+    for (RankLimits& each : ranks) {
+      each.micro_batch = micro_batch;
+    }
+    const auto shares = shards_by_memory(training, ranks);
+    for (std::size_t kind = 0; shares && kind < ranks.size(); ++kind) {
+      const MemoryParts parts = memory_parts(training,
+                                             world,
+                                             micro_batch,
+                                             ranks[kind].memory,
+                                             {.part = training.model, .shard = (*shares)[kind]});
+      if (parts.total() > ranks[kind].capacity->value()) {
+        return false;
+      }
+    }
+    return shares.has_value();
+  };
+  std::int64_t low = 0;
+  for (std::int64_t high = most; low < high;) {
+    const std::int64_t middle = low + (high - low + 1) / 2;
+    if (fits(middle)) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
 std::vector<std::int64_t> divisors(std::int64_t number) {
   std::vector<std::int64_t> found;
   for (std::int64_t i = 1; i * i <= number; ++i) {
@@ -320,6 +365,11 @@ std::vector<Candidate> PlanSearch::candidates(std::size_t set, std::size_t varia
       largest.back() =
           largest_micro_batch(training, of_set.world, model.memory, *model.capacity).value_or(0);
     }
+  }
+  if (training.parallelism.shards.by_memory) {
+    // Shards follow the micro-batches: what all ranks can take alike bounds what each may.
+    const std::int64_t alike = largest_with_shards_by_memory(training, of_set.kinds, passes, most);
+    std::ranges::fill(largest, std::optional(alike));
   }
   const auto update = [&](std::size_t kind) {
     const ComputeModel& model = passes[kind]->model();

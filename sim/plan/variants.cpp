@@ -12,6 +12,13 @@ namespace {
 
 constexpr const char* kSync = "training.gradient_sync";
 
+constexpr const char* kShards = "training.parallelism.shards";
+
+/// Only these may split the state unequally, and only without other splits.
+bool may_shard_unevenly(std::string_view sync) {
+  return sync == "fsdp" || sync == "deepspeed-zero-3";
+}
+
 /// Options that belong to ways of a name: what people change when gradients are synchronised.
 struct SyncOption {
   std::string_view names_begin;
@@ -54,6 +61,9 @@ Alternatives ways_to_synchronise(const Experiment& base, const std::vector<std::
     std::vector<Override> way;
     if (sync != own) {
       way.push_back({kSync, std::string(sync)});
+      if (!base.training.parallelism.shards.are_even() && !may_shard_unevenly(sync)) {
+        way.push_back({kShards, "even"});
+      }
       ways.push_back(way);
     }
     for (const SyncOption& option : sync_options()) {
@@ -86,6 +96,9 @@ Alternatives degrees(const Experiment& base, const std::vector<std::string>& kee
         continue;
       }
       ways.push_back({{"training.parallelism.tensor", fmt::format("{}", tensor)}});
+      if (!base.training.parallelism.shards.are_even()) {
+        ways.back().push_back({kShards, "even"});
+      }
       if (stages != base.training.parallelism.pipeline.stages) {
         ways.back().push_back({"training.parallelism.pipeline.stages", fmt::format("{}", stages)});
       }
@@ -102,7 +115,7 @@ Variant join(const std::vector<const std::vector<Override>*>& parts) {
   variant.change = describe(variant.set);
   for (const Override& change : variant.set) {
     const bool is_about_communication =
-        change.key == kSync || change.key == "training.all_reduce" ||
+        change.key == kSync || change.key == kShards || change.key == "training.all_reduce" ||
         change.key.starts_with("training.zero.") || change.key.starts_with("training.fsdp.");
     if (!is_about_communication) {
       variant.compute_key += fmt::format("{}={};", change.key, change.value);

@@ -122,12 +122,13 @@ void add_classes(const ResolvedJob& job,
                  const std::vector<AttributedRanks>& entries,
                  const GainOf& gain,
                  Report& report) {
-  // Classes of the same GPU, micro-batch and pipeline stage share their memory.
-  using MemoryKey = std::tuple<std::string, std::int64_t, std::int64_t>;
+  // Classes of the same GPU, micro-batch, pipeline stage and shard share their memory.
+  using MemoryKey = std::tuple<std::string, std::int64_t, std::int64_t, std::optional<double>>;
   std::map<MemoryKey, std::pair<RankMemory, std::optional<std::int64_t>>> memories;
   for (std::size_t of = 0; of < job.classes.size(); ++of) {
     const RankClass& ranks = job.classes[of];
-    auto [memory, fresh] = memories.try_emplace({ranks.gpu, ranks.micro_batch(), ranks.held.stage});
+    auto [memory, fresh] =
+        memories.try_emplace({ranks.gpu, ranks.micro_batch(), ranks.held.stage, ranks.held.shard});
     if (fresh) {
       memory->second.first = memory_of(job, ranks);
       if (ranks.compute->capacity) {
@@ -232,18 +233,6 @@ std::optional<double> plain_step_s(const ResolvedJob& job, double step_s) {
   return step_s * quiet_step_s(other) / quiet_step_s(job);
 }
 
-std::vector<RankLimits> limits_of(const ResolvedJob& job) {
-  std::vector<RankLimits> limits;
-  for (const RankClass& ranks : job.classes) {
-    limits.push_back({.count = ranks.count,
-                      .micro_batch = ranks.micro_batch(),
-                      .memory = ranks.compute->memory,
-                      .capacity = ranks.compute->capacity,
-                      .held = ranks.held});
-  }
-  return limits;
-}
-
 Report predict_job(const ResolvedJob& job,
                    const Experiment& experiment,
                    const DisturbanceEffect& disturbed,
@@ -332,7 +321,7 @@ Report predict_job(const ResolvedJob& job,
     add_ranks(job, typical, entries, options.gains ? sampler.get() : nullptr, report);
   }
   report.remarks =
-      remarks(job.training, report, limits_of(job), plain_step_s(job, report.step_s.p50));
+      remarks(job.training, report, job.limits(), plain_step_s(job, report.step_s.p50));
   report.verdict = attribute(report, entries, gain);
   if (options.picture) {
     report.timeline = step_tracks(job, report.rank_classes);

@@ -41,8 +41,9 @@ std::vector<std::uint32_t> drawn_positions(const ResolvedJob& job,
 }
 
 // Bytes that each hop of a ring carries.
-double ring_bytes(const Collective& collective, double ranks) {
-  const double bytes = static_cast<double>(collective.bytes);
+double ring_bytes(const Collective& collective, const Communicator& group) {
+  const auto bytes = static_cast<double>(group.even_bytes(collective.kind, collective.bytes));
+  const double ranks = group.size();
   switch (collective.kind) {
     case CollectiveKind::kAllReduce:
       return 2 * (ranks - 1) / ranks * bytes;
@@ -84,7 +85,7 @@ void add_collectives(const StepProgram& program,
     } else if (is_tree(collective->algorithm)) {
       by_tree += static_cast<double>(collective->bytes);
     } else {
-      by_ring += ring_bytes(*collective, group.size());
+      by_ring += ring_bytes(*collective, group);
     }
   }
   const NcclGroup ranks{.network = group.network(), .ranks = group.ranks(), .nodes = group.nodes()};

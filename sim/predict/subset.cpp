@@ -49,6 +49,16 @@ Experiment first_ranks(const Experiment& experiment, std::int64_t ranks, bool we
   if (is_list(part.training)) {
     part.training.micro_batch.resize(static_cast<std::size_t>(ranks));
   }
+  std::vector<double>& shards = part.training.parallelism.shards.proportions;
+  if (!shards.empty()) {
+    shards.resize(static_cast<std::size_t>(ranks));
+    if (std::ranges::all_of(shards, [](double share) { return share == 0; })) {
+      throw UserError(fmt::format(
+          "training.parallelism.shards: the first {} ranks hold nothing of the model; write "
+          "\"by-memory\" or \"even\" to scale it",
+          ranks));
+    }
+  }
   const auto known_node = [&](const std::string& name) {
     const bool was_node = std::ranges::any_of(
         experiment.cluster.nodes, [&](const NodeSpec& node) { return node.name == name; });
@@ -111,6 +121,11 @@ Experiment fastest_first(const Experiment& experiment, const ProfileSet& profile
   }
   for (DisturbanceSpec& event : sorted.events) {
     event.rank = new_rank[static_cast<std::size_t>(event.rank)];
+  }
+  std::vector<double>& shards = sorted.training.parallelism.shards.proportions;
+  for (std::size_t rank = 0; rank < shards.size(); ++rank) {
+    shards[static_cast<std::size_t>(new_rank[rank])] =
+        training.parallelism.shards.proportions[rank];
   }
   if (is_list(training)) {
     for (std::size_t rank = 0; rank < places.size(); ++rank) {

@@ -117,6 +117,11 @@ std::vector<GivenFailure> given_failures(const ResolvedJob& job,
 ElasticSpeed::ElasticSpeed(const ResolvedJob& job, FailureUnit per, std::uint64_t seed)
     : job_(job), seed_(seed) {
   std::map<std::size_t, std::vector<std::uint32_t>> nodes;
+  if (!job.training.parallelism.shards.are_even()) {
+    throw UserError(
+        "\"on_failure\": \"continue\" is not modelled with shards of unequal size: write "
+        "\"restart\", or training.parallelism.shards \"even\"");
+  }
   for (std::uint32_t position = 0; position < job.world_size(); ++position) {
     samples_ += job.rank_class(position).micro_batch();
     if (per == FailureUnit::kGpu) {

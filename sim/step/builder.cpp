@@ -84,7 +84,7 @@ class Libraries {
   }
 
   [[nodiscard]] Zero3Plan zero_3() const {
-    return {.gathers = zero_3_gathers(training_.model, training_.zero),
+    return {.gathers = zero_3_gathers(part_, training_.zero),
             .weight_element = element_,
             .gradients = zero_buckets(),
             .overlaps = training_.zero.overlap_comm.value_or(true),
@@ -92,7 +92,7 @@ class Libraries {
   }
 
   [[nodiscard]] FsdpPlan fsdp() const {
-    const FsdpUnits units = fsdp_units(training_.model);
+    const FsdpUnits units = fsdp_units(part_);
     FsdpPlan plan{.root = units.root,
                   .gather_element = element_,
                   .reduce_element = whole(reduce_bytes_per_parameter(training_)),
@@ -285,6 +285,12 @@ std::vector<SyncBucket> flat_buckets(std::int64_t elements, std::int64_t bytes_p
     buckets.push_back({.bytes = std::min(left, kMostElements) * bytes_per_element});
   }
   return buckets;
+}
+
+std::optional<std::int64_t> hybrid_shard_ranks(const TrainingSpec& training, std::int64_t ranks) {
+  const std::optional<std::int64_t>& shards = training.fsdp.shard_ranks;
+  const bool is_hybrid = training.gradient_sync == GradientSync::kFsdp && shards && *shards < ranks;
+  return is_hybrid ? shards : std::nullopt;
 }
 
 bool copies_gradients(const TrainingSpec& training, std::size_t world_size) {

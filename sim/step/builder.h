@@ -37,10 +37,19 @@ struct ClassWork {
   double slowdown = 1;          // of the GPU
   double overlap_slowdown = 1;  // a pass's factor while communication runs
   OffloadRates offload;         // where something is offloaded
+  /// Its share of the state that ranks split; none: as much as any other.
+  std::optional<double> shard;
   /// What it holds of the model; none: all of it.
   std::optional<ModelPart> part;
   /// What the ranks that hold the model together do for each other; none: a rank holds all of it.
   std::optional<ReplicaWork> replica;
+};
+
+/// Where ranks that hold the same weights shard them in several groups: the ranks of one group, and
+/// those that hold the same shard.
+struct HybridAxes {
+  std::uint32_t shards = 0;
+  std::uint32_t replicas = 1;
 };
 
 /// What every builder needs to know of a step.
@@ -57,6 +66,8 @@ struct StepInput {
   /// Where the model is split: the program's axes, that of gradients first, and the algorithm of
   /// each call on them.
   std::vector<GroupAxis> axes;
+  /// Of those the two of FSDP's hybrid shards, where the model is split besides.
+  std::optional<HybridAxes> hybrid;
   std::function<Algorithm(std::uint32_t axis, CollectiveKind kind, std::int64_t bytes)>
       axis_algorithm;
 
@@ -152,7 +163,18 @@ StepProgram zero_3_program(const StepInput& input, const Zero3Plan& plan);
 StepProgram distributed_optimizer_program(const StepInput& input,
                                           std::span<const SyncBucket> buckets);
 
-/// PyTorch's FSDP2.
+/// Ranks of each group of hybrid shards, where `ranks` ranks hold the same weights and do not all
+/// shard them together.
+std::optional<std::int64_t> hybrid_shard_ranks(const TrainingSpec& training, std::int64_t ranks);
+
+/// Adds the groups of hybrid shards among ranks in this order: shards lie among neighbours,
+/// replicas across.
+void add_hybrid_groups(std::span<const std::uint32_t> members,
+                       std::int64_t shard_ranks,
+                       GroupAxis& shards,
+                       GroupAxis& replicas);
+
+/// PyTorch's FSDP2, alone or on a mesh with tensor and sequence parallelism.
 StepProgram fsdp_program(const StepInput& input, const FsdpPlan& plan);
 
 /// DeepSpeed's 1-bit optimizers once they compress: momentum travels as signs and scales.

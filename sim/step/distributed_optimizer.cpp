@@ -19,7 +19,7 @@ StepProgram distributed_optimizer_program(const StepInput& input,
                                 collective_of(input, CollectiveKind::kReduceScatter, bucket.bytes),
                                 last)};
     }
-    last = {writer.update(static_cast<double>(input.world_size()), last)};
+    last = {writer.sharded_update(input.world_size(), last)};
     for (const SyncBucket& bucket : kept) {
       last = {writer.collective(Phase::kParameterAllGather,
                                 collective_of(input, CollectiveKind::kAllGather, bucket.bytes),

@@ -113,7 +113,8 @@ std::optional<Tick> ProgramGroups::together(const Collective& collective,
         shares ? groups_beside(collective.axis, group).size() + 1 : std::size_t{1};
     return alone ? std::optional(*alone * static_cast<Tick>(rings)) : std::nullopt;
   }
-  const auto call = members.nccl()->call(collective.kind, collective.algorithm, collective.bytes);
+  const auto call = members.nccl()->call(
+      collective.kind, collective.algorithm, members.even_bytes(collective.kind, collective.bytes));
   if (!call) {
     return std::nullopt;
   }

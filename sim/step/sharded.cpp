@@ -11,7 +11,7 @@ void write_sharded_update(ProgramWriter& writer,
                           const HostState& host,
                           const std::vector<std::int64_t>& scalars,
                           const std::vector<std::int64_t>& parameters,
-                          std::int64_t parts,
+                          std::int64_t ranks,
                           std::vector<std::uint32_t> after,
                           std::span<const std::uint32_t> members) {
   const bool several = input.world_size() > 1;
@@ -23,8 +23,8 @@ void write_sharded_update(ProgramWriter& writer,
                             after)};
     }
   }
-  after = {host.optimizer ? writer.update_by_host(host, parts, after)
-                          : writer.update(static_cast<double>(parts), after)};
+  after = {host.optimizer ? writer.update_by_host(host, ranks, after)
+                          : writer.sharded_update(ranks, after)};
   for (const std::int64_t bytes : parameters) {
     if (several && bytes > 0) {
       after = {writer.collective(Phase::kParameterAllGather,

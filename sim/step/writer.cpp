@@ -1,6 +1,7 @@
 #include "sim/step/writer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
@@ -103,6 +104,12 @@ std::uint32_t CutPass::until(double share) {
   return done;
 }
 
+std::int64_t ProgramWriter::shard_of(std::int64_t whole, std::int64_t ranks) const {
+  return work_.shard
+             ? static_cast<std::int64_t>(std::ceil(*work_.shard * static_cast<double>(whole)))
+             : (whole + ranks - 1) / ranks;
+}
+
 std::uint32_t ProgramWriter::update(double parts, std::vector<std::uint32_t> after) {
   if (work_.replica && work_.replica->tied_axis) {
     const std::int64_t bytes = work_.replica->tied_bytes;
@@ -126,9 +133,9 @@ void ProgramWriter::other(std::vector<std::uint32_t> after) {
 }
 
 std::uint32_t ProgramWriter::update_by_host(const HostState& host,
-                                            std::int64_t parts,
+                                            std::int64_t ranks,
                                             std::vector<std::uint32_t> after) {
-  const std::int64_t part = (host.elements + parts - 1) / parts;
+  const std::int64_t part = shard_of(host.elements, ranks);
   const std::uint32_t gradients =
       copy(Phase::kGradientAllReduce, part * host.gradient_element, std::move(after));
   program_.update = compute(

@@ -28,6 +28,9 @@ class ProgramWriter {
                            std::vector<std::uint32_t> after,
                            Stream stream = Stream::kCommunication);
 
+  /// What is computed next waits for this operation too.
+  void hold_next(std::uint32_t operation) { blocking_.push_back(operation); }
+
   /// Bytes between host and device.
   std::uint32_t copy(Phase phase, std::int64_t bytes, std::vector<std::uint32_t> after);
 
@@ -47,14 +50,23 @@ class ProgramWriter {
   /// Micro-batches whole, but for the last one's backward, which is returned.
   Seconds until_last_backward(std::size_t count);
 
-  /// The update of the weights, one of `parts`, and what the rest of the step takes.
+  /// The rank's part of something that `ranks` ranks split, rounded up.
+  [[nodiscard]] std::int64_t shard_of(std::int64_t whole, std::int64_t ranks) const;
+
+  /// The update of the rank's part of the weights that `ranks` ranks split, and what the rest of
+  /// the step takes.
+  std::uint32_t sharded_update(std::int64_t ranks, std::vector<std::uint32_t> after) {
+    return update(work_.shard ? 1 / *work_.shard : static_cast<double>(ranks), std::move(after));
+  }
+
+  /// The update of the weights, one of `parts`.
   std::uint32_t update(double parts, std::vector<std::uint32_t> after);
   void other(std::vector<std::uint32_t> after = {});
 
-  /// The update by the host: the gradients of the rank's part go there behind `after`; the new
-  /// weights come back, unless they stay there.
+  /// The update by the host: the gradients of the rank's part, one of `ranks`, go there behind
+  /// `after`; the new weights come back, unless they stay there.
   std::uint32_t update_by_host(const HostState& host,
-                               std::int64_t parts,
+                               std::int64_t ranks,
                                std::vector<std::uint32_t> after);
 
   [[nodiscard]] const ClassWork& work() const { return work_; }

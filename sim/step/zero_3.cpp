@@ -73,7 +73,7 @@ class Zero3Writer {
     const std::int64_t ranks = input_.world_size();
     std::vector<std::uint32_t> after = {done_};
     if (plan_.host.parameters) {
-      after = {writer_.copy(Phase::kParameterAllGather, (bytes + ranks - 1) / ranks, after)};
+      after = {writer_.copy(Phase::kParameterAllGather, writer_.shard_of(bytes, ranks), after)};
     }
     if (ranks > 1) {
       after = {writer_.collective(Phase::kParameterAllGather,

@@ -76,6 +76,17 @@ INSTANTIATE_TEST_SUITE_P(
         R"("gradient_sync": "fsdp")",
         R"("gradient_sync": "fsdp", "fsdp": {"reshard_after_forward": false})",
         R"("gradient_sync": "fsdp", "fsdp": {"shard_ranks": 4}, "clip_norm": 1)",
+        R"("gradient_sync": "fsdp", "parallelism": {"tensor": 2}, "clip_norm": 1)",
+        R"("gradient_sync": "fsdp", "fsdp": {"shard_ranks": 2}, "parallelism": {"tensor": 2})",
+        R"("gradient_sync": "fsdp", "parallelism":
+           {"sequence": {"kind": "ring", "ranks": 2, "pad": true}})",
+        R"("gradient_sync": "fsdp", "parallelism": {"shards": [1, 1, 1, 1, 2, 2, 3, 0]})",
+        R"("gradient_sync": "deepspeed-zero-2", "parallelism":
+           {"tensor": 2, "sequence": {"kind": "megatron", "pad": true}})",
+        R"("gradient_sync": "deepspeed-zero-3", "parallelism":
+           {"sequence": {"kind": "ulysses", "ranks": 4, "pad": true}})",
+        R"("gradient_sync": "deepspeed-zero-3", "offload": {"optimizer": "cpu",
+           "parameters": "cpu"}, "parallelism": {"shards": [1, 1, 1, 1, 2, 2, 2, 2]})",
         R"("gradient_sync": "distributed-optimizer")",
         R"("gradient_sync": "ddp", "communication_hook": {"type": "bf16"})",
         R"("gradient_sync": "ddp", "communication_hook": {"type": "powersgd"})",

@@ -105,6 +105,41 @@ TEST(CollectiveProperty, ArraysEqualEvents) {
   EXPECT_GT(compared, 500);
 }
 
+// The same of ranks with shards of any size, also of none.
+TEST(CollectiveProperty, UnevenArraysEqualEvents) {
+  int compared = 0;
+  for (std::uint64_t seed = 0; seed < 600; ++seed) {
+    RandomCluster random(seed);
+    const Network network(random.cluster(random.between(1, 8), random.chance(0.6) ? 2 : 0));
+    std::vector<double> shares(static_cast<std::size_t>(network.world_size()));
+    double sum = 0;
+    for (double& share : shares) {
+      share = random.chance(0.2) ? 0 : static_cast<double>(random.between(1, 1000));
+      sum += share;
+    }
+    if (sum == 0) {
+      continue;
+    }
+    for (double& share : shares) {
+      share /= sum;
+    }
+    const Communicator group(network, testing::all_ranks(network.world_size()), shares);
+    const CollectiveKind kind =
+        random.chance(0.5) ? CollectiveKind::kAllGather : CollectiveKind::kReduceScatter;
+    const std::int64_t bytes = random.between(1, 50'000'000);
+    auto arrays = group.arrays(kind, Algorithm::kRing, bytes);
+    if (!arrays) {
+      continue;
+    }
+    ++compared;
+    const std::vector<Tick> starts = random.starts(group.size());
+    std::vector<Tick> ends(starts.size());
+    arrays->run(starts, ends);
+    ASSERT_EQ(ends, group.run_events(kind, Algorithm::kRing, bytes, starts)) << "seed " << seed;
+  }
+  EXPECT_GT(compared, 200);
+}
+
 // Stage by stage, as far as the starts allow, equals the event level. Nodes of a power of two ranks
 // share their NIC in step; equal starts on equal machines must always be answered.
 TEST(CollectiveProperty, StagesEqualEvents) {

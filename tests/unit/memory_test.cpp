@@ -121,10 +121,10 @@ TEST(Memory, OffloadMovesStateToTheHost) {
   TrainingSpec spec = training(Precision::kBf16, GradientSync::kFsdp);
   spec.offload.optimizer = OffloadTarget::kCpu;
   EXPECT_EQ(memory_parts(spec, 4, 16, {}).optimizer, 0);
-  EXPECT_DOUBLE_EQ(host_bytes(spec, 4).value(), 14 * kParameters / 4);
+  EXPECT_DOUBLE_EQ(host_bytes(spec, 4, {.part = spec.model}).value(), 14 * kParameters / 4);
   spec.offload.parameters = OffloadTarget::kCpu;
   EXPECT_EQ(memory_parts(spec, 4, 16, {}).weights, 0);
-  EXPECT_DOUBLE_EQ(host_bytes(spec, 4).value(), 16 * kParameters / 4);
+  EXPECT_DOUBLE_EQ(host_bytes(spec, 4, {.part = spec.model}).value(), 16 * kParameters / 4);
 }
 
 // What compression leaves out is kept in fp32, of everything and of a rank's part; DiLoCo and CO2
@@ -155,6 +155,90 @@ TEST(Memory, TheLargestMicroBatchFitsAndOneMoreDoesNot) {
   EXPECT_LE(memory_parts(spec, 4, *largest, model).total(), capacity.value());
   EXPECT_GT(memory_parts(spec, 4, *largest + 1, model).total(), capacity.value());
   EXPECT_FALSE(largest_micro_batch(spec, 4, model, mebibytes(1024)));
+}
+
+// Of 16 bytes a parameter in fp32 a rank with a fifth of the state holds 3.2, one of two even
+// shards 8. What is gathered and the activations do not depend on it.
+TEST(Memory, AShardOfItsOwnSizeCountsAsThat) {
+  const TrainingSpec spec = training(Precision::kFp32, GradientSync::kFsdp);
+  const MemoryParts even = memory_parts(spec, 2, 16, {}, {.part = spec.model});
+  const MemoryParts fifth = memory_parts(spec, 2, 16, {}, {.part = spec.model, .shard = 0.2});
+  EXPECT_DOUBLE_EQ(fifth.weights, 0.8 * kParameters);
+  EXPECT_DOUBLE_EQ(fifth.weights + fifth.gradients + fifth.optimizer, 3.2 * kParameters);
+  EXPECT_DOUBLE_EQ(even.weights + even.gradients + even.optimizer, 8 * kParameters);
+  EXPECT_DOUBLE_EQ(fifth.buffers, even.buffers);
+  EXPECT_DOUBLE_EQ(fifth.activations, even.activations);
+  const Bytes card(8e9);
+  EXPECT_GT(*largest_micro_batch(spec, 2, {}, card, {.part = spec.model, .shard = 0.2}),
+            *largest_micro_batch(spec, 2, {}, card, {.part = spec.model}));
+}
+
+/// What a rank with no state at all has free.
+double free_bytes(const TrainingSpec& spec, const RankLimits& ranks) {
+  return ranks.capacity->value() -
+         memory_parts(spec, 4, ranks.micro_batch, ranks.memory, {.part = spec.model, .shard = 0})
+             .total();
+}
+
+// Activations of 16 samples exceed the temporaries of the update, so that a rank's bytes grow
+// evenly with its share: one small card of free bytes f and three large ones of F hold
+// f / (f + 3 F) and F / (f + 3 F), the same part of what each has left.
+TEST(Memory, ShardsByMemoryFillTheSamePartOfEachGpu) {
+  const TrainingSpec spec = training(Precision::kFp32, GradientSync::kFsdp);
+  const std::vector<RankLimits> ranks = {
+      {.count = 1, .micro_batch = 16, .memory = {.constant = Bytes(5e8)}, .capacity = Bytes(8e9)},
+      {.count = 3, .micro_batch = 16, .capacity = Bytes(24e9)}};
+  const double small = free_bytes(spec, ranks[0]);
+  const double large = free_bytes(spec, ranks[1]);
+  ASSERT_GT(small, 0);
+  const auto shares = shards_by_memory(spec, ranks);
+  ASSERT_TRUE(shares);
+  EXPECT_NEAR((*shares)[0], small / (small + 3 * large), 1e-9);
+  EXPECT_NEAR((*shares)[1], large / (small + 3 * large), 1e-9);
+  EXPECT_DOUBLE_EQ((*shares)[0] + 3 * (*shares)[1], 1);
+  // Kinds in another order hold the same.
+  const auto turned = shards_by_memory(spec, std::vector{ranks[1], ranks[0]});
+  EXPECT_DOUBLE_EQ((*turned)[1], (*shares)[0]);
+}
+
+// A card that is full without any state holds none; the others hold everything.
+TEST(Memory, AFullGpuHoldsNoShard) {
+  const TrainingSpec spec = training(Precision::kFp32, GradientSync::kDeepspeedZero3);
+  const auto shares = shards_by_memory(
+      spec,
+      std::vector<RankLimits>{{.count = 2, .micro_batch = 16, .capacity = Bytes(1e9)},
+                              {.count = 2, .micro_batch = 16, .capacity = Bytes(24e9)}});
+  ASSERT_TRUE(shares);
+  EXPECT_DOUBLE_EQ((*shares)[0], 0);
+  EXPECT_DOUBLE_EQ((*shares)[1], 0.5);
+}
+
+TEST(Memory, EqualGpusHoldEqualShards) {
+  const TrainingSpec spec = training(Precision::kFp32, GradientSync::kFsdp);
+  const RankLimits kind = {.count = 2, .micro_batch = 4, .capacity = Bytes(24e9)};
+  EXPECT_EQ(*shards_by_memory(spec, std::vector{kind, kind}), (std::vector{0.25, 0.25}));
+}
+
+TEST(Memory, ShardsByMemoryNeedTheMemoryOfEveryGpu) {
+  const TrainingSpec spec = training(Precision::kFp32, GradientSync::kFsdp);
+  EXPECT_FALSE(shards_by_memory(
+      spec, std::vector<RankLimits>{{.capacity = Bytes(24e9)}, {.capacity = std::nullopt}}));
+}
+
+// Two ranks share the matrices of each block: of an encoder block of width d and MLP width m,
+// 4 d^2 + 2 d m and the biases behind columns, 3 d + m, are halved, and FSDP shards the rest of
+// it among the two ranks that hold the same.
+TEST(Memory, FsdpShardsWhatTensorParallelismLeaves) {
+  TrainingSpec spec = training(Precision::kFp32, GradientSync::kFsdp);
+  spec.parallelism.tensor = 2;
+  ModelPart part(spec.model);
+  part.tensor = 2;
+  const double d = 768;
+  const double m = 3072;
+  const double held = kParameters - 12 * (4 * d * d + 2 * d * m + 3 * d + m) / 2;
+  const MemoryParts parts = memory_parts(spec, 2, 1, {}, {.part = part});
+  EXPECT_DOUBLE_EQ(parts.weights, 4 * held / 2);
+  EXPECT_DOUBLE_EQ(parts.optimizer, 8 * held / 2);
 }
 
 }  // namespace

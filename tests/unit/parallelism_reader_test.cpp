@@ -156,7 +156,70 @@ INSTANTIATE_TEST_SUITE_P(
                 "instead of fsdp"},
         Refusal{R"("gradient_sync": "fsdp", "fsdp": {"shard_ranks": 3})",
                 "/fsdp",
-                "8 data-parallel ranks"}));
+                "8 data-parallel ranks"},
+        // Of 8 ranks 2 share the matrices: 4 hold the same.
+        Refusal{R"("gradient_sync": "fsdp", "fsdp": {"shard_ranks": 8},
+          "parallelism": {"tensor": 2})",
+                "/fsdp",
+                "4 data-parallel ranks"},
+        Refusal{R"("gradient_sync": "fsdp", "parallelism": {"pipeline": 2})",
+                "/gradient_sync",
+                "\"reshard_after_forward\": false"},
+        Refusal{R"("gradient_sync": "fsdp", "parallelism": {"shards": [1, 2]})",
+                "/parallelism/shards",
+                "2 proportions for 8 ranks"},
+        Refusal{R"("gradient_sync": "fsdp", "parallelism": {"shards": [0, 0, 0, 0, 0, 0, 0, 0]})",
+                "/parallelism/shards",
+                "a proportion above 0"},
+        Refusal{R"("gradient_sync": "fsdp", "parallelism": {"shards": "by-memry"})",
+                "/parallelism/shards",
+                "by-memory"},
+        Refusal{R"("gradient_sync": "deepspeed-zero-2", "parallelism": {"shards": "by-memory"})",
+                "/parallelism/shards",
+                "deepspeed-zero-3 and fsdp"},
+        Refusal{R"("gradient_sync": "fsdp", "parallelism": {"tensor": 2, "shards": "by-memory"})",
+                "/parallelism/shards",
+                "data parallelism alone"},
+        Refusal{R"("gradient_sync": "fsdp", "fsdp": {"shard_ranks": 4},
+          "parallelism": {"shards": "by-memory"})",
+                "/parallelism/shards",
+                "\"shard_ranks\" out"}));
+
+TEST(ParallelismReader, ReadsShards) {
+  const auto shards = [](const std::string& value) {
+    return training_of(R"("gradient_sync": "deepspeed-zero-3", "parallelism": {"shards": )" +
+                       value + "}")
+        .parallelism.shards;
+  };
+  EXPECT_TRUE(shards(R"("even")").are_even());
+  EXPECT_TRUE(shards(R"("by-memory")").by_memory);
+  EXPECT_THAT(shards("[1, 1, 1, 1, 0.5, 0.5, 0.5, 0]").proportions,
+              ElementsAre(1, 1, 1, 1, 0.5, 0.5, 0.5, 0));
+}
+
+// What Megatron-DeepSpeed, DeepSpeed's Ulysses and PyTorch's meshes do.
+TEST(ParallelismReader, ShardsGoBesideTensorAndSequenceParallelism) {
+  for (const char* sync : {"deepspeed-zero-2", "deepspeed-zero-3", "fsdp"}) {
+    for (const char* split :
+         {R"("tensor": 2)",
+          R"("tensor": 2, "sequence": {"kind": "megatron", "pad": true})",
+          R"("sequence": {"kind": "ulysses", "ranks": 2, "pad": true})",
+          R"("sequence": {"kind": "ring", "ranks": 2, "pad": true})",
+          R"("tensor": 2, "sequence": {"kind": "ulysses", "ranks": 2, "pad": true})"}) {
+      EXPECT_THAT(
+          problems_of(fmt::format(R"("gradient_sync": "{}", "parallelism": {{{}}})", sync, split)),
+          ::testing::IsEmpty())
+          << sync << " " << split;
+    }
+  }
+  EXPECT_THAT(problems_of(R"("gradient_sync": "fsdp", "fsdp": {"reshard_after_forward": false},
+    "gradient_accumulation_steps": 4, "parallelism": {"tensor": 2, "pipeline": 2})"),
+              ::testing::IsEmpty());
+  // Four ranks hold the same weights: two replicas of two ranks that share the tokens.
+  EXPECT_THAT(problems_of(R"("gradient_sync": "fsdp", "fsdp": {"shard_ranks": 4}, "parallelism":
+    {"tensor": 2, "sequence": {"kind": "ulysses", "ranks": 2, "pad": true}})"),
+              ::testing::IsEmpty());
+}
 
 TEST(ParallelismReader, TokenModelsNeedTokensAndVocabulary) {
   EXPECT_THAT(problems_of(R"("epochs": 1, "seed": 2)"), ::testing::IsEmpty());

@@ -120,6 +120,33 @@ TEST(Variants, KeptKeysStay) {
   EXPECT_EQ(variants(base, all, {{"training.precision", {"fp16", "bf16"}}}).size(), 3U);
 }
 
+// Only FSDP and ZeRO-3 take shards of unequal size, and only with data parallelism alone: every
+// other way begins by making them even.
+TEST(Variants, OtherWaysHaveEvenShards) {
+  Experiment base = experiment_from_text(experiment_text(kTesla), kTesla);
+  base.training.gradient_sync = GradientSync::kFsdp;
+  base.training.parallelism.shards.by_memory = true;
+  int even = 0;
+  for (const Variant& variant : variants(base, {}, {})) {
+    const auto has = [&](const std::string& key, const std::string& value) {
+      return std::ranges::any_of(variant.set, [&](const Override& change) {
+        return change.key == key && change.value == value;
+      });
+    };
+    const bool is_split = std::ranges::any_of(variant.set, [](const Override& change) {
+      return change.key == "training.parallelism.tensor";
+    });
+    const bool is_ddp = has("training.gradient_sync", "ddp");
+    const bool keeps = !is_split && !std::ranges::any_of(variant.set, [](const Override& change) {
+      return change.key == "training.gradient_sync";
+    });
+    EXPECT_TRUE(!(is_split || is_ddp) || has("training.parallelism.shards", "even"));
+    EXPECT_TRUE(!keeps || !has("training.parallelism.shards", "even"));
+    even += is_ddp ? 1 : 0;
+  }
+  EXPECT_GT(even, 0);
+}
+
 // The search predicts few candidates, yet finds what predicting the best of every set of GPUs by
 // itself finds.
 TEST(PlanSearch, WhatIsBoundedAwayIsNotBetter) {

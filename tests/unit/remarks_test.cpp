@@ -93,23 +93,45 @@ TEST(Remarks, SayWhatCompressionBrings) {
       Contains(HasSubstr("saves next to nothing in this run: it compresses from step 100000")));
 }
 
-// ZeRO-3 of ViT-H in fp32 takes 16 bytes x 632 million / 2 = 4.7 GiB of each of two cards, and 1.2
+// FSDP of ViT-H in fp32 takes 16 bytes x 632 million / 2 = 4.7 GiB of each of two cards, and 1.2
 // GiB besides: more than 5 GiB; a small one and a large one together have the room.
 TEST(Remarks, SayThatUnevenShardsWouldFit) {
   TrainingSpec split = training("vit-h-14", GradientSync::kFsdp, Precision::kFp32);
   Report two = report({});
   two.world_size = 2;
-  const auto uneven = HasSubstr("Shards in proportion to the memory");
-  EXPECT_THAT(remarks(split,
-                      two,
-                      {{.micro_batch = 1, .capacity = gibibytes(5)},
-                       {.micro_batch = 1, .capacity = gibibytes(24)}}),
-              Contains(uneven));
+  const auto uneven = AllOf(HasSubstr("Shards of unequal size would fit"),
+                            HasSubstr("\"training.parallelism.shards\": \"by-memory\""),
+                            HasSubstr("instead of 4.7 GiB each"));
+  const std::vector<RankLimits> unequal = {{.micro_batch = 1, .capacity = gibibytes(5)},
+                                           {.micro_batch = 1, .capacity = gibibytes(24)}};
+  EXPECT_THAT(remarks(split, two, unequal), Contains(uneven));
   EXPECT_THAT(remarks(split,
                       two,
                       {{.micro_batch = 1, .capacity = gibibytes(24)},
                        {.micro_batch = 2, .capacity = gibibytes(24)}}),
-              Not(Contains(uneven)));
+              Not(Contains(HasSubstr("Shards"))));
+  // Hybrid shards must be equal, and a second small card leaves no room.
+  TrainingSpec hybrid = split;
+  hybrid.fsdp.shard_ranks = 1;
+  EXPECT_THAT(remarks(hybrid, two, unequal), Not(Contains(HasSubstr("Shards"))));
+  EXPECT_THAT(remarks(split, two, {{.count = 2, .capacity = gibibytes(5)}}),
+              Not(Contains(HasSubstr("Shards"))));
+}
+
+// 16 bytes of 632 million parameters are 9.42 GiB: a quarter of them 2.4 GiB, three quarters 7.1.
+TEST(Remarks, SayHowShardsDiffer) {
+  TrainingSpec split = training("vit-h-14", GradientSync::kFsdp, Precision::kFp32);
+  split.parallelism.shards.by_memory = true;
+  Report two = report({});
+  two.world_size = 2;
+  EXPECT_THAT(
+      remarks(split,
+              two,
+              {{.capacity = gibibytes(8), .held = StagePart{.part = split.model, .shard = 0.25}},
+               {.capacity = gibibytes(24), .held = StagePart{.part = split.model, .shard = 0.75}}}),
+      Contains(AllOf(HasSubstr("Shards follow the memory"),
+                     HasSubstr("between 2.4 GiB and 7.1 GiB"),
+                     HasSubstr("equal ones would be 4.7 GiB each"))));
 }
 
 }  // namespace

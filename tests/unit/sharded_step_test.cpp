@@ -1,3 +1,5 @@
+#include <utility>
+
 #include <gtest/gtest.h>
 
 #include "models/report/accounting.h"
@@ -16,11 +18,13 @@ constexpr Tick kMs = 1'000'000'000;
 /// takes S / 2 ns, an AllReduce S ns.
 class Pair {
  public:
-  explicit Pair(StepProgram program)
+  explicit Pair(StepProgram program, std::vector<double> shares = {})
       : network_(testing::star(
             static_cast<std::int64_t>(program.positions()), BytesPerSecond(1e9), Seconds(0))),
         group_(std::make_shared<const Communicator>(
-            network_, testing::all_ranks(static_cast<std::int64_t>(program.positions())))),
+            network_,
+            testing::all_ranks(static_cast<std::int64_t>(program.positions())),
+            std::move(shares))),
         program_(std::move(program)),
         executor_(group_, program_) {
     check_program(program_);
@@ -133,6 +137,38 @@ TEST(ShardedStep, Zero3GathersSmallTensorsOneByOne) {
   Pair step(zero_3_program(input(), plan));
   EXPECT_TRUE(step.by_arrays());
   EXPECT_EQ(step.end(), (2 + 30 + 2 + 1 + 1) * kMs + 8'000);
+}
+
+// The first rank holds three quarters. 4 MB are gathered in the 3 ms that its piece takes, and
+// scattered in as much; the norm takes 8 ns and three quarters of the update 1.5 ms.
+TEST(ShardedStep, TheLargestShardSetsTheTime) {
+  Zero3Plan plan{.weight_element = 1, .gradients = {{.bytes = 4'000'000}}};
+  plan.gathers.calls = {4'000'000};
+  plan.gathers.steps = {{.begin = 0, .end = 1, .issues = {0}, .needs = 0},
+                        {.is_backward = true, .begin = 0, .end = 1, .issues = {}, .needs = 0}};
+  StepInput uneven = input();
+  uneven.classes.push_back(uneven.classes.front());
+  uneven.classes[0].shard = 0.75;
+  uneven.classes[1].shard = 0.25;
+  uneven.class_of = {0, 1};
+  Pair step(zero_3_program(uneven, plan), {0.75, 0.25});
+  EXPECT_TRUE(step.by_arrays());
+  EXPECT_EQ(step.end(), (3 + 30 + 3 + 1) * kMs + kMs / 2 + 8'000);
+}
+
+// What goes to the host and comes back is the rank's share as well: of 4 million elements a rank
+// with three quarters copies 3 MB there, in 3 ms, and back; the host's update takes 3 ms too.
+TEST(ShardedStep, AHostUpdatesItsShard) {
+  StepInput uneven = input();
+  uneven.classes[0].offload = {.copy = BytesPerSecond(1e9), .update_per_parameter = Seconds(1e-9)};
+  uneven.classes[0].shard = 0.75;
+  uneven.class_of = {0};
+  Zero3Plan plan{
+      .weight_element = 1,
+      .host = {
+          .optimizer = true, .elements = 4'000'000, .gradient_element = 1, .weight_element = 1}};
+  plan.gathers.steps = {{.begin = 0, .end = 1}, {.is_backward = true, .begin = 0, .end = 1}};
+  EXPECT_EQ(Pair(zero_3_program(uneven, plan)).end(), (30 + 3 + 3 + 3) * kMs);
 }
 
 // A module's call is gathered while the module before it computes: 4 MB in 2 ms each. The first

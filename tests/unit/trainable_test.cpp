@@ -78,6 +78,11 @@ TEST(Trainable, RefusesInOneSentenceWithACure) {
          t.gradient_sync = GradientSync::kFsdp;
          t.fsdp.shard_ranks = 1;
        }},
+      {"training.parallelism.shards",
+       [](TrainingSpec& t) {
+         t.gradient_sync = GradientSync::kFsdp;
+         t.parallelism.shards.by_memory = true;
+       }},
       {"training.zero.use_multi_rank_bucket_allreduce false",
        [](TrainingSpec& t) {
          t.gradient_sync = GradientSync::kDeepspeedZero1;
