@@ -4,7 +4,7 @@
 JOBS ?= $(shell nproc)
 FILE ?= configs/cluster/tesla-5gpu.json
 
-.PHONY: help predict build trainer test check format format-check tidy asan fuzz bench package install clean
+.PHONY: help predict build trainer test check format format-check tidy sanitize fuzz bench package install clean
 
 help:  ## Say what the targets do
 	@sed -n 's/^\([a-z-]*\):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -36,13 +36,12 @@ format-check:  ## Fail if a source file is not formatted
 	@scripts/format.sh --check
 
 tidy:  ## Run clang-tidy on every source file
-	@cmake --preset test > /dev/null
-	@JOBS=$(JOBS) scripts/tidy.sh build/test
+	@JOBS=$(JOBS) scripts/tidy.sh
 
-asan:  ## Unit and property tests under the address and undefined-behaviour sanitizers
-	@cmake --preset asan > /dev/null
-	@cmake --build build/asan -j $(JOBS)
-	@ctest --preset asan -j $(JOBS)
+sanitize:  ## Unit, property and command-line tests under the address and undefined-behaviour sanitizers
+	@cmake --preset sanitize > /dev/null
+	@cmake --build build/sanitize -j $(JOBS)
+	@ctest --preset sanitize -j $(JOBS) -L '^(unit|property|cli)$$'
 
 fuzz:  ## Run every fuzz target for a few seconds
 	@tests/fuzz/run.sh 5

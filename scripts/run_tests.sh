@@ -2,8 +2,8 @@
 # What `make test`, `make check` and CI run. A failed part does not stop the others; the summary comes
 # last.
 #
-#   run_tests.sh test          build everything and run every test
-#   run_tests.sh check         format, fuzz targets, sanitizers, clang-tidy
+#   run_tests.sh test          build everything and run every test, but for predictions against real runs
+#   run_tests.sh check         format, sanitizers, fuzz targets, clang-tidy; predictions against real runs
 #   run_tests.sh test check    both
 #
 # VITSIM_FUZZ_SECONDS bounds each fuzz target, which could go on for ever.
@@ -39,10 +39,13 @@ build() {
   tail -n 1 "$log/$preset-build.log"
 }
 
+# What CTest says of its tests, and of those that failed or were skipped.
 run_ctest() {
-  ctest --preset test -j "$jobs" --no-tests=error > "$log/ctest.log" 2>&1 || {
+  local log_file=$1
+  shift
+  ctest --preset test --no-tests=error "$@" > "$log/$log_file" 2>&1 || {
     local status=$?
-    grep -v -e ' Passed ' -e '^ *Start ' "$log/ctest.log"
+    grep -v -e ' Passed ' -e '^ *Start ' "$log/$log_file"
     return $status
   }
 }
@@ -57,33 +60,38 @@ run_fuzz() {
 }
 
 run_sanitizers() {
-  build asan --target vitsim_unit_tests vitsim_property_tests vitsim_cli_tests || return
-  ctest --test-dir build/asan -j "$jobs" -L '^(unit|property|cli)$' --no-tests=error \
-    --output-on-failure > "$log/asan.log" 2>&1 || {
+  build sanitize || return
+  ctest --preset sanitize -j "$jobs" -L '^(unit|property|cli)$' --no-tests=error > "$log/sanitize.log" 2>&1 || {
     local status=$?
-    grep -v -e ' Passed ' -e '^ *Start ' "$log/asan.log"
+    grep -v -e ' Passed ' -e '^ *Start ' "$log/sanitize.log"
     return $status
   }
-  grep 'tests passed' "$log/asan.log"
+  grep 'tests passed' "$log/sanitize.log"
 }
 
-# clang-tidy needs the compilation's commands and the headers that the build writes.
-run_tidy() {
-  build test --target vitsim_commit && scripts/tidy.sh build/test
+# Once, however often it is asked for; fails where it failed.
+build_everything() {
+  if [[ " ${passed[*]:-} ${failed[*]:-} " != *" build "* ]]; then
+    part build build test
+  fi
+  [[ " ${passed[*]:-} " == *" build "* ]]
 }
 
 run_all_tests() {
-  part build build test
-  if [[ " ${failed[*]} " != *" build "* ]]; then
-    part tests run_ctest
+  if build_everything; then
+    part tests run_ctest ctest.log -j "$jobs" -LE '^predictions$'
   fi
 }
 
 run_all_checks() {
   part format scripts/format.sh --check
-  part fuzz run_fuzz
   part sanitizers run_sanitizers
-  part clang-tidy run_tidy
+  part fuzz run_fuzz
+  part clang-tidy scripts/tidy.sh
+  # Predictions are held against this machine: nothing else runs beside them.
+  if build_everything; then
+    part predictions run_ctest predictions.log -L '^predictions$'
+  fi
 }
 
 if [ $# = 0 ]; then
@@ -92,7 +100,7 @@ if [ $# = 0 ]; then
 fi
 scripts/install_dependencies.sh test
 mkdir -p "$log"
-rm -f "$log/ctest.log"
+rm -f "$log/ctest.log" "$log/predictions.log"
 for group in "$@"; do
   case $group in
     test) run_all_tests ;;
@@ -102,10 +110,12 @@ for group in "$@"; do
 done
 
 echo
-if [ -e "$log/ctest.log" ]; then
-  # Skipped tests are listed with the summary: a skip is not a pass.
-  sed -n '/tests passed/,$p' "$log/ctest.log"
-fi
+for summary in predictions ctest; do
+  if [ -e "$log/$summary.log" ]; then
+    # Skipped tests are listed with the summary: a skip is not a pass.
+    sed -n '/tests passed/,$p' "$log/$summary.log"
+  fi
+done
 if [ ${#failed[@]} != 0 ]; then
   echo "FAILED: ${failed[*]} (logs in $log), after $SECONDS s"
   exit 1

@@ -25,7 +25,7 @@ namespace vitsim {
 
 namespace {
 
-struct Arguments {
+struct TrainArguments {
   std::filesystem::path file;
   std::vector<Override> overrides;
   RunOptions run;
@@ -33,8 +33,8 @@ struct Arguments {
   std::string device = "auto";
 };
 
-Arguments parse(int argc, const char* const* argv) {
-  Arguments arguments;
+TrainArguments parse(int argc, const char* const* argv) {
+  TrainArguments arguments;
   CLI::App app("Trains a ViT for real, one rank per process", "vitsim train");
   std::string file;
   std::string resume;
@@ -121,7 +121,7 @@ std::filesystem::path run_directory(const RunOptions& options, const Experiment&
 }
 
 // Ranks may see other clocks and other files: rank 0 says where all of them write. Collective.
-void agree_on_run_directory(Arguments& arguments,
+void agree_on_run_directory(TrainArguments& arguments,
                             const Experiment& experiment,
                             const MpiSession& session) {
   std::string path;
@@ -158,8 +158,8 @@ void check_support(const Experiment& experiment, const Device& device) {
   }
 }
 
-int run(int argc, const char* const* argv, const MpiSession& session) {
-  Arguments arguments;
+int run_training(int argc, const char* const* argv, const MpiSession& session) {
+  TrainArguments arguments;
   Experiment experiment;
   on_every_rank(session, [&] {
     arguments = parse(argc, argv);
@@ -226,7 +226,8 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
 }  // namespace
 
 int run_train_command(int argc, const char* const* argv) {
-  return run_rank_command([&](const MpiSession& session) { return run(argc, argv, session); });
+  return run_rank_command(
+      [&](const MpiSession& session) { return run_training(argc, argv, session); });
 }
 
 }  // namespace vitsim

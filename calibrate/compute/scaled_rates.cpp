@@ -13,6 +13,7 @@
 #include <functional>
 
 #include "calibrate/compute/compute_sources.h"
+#include "calibrate/compute/gpu_generation.h"
 
 namespace vitsim {
 
@@ -28,14 +29,6 @@ constexpr double kPriorDonors = 3;        // that the prior is worth
 constexpr double kOtherUnitError = 0.15;  // where no donor computed on the same unit
 constexpr double kHostSigma = 0.35;       // between hosts, where few were seen
 constexpr double kTypicalWeight = 0.1;    // of the typical launch beside those of hosts
-
-constexpr std::array<std::string_view, 8> kGenerations = {
-    "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell", ""};
-
-double generation(const GpuSheet& sheet) {
-  const auto found = std::ranges::find(kGenerations, sheet.architecture);
-  return static_cast<double>(std::min<std::ptrdiff_t>(found - kGenerations.begin(), 6));
-}
 
 struct Donor {
   const GpuSheet* sheet;
@@ -93,7 +86,7 @@ double flops_per_joule(const GpuSheet& sheet, ArithmeticUnit unit) {
                                                                 {100e9, 0.65e12, 1.3e12},
                                                                 {90e9, 0.65e12, 1.3e12},
                                                                 {110e9, 0.75e12, 1.5e12}}};
-  const Generation& own = kFlopsPerJoule[static_cast<std::size_t>(generation(sheet))];
+  const Generation& own = kFlopsPerJoule[static_cast<std::size_t>(gpu_generation(sheet))];
   switch (unit) {
     case ArithmeticUnit::kPlain:
       return own.plain;
@@ -155,7 +148,7 @@ std::vector<Donor> all_donors(const std::string& gpu,
 }  // namespace
 
 double kinship(const GpuSheet& a, const GpuSheet& b) {
-  const double generations = std::abs(generation(a) - generation(b));
+  const double generations = std::abs(gpu_generation(a) - gpu_generation(b));
   return std::exp(-kPerGeneration * generations) *
          (a.has_stacked_memory() == b.has_stacked_memory() ? 1 : kOtherMemory);
 }

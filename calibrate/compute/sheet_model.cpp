@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "calibrate/compute/compute_sources.h"
+#include "calibrate/compute/gpu_generation.h"
 #include "models/distribution.h"
 #include "models/document/words.h"
 #include "models/error.h"
@@ -19,14 +20,6 @@ namespace {
 
 constexpr double kSheetError = 0.25;
 constexpr double kPrecisionError = 0.2;
-
-constexpr std::array<std::string_view, 7> kGenerations = {
-    "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"};
-
-double generation(const GpuSheet& sheet) {
-  const auto found = std::ranges::find(kGenerations, sheet.architecture);
-  return static_cast<double>(found - kGenerations.begin());
-}
 
 // Precisions whose arithmetic runs at the same speed, the nearest first.
 std::vector<Precision> substitutes(Precision precision) {
@@ -75,16 +68,16 @@ std::vector<Efficiency> efficiencies(const std::string& gpu,
     const FlopsPerSecond peak = peak_flops(sheet->second, precision);
     const BytesPerSecond bandwidth = sheet->second.memory_bandwidth;
     const auto optimizer = optimizer_curve(profile, wanted, profiles);
-    Efficiency one{
-        .forward_flops = passes->forward.flops_per_s / peak,
-        .backward_flops = passes->backward.flops_per_s / peak,
-        .bytes = passes->forward.bytes_per_s / bandwidth,
-        .backward_bytes = passes->backward.bytes_per_s / bandwidth,
-        .optimizer_bytes = optimizer ? optimizer->bytes_per_s / bandwidth : 0.3,
-        .forward_launch_s = passes->forward.overhead.value(),
-        .backward_launch_s = passes->backward.overhead.value(),
-        .fused_backward = passes->backward.fused_attention,
-        .weight = std::exp(-0.7 * std::abs(generation(sheet->second) - generation(target)))};
+    Efficiency one{.forward_flops = passes->forward.flops_per_s / peak,
+                   .backward_flops = passes->backward.flops_per_s / peak,
+                   .bytes = passes->forward.bytes_per_s / bandwidth,
+                   .backward_bytes = passes->backward.bytes_per_s / bandwidth,
+                   .optimizer_bytes = optimizer ? optimizer->bytes_per_s / bandwidth : 0.3,
+                   .forward_launch_s = passes->forward.overhead.value(),
+                   .backward_launch_s = passes->backward.overhead.value(),
+                   .fused_backward = passes->backward.fused_attention,
+                   .weight = std::exp(
+                       -0.7 * std::abs(gpu_generation(sheet->second) - gpu_generation(target)))};
     // A GPU at a tenth of its sheet is ill, e.g. short of memory: no guide to others.
     if (one.forward_flops > 0.08) {
       found.push_back(one);

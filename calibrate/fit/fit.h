@@ -23,6 +23,12 @@ struct FitOptions {
   bool with_spread = true;             // refit without each run to learn how far a new run falls
   bool keep_measured_loading = false;  // though it went through pageable memory
   bool with_model_errors = true;       // refit without each model to learn how far another falls
+
+  /// Null where no data sheet has that name.
+  [[nodiscard]] const GpuSheet* sheet(const std::string& gpu) const {
+    const auto found = sheets.find(gpu);
+    return found == sheets.end() ? nullptr : &found->second;
+  }
 };
 
 /// Profiles by robust maximum likelihood on the logarithms of times. The unknowns are the compute

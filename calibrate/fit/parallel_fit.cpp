@@ -64,7 +64,7 @@ Eigen::VectorXd prior_point() {
 
 ParallelConstants constants_at(const Eigen::VectorXd& x,
                                Precision precision,
-                               const std::optional<GpuSheet>& sheet) {
+                               const GpuSheet* sheet) {
   const double peak = sheet ? peak_flops(*sheet, precision).value() : kAnyPeakFlops;
   const double bandwidth = sheet ? sheet->memory_bandwidth.value() : kAnyBandwidth;
   const auto share = [&](Eigen::Index i) { return std::exp(x[i]) / (1 + std::exp(x[i])); };
@@ -206,7 +206,7 @@ std::vector<PreparedStep> prepared(const std::vector<ParallelStepSeries>& steps)
 
 Eigen::VectorXd fitted_point(const std::vector<const PreparedStep*>& steps,
                              Precision precision,
-                             const std::optional<GpuSheet>& sheet,
+                             const GpuSheet* sheet,
                              const Eigen::VectorXd& start) {
   const auto count = static_cast<Eigen::Index>(steps.size());
   const auto priors = static_cast<Eigen::Index>(kPriors.size());
@@ -225,18 +225,13 @@ Eigen::VectorXd fitted_point(const std::vector<const PreparedStep*>& steps,
 
 Eigen::VectorXd fitted_point(const std::vector<PreparedStep>& steps,
                              Precision precision,
-                             const std::optional<GpuSheet>& sheet) {
+                             const GpuSheet* sheet) {
   std::vector<const PreparedStep*> all;
   all.reserve(steps.size());
   for (const PreparedStep& step : steps) {
     all.push_back(&step);
   }
   return fitted_point(all, precision, sheet, prior_point());
-}
-
-std::optional<GpuSheet> sheet_of(const FitOptions& options, const std::string& gpu) {
-  const auto found = options.sheets.find(gpu);
-  return found == options.sheets.end() ? std::nullopt : std::optional(found->second);
 }
 
 }  // namespace
@@ -246,13 +241,13 @@ Seconds parallel_step_time(const ParallelStepSeries& step, const ParallelConstan
 }
 
 ParallelConstants fit_parallel_constants(const std::vector<ParallelStepSeries>& steps,
-                                         const std::optional<GpuSheet>& sheet) {
+                                         const GpuSheet* sheet) {
   const Precision precision = steps.front().precision;
   return constants_at(fitted_point(prepared(steps), precision, sheet), precision, sheet);
 }
 
 std::vector<double> left_out_parallel_errors(const std::vector<ParallelStepSeries>& steps,
-                                             const std::optional<GpuSheet>& sheet) {
+                                             const GpuSheet* sheet) {
   constexpr std::size_t kFolds = 10;
   const Precision precision = steps.front().precision;
   const std::vector<PreparedStep> all = prepared(steps);
@@ -291,7 +286,7 @@ void fit_parallel_steps(const Measurement& measurement,
   }
   for (const auto& [key, steps] : by_gpu) {
     const auto& [gpu, precision] = key;
-    const std::optional<GpuSheet> sheet = sheet_of(options, gpu);
+    const GpuSheet* sheet = options.sheet(gpu);
     const ParallelConstants constants = fit_parallel_constants(steps, sheet);
     GpuProfile& profile = calibration.gpus[gpu];
     profile.rates.push_back(constants.rates);

@@ -25,12 +25,12 @@ Seconds parallel_step_time(const ParallelStepSeries& step, const ParallelConstan
 /// By robust least squares on the logarithms of step times, no rate above the data sheet's peak
 /// where `sheet` is known.
 ParallelConstants fit_parallel_constants(const std::vector<ParallelStepSeries>& steps,
-                                         const std::optional<GpuSheet>& sheet);
+                                         const GpuSheet* sheet);
 
 /// Logarithms of predicted by measured times, each step by a fit to the nine tenths of the steps
 /// that it is not among.
 std::vector<double> left_out_parallel_errors(const std::vector<ParallelStepSeries>& steps,
-                                             const std::optional<GpuSheet>& sheet);
+                                             const GpuSheet* sheet);
 
 /// Profiles of the GPUs whose steps by parallelism a measurement holds, and of the links inside
 /// their nodes, "NAME-parallel".

@@ -34,7 +34,7 @@ namespace vitsim {
 namespace {
 
 constexpr double kDeviceSigma = 0.03;     // of a pass that the device rules
-constexpr double kHostSigma = 0.25;       // of one that the host rules
+constexpr double kHostRuledSigma = 0.25;  // of one that the host rules
 constexpr double kMostMemory = 1 / 0.95;  // of the bandwidth: the best kind reaches 0.95 of this
 constexpr double kElementsPerByte = 400e9 / 3.35e12;
 constexpr double kReferencePlain = 66.9e12;  // fp32 peak of the H100, whose tiles are the measure
@@ -48,7 +48,7 @@ struct Reference {
 };
 
 // Faster than expected is less likely than slower: there is a peak above and none below.
-struct Prior {
+struct RatePrior {
   double center;  // logarithm
   double below;   // standard deviations on either side
   double above;
@@ -81,9 +81,9 @@ struct Prepared {
 };
 
 std::vector<Prepared> prepare(const std::vector<PassObservation>& passes) {
-  using Key =
+  using PassKey =
       std::tuple<Observed, Architecture, Precision, std::int64_t, AttentionKernel, QkvSplit>;
-  std::map<Key, Prepared> merged;
+  std::map<PassKey, Prepared> merged;
   for (const PassObservation& pass : passes) {
     Prepared& one = merged[{pass.what,
                             architecture(pass.model),
@@ -204,13 +204,15 @@ class RateProblem {
   std::vector<Prepared> all_;
   Reference reference_;
   std::set<ArithmeticUnit> units_;
-  std::vector<Prior> priors_;
+  std::vector<RatePrior> priors_;
 };
 
 void RateProblem::set_priors() {
-  const auto log = [](double value, double sigma) { return Prior{std::log(value), sigma, sigma}; };
+  const auto log = [](double value, double sigma) {
+    return RatePrior{std::log(value), sigma, sigma};
+  };
   const bool sheet = reference_.from_sheet;
-  const Prior launch = sheet ? log(kTypicalLaunch.value(), 0.8) : log(5e-6, 1);
+  const RatePrior launch = sheet ? log(kTypicalLaunch.value(), 0.8) : log(5e-6, 1);
   priors_ = {log(1, sheet ? 0.05 : 0.5),  // kMemory
              log(1, 0.06),                // kForwardFactor
              log(1, 0.06),                // kBackwardFactor
@@ -297,11 +299,11 @@ FittedRates RateProblem::solve() const {
       const Prepared& one = all_[static_cast<std::size_t>(i)];
       const auto predicted = predict(fitted, one);
       const double sigma =
-          std::hypot(kDeviceSigma, kHostSigma * predicted.host_share) / std::sqrt(one.visits);
+          std::hypot(kDeviceSigma, kHostRuledSigma * predicted.host_share) / std::sqrt(one.visits);
       residuals[i] = (std::log(predicted.seconds) - one.log_seconds) / sigma;
     }
     for (Eigen::Index j = 0; j < unknowns; ++j) {
-      const Prior& prior = priors_[static_cast<std::size_t>(j)];
+      const RatePrior& prior = priors_[static_cast<std::size_t>(j)];
       const double off = x[j] - prior.center;
       residuals[count + j] = off / (off < 0 ? prior.below : prior.above);
     }
@@ -380,11 +382,6 @@ FittedRates fit_passes(const std::vector<PassObservation>& passes, const GpuShee
 }
 
 namespace {
-
-const GpuSheet* sheet_of(const FitOptions& options, const std::string& gpu) {
-  const auto sheet = options.sheets.find(gpu);
-  return sheet == options.sheets.end() ? nullptr : &sheet->second;
-}
 
 // Updates that were timed by themselves, in bytes per second.
 std::map<Precision, std::vector<double>> update_rates(const GpuProfile& profile) {
@@ -483,7 +480,7 @@ void fit_rates(const Measurement& measurement,
     if (passes.empty()) {
       continue;
     }
-    FittedRates fitted = fit_passes(passes, sheet_of(options, gpu));
+    FittedRates fitted = fit_passes(passes, options.sheet(gpu));
     for (OperatorRates& rates : fitted.rates) {
       rates.error = mean_error(errors, gpu, rates.precision);
     }
@@ -543,7 +540,7 @@ std::vector<LeftOutModel> leave_models_out(const Measurement& measurement,
       if (rest.empty()) {
         continue;
       }
-      const FittedRates fitted = fit_passes(rest, sheet_of(options, gpu));
+      const FittedRates fitted = fit_passes(rest, options.sheet(gpu));
 
       // Forward and backward of one step are judged together, over all visits.
       struct Step {

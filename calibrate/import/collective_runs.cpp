@@ -12,6 +12,7 @@
 
 #include "models/document/words.h"
 #include "models/error.h"
+#include "models/experiment/limits.h"
 
 // nccl-tests prints the same table for every collective. What it timed is told by the relation of
 // its columns (src/*.cu, GetCollByteCount and GetBw): with N ranks, `size` bytes and `count`
@@ -31,8 +32,6 @@
 namespace vitsim {
 
 namespace {
-
-constexpr std::int64_t kMostRanks = 1'000'000;
 
 /// Letters and digits in lower case.
 std::string plain_word(std::string_view text) {

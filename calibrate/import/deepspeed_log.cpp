@@ -16,6 +16,7 @@
 #include "calibrate/import/training_log.h"
 #include "models/document/words.h"
 #include "models/error.h"
+#include "models/experiment/limits.h"
 
 // DeepSpeed prints two kinds of timer lines: one after every micro-step, whose timers end in
 // `_microstep`, and one after every step, with the sums since the step before.
@@ -41,7 +42,6 @@ namespace vitsim {
 
 namespace {
 
-constexpr std::int64_t kMostRanks = 1'000'000;
 constexpr std::int64_t kMostWarnings = 5;  // of one kind
 
 /// The digits that follow the last `word` before `limit`.

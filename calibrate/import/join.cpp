@@ -13,12 +13,11 @@
 #include "calibrate/import/rank_csv.h"
 #include "models/error.h"
 #include "models/experiment/deepspeed_config.h"
+#include "models/experiment/limits.h"
 
 namespace vitsim {
 
 namespace {
-
-constexpr std::int64_t kMostRanks = 1'000'000;
 
 /// What a sample of a run is about: its kind, rank and further parameters.
 using Subject =

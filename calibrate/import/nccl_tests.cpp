@@ -201,8 +201,8 @@ void Parser::read_row(const Words& words) {
     return;
   }
   const auto bytes = parse_integer(words[*first]);
-  constexpr std::int64_t kMostBytes = 1'000'000'000'000'000;
-  if (!bytes || *bytes <= 0 || *bytes > kMostBytes) {
+  constexpr std::int64_t kMostCountedBytes = 1'000'000'000'000'000;
+  if (!bytes || *bytes <= 0 || *bytes > kMostCountedBytes) {
     return;  // nothing was sent
   }
   if (std::ranges::count(columns_, "time") > 0 && words.size() < *first + columns_.size()) {

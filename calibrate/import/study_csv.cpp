@@ -9,13 +9,13 @@
 
 #include "calibrate/import/csv_table.h"
 #include "models/error.h"
+#include "models/experiment/limits.h"
 
 namespace vitsim {
 
 namespace {
 
 constexpr double kMebibyte = 1024.0 * 1024.0;
-constexpr std::int64_t kMostRanks = 1'000'000;
 
 /// What the study did in every run and no table repeats.
 void state_study(RunFacts& facts) {

@@ -27,7 +27,7 @@ namespace vitsim {
 
 namespace {
 
-std::vector<std::string> words_of(std::string_view line) {
+std::vector<std::string> cells_of(std::string_view line) {
   std::string blanks(line);
   std::ranges::replace(blanks, '\t', ' ');
   std::vector<std::string> words;
@@ -91,7 +91,7 @@ Piece read_topology(std::istream& stream, const std::string& origin, const std::
   std::map<std::string, std::int64_t> paths;  // kind to pairs
   std::set<std::string> gpus;
   while (reader.next(line)) {
-    const std::vector<std::string> words = words_of(line);
+    const std::vector<std::string> words = cells_of(line);
     if (marks_topology(line)) {
       columns = words;
     } else if (!columns.empty() && !words.empty() && is_gpu(words.front()) && gpus.size() < 1024) {

@@ -14,6 +14,7 @@
 #include "calibrate/import/csv_table.h"
 #include "calibrate/import/text_source.h"
 #include "models/error.h"
+#include "models/experiment/limits.h"
 
 // Five ways to state the time of a step, from the surest:
 //
@@ -149,9 +150,9 @@ std::optional<std::pair<Way, double>> stated_step(std::string_view line) {
   return seconds(Way::kIteration, number_after(line, "time per iteration (ms): "), 1e-3);
 }
 
-class Reader {
+class LogReader {
  public:
-  Reader(std::istream& stream, const std::string& origin) : reader_(stream), origin_(origin) {}
+  LogReader(std::istream& stream, const std::string& origin) : reader_(stream), origin_(origin) {}
 
   Piece read(const std::string& run);
 
@@ -172,7 +173,7 @@ class Reader {
   std::optional<double> steps_per_second_;
 };
 
-void Reader::read_banner(std::string_view line) {
+void LogReader::read_banner(std::string_view line) {
   read_trainer_banner(line, facts_);
   if (const auto batch = count_after(line, "accumulation) = ")) {
     total_batch_ = batch;
@@ -206,7 +207,7 @@ void Reader::read_banner(std::string_view line) {
 }
 
 /// Whole seconds tell a step's time over a while only.
-void Reader::read_bar(std::string_view line) {
+void LogReader::read_bar(std::string_view line) {
   constexpr double kLeast_s = 20;
   const auto bar = progress_of(line);
   if (!bar) {
@@ -223,7 +224,7 @@ void Reader::read_bar(std::string_view line) {
   }
 }
 
-void Reader::read_line(std::string_view line) {
+void LogReader::read_line(std::string_view line) {
   if (const auto step = stated_step(line)) {
     steps_[step->first][std::min<std::int64_t>(rank_of(line), 999'999)].push_back(step->second);
     return;
@@ -233,18 +234,17 @@ void Reader::read_line(std::string_view line) {
 }
 
 /// The whole batch is that of all ranks.
-void Reader::settle_ranks() {
+void LogReader::settle_ranks() {
   if (!total_batch_ || facts_.micro_batch.empty()) {
     return;
   }
   const std::int64_t own = facts_.micro_batch.front() * facts_.accumulation.value_or(1);
-  constexpr std::int64_t kMostRanks = 1'000'000;
   if (*total_batch_ % own == 0 && *total_batch_ / own <= kMostRanks) {
     facts_.world_size = *total_batch_ / own;
   }
 }
 
-std::map<std::int64_t, std::vector<double>> Reader::steps() const {
+std::map<std::int64_t, std::vector<double>> LogReader::steps() const {
   if (!steps_.empty()) {
     return steps_.begin()->second;
   }
@@ -254,7 +254,7 @@ std::map<std::int64_t, std::vector<double>> Reader::steps() const {
   return {};
 }
 
-Piece Reader::read(const std::string& run) {
+Piece LogReader::read(const std::string& run) {
   std::string line;
   while (reader_.next(line)) {
     // A bar is drawn over and over in one line.
@@ -322,7 +322,7 @@ bool marks_training_log(std::string_view line) {
 }
 
 Piece read_training_log(std::istream& stream, const std::string& origin, const std::string& run) {
-  return Reader(stream, origin).read(run);
+  return LogReader(stream, origin).read(run);
 }
 
 }  // namespace vitsim

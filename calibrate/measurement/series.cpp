@@ -81,9 +81,9 @@ class Writer {
 };
 
 /// Moves parameters from a plain sample into a typed series.
-class Reader {
+class SeriesReader {
  public:
-  explicit Reader(PlainSample& plain) : plain_(plain) {}
+  explicit SeriesReader(PlainSample& plain) : plain_(plain) {}
 
   bool operator()(const char* key, std::string& text) {
     const auto found = plain_.text.find(key);
@@ -325,7 +325,7 @@ template <typename Kind>
 bool take_series(PlainSample& plain, Sample& sample, Kind kind) {
   PlainSample left = plain;
   left.figures.clear();
-  Reader reader(left);
+  SeriesReader reader(left);
   parameters(kind, reader);
   if (!reader.complete()) {
     return false;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kSheetSchema = "vitsim-gpu";
 constexpr std::string_view kLinkSheetSchema = "vitsim-link";
-constexpr std::int64_t kMostCount = 1'000'000'000'000;
+constexpr std::int64_t kMostSamples = 1'000'000'000'000;
 constexpr Range kDuration{.least = 0, .most = 1e9};
 constexpr Range kSpeed{.least = 0, .most = 1e21, .above_least = true};
 constexpr Range kSpeedOrNone{.least = 0, .most = 1e21};
@@ -146,7 +146,7 @@ StepPoint read_point(const Field& field) {
   require_quantity(object, "backward_s", point.backward, above_zero);
   read_quantity(object, "optimizer_s", point.optimizer, kDuration);
   read_quantity(object, "other_s", point.other, kDuration);
-  object.read("count", point.count, 0, kMostCount);
+  object.read("count", point.count, 0, kMostSamples);
   object.finish();
   return point;
 }

@@ -9,15 +9,15 @@ namespace vitsim {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json json_of(const Provenance& provenance) {
+OrderedJson json_of(const Provenance& provenance) {
   return {
       {"sources", provenance.sources}, {"tool", provenance.tool}, {"created", provenance.created}};
 }
 
-Json json_of(const Spread& spread) {
-  Json json = Json::object();
+OrderedJson json_of(const Spread& spread) {
+  OrderedJson json = OrderedJson::object();
   const auto add = [&](const char* key, const auto& value) {
     if (value) {
       json[key] = *value;
@@ -30,12 +30,12 @@ Json json_of(const Spread& spread) {
   return json;
 }
 
-Json json_of(const FitQuality& fit) {
+OrderedJson json_of(const FitQuality& fit) {
   return {{"runs", fit.runs}, {"mean_abs_error", fit.mean_abs_error}, {"worst", fit.worst}};
 }
 
-Json json_of(const StepCurve& curve) {
-  Json json;
+OrderedJson json_of(const StepCurve& curve) {
+  OrderedJson json;
   auto named = vit_variant(curve.model.name);
   if (named) {
     named->image_size = curve.model.image_size;
@@ -57,7 +57,7 @@ Json json_of(const StepCurve& curve) {
   json["classes"] = curve.model.classes;
   json["precision"] = name(curve.precision);
   json["optimizer"] = name(curve.optimizer);
-  json["points"] = Json::array();
+  json["points"] = OrderedJson::array();
   for (const StepPoint& point : curve.points) {
     json["points"].push_back({{"micro_batch", point.micro_batch},
                               {"data_load_s", point.data_load.value()},
@@ -70,32 +70,32 @@ Json json_of(const StepCurve& curve) {
   return json;
 }
 
-Json json_of(const OperatorCurve& curve) {
-  Json json = {{"kind", curve.kind},
-               {"precision", name(curve.precision)},
-               {"flops_per_s", curve.flops_per_s.value()},
-               {"bytes_per_s", curve.bytes_per_s.value()},
-               {"overhead_s", curve.overhead.value()},
-               {"fused_attention", curve.fused_attention}};
+OrderedJson json_of(const OperatorCurve& curve) {
+  OrderedJson json = {{"kind", curve.kind},
+                      {"precision", name(curve.precision)},
+                      {"flops_per_s", curve.flops_per_s.value()},
+                      {"bytes_per_s", curve.bytes_per_s.value()},
+                      {"overhead_s", curve.overhead.value()},
+                      {"fused_attention", curve.fused_attention}};
   if (curve.error) {
     json["error"] = *curve.error;
   }
   return json;
 }
 
-Json json_of(const OperatorRates& rates) {
-  Json json = {{"precision", name(rates.precision)},
-               {"gemm_forward_flops_per_s", rates.gemm_forward.value()},
-               {"gemm_backward_flops_per_s", rates.gemm_backward.value()},
-               {"gemm_inner_width", rates.gemm_inner},
-               {"gemm_tile_outputs", rates.gemm_outputs},
-               {"attention_flops_per_s", rates.attention.value()},
-               {"convolution_flops_per_s", rates.convolution.value()},
-               {"memory_bytes_per_s", rates.memory.value()},
-               {"elements_per_s", rates.elements},
-               {"kernel_start_s", rates.kernel_start.value()},
-               {"forward_factor", rates.forward_factor},
-               {"backward_factor", rates.backward_factor}};
+OrderedJson json_of(const OperatorRates& rates) {
+  OrderedJson json = {{"precision", name(rates.precision)},
+                      {"gemm_forward_flops_per_s", rates.gemm_forward.value()},
+                      {"gemm_backward_flops_per_s", rates.gemm_backward.value()},
+                      {"gemm_inner_width", rates.gemm_inner},
+                      {"gemm_tile_outputs", rates.gemm_outputs},
+                      {"attention_flops_per_s", rates.attention.value()},
+                      {"convolution_flops_per_s", rates.convolution.value()},
+                      {"memory_bytes_per_s", rates.memory.value()},
+                      {"elements_per_s", rates.elements},
+                      {"kernel_start_s", rates.kernel_start.value()},
+                      {"forward_factor", rates.forward_factor},
+                      {"backward_factor", rates.backward_factor}};
   if (rates.head) {
     json["head_flops_per_s"] = rates.head->value();
   }
@@ -105,9 +105,9 @@ Json json_of(const OperatorRates& rates) {
   return json;
 }
 
-Json json_of(const HostLaunch& host) {
-  Json json = {{"forward_launch_s", host.forward.value()},
-               {"backward_launch_s", host.backward.value()}};
+OrderedJson json_of(const HostLaunch& host) {
+  OrderedJson json = {{"forward_launch_s", host.forward.value()},
+                      {"backward_launch_s", host.backward.value()}};
   if (host.collective > Seconds(0)) {
     json["collective_launch_s"] = host.collective.value();
   }
@@ -120,11 +120,11 @@ Json json_of(const HostLaunch& host) {
 }  // namespace
 
 std::string profile_text(const GpuProfile& profile) {
-  Json json;
+  OrderedJson json;
   json["schema"] = fmt::format("{}/1", kProfileSchema);
   json["kind"] = "gpu";
   json["name"] = profile.name;
-  json["device"] = Json::object();
+  json["device"] = OrderedJson::object();
   if (!profile.device_name.empty()) {
     json["device"]["name"] = profile.device_name;
   }
@@ -132,16 +132,16 @@ std::string profile_text(const GpuProfile& profile) {
     json["device"]["memory_bytes"] = profile.memory->value();
   }
   json["provenance"] = json_of(profile.provenance);
-  json["steps"] = Json::array();
+  json["steps"] = OrderedJson::array();
   for (const StepCurve& curve : profile.steps) {
     json["steps"].push_back(json_of(curve));
   }
-  json["operators"] = Json::array();
+  json["operators"] = OrderedJson::array();
   for (const OperatorCurve& curve : profile.operators) {
     json["operators"].push_back(json_of(curve));
   }
   if (!profile.rates.empty()) {
-    json["rates"] = Json::array();
+    json["rates"] = OrderedJson::array();
     for (const OperatorRates& rates : profile.rates) {
       json["rates"].push_back(json_of(rates));
     }
@@ -156,11 +156,11 @@ std::string profile_text(const GpuProfile& profile) {
   json["spread"] = json_of(profile.spread);
   json["epoch_start_s"] = profile.epoch_start.value();
   for (const LoaderTimes& times : profile.loaders) {
-    Json loader = {{"dataset", times.dataset},
-                   {"image_size", times.image_size},
-                   {"channels", times.channels},
-                   {"cores", times.cores},
-                   {"compute_threads", times.compute_threads}};
+    OrderedJson loader = {{"dataset", times.dataset},
+                          {"image_size", times.image_size},
+                          {"channels", times.channels},
+                          {"cores", times.cores},
+                          {"compute_threads", times.compute_threads}};
     for (const LoaderPoint& point : times.points) {
       loader["points"].push_back(
           {{"workers", point.workers}, {"seconds_per_image", point.per_image.value()}});
@@ -180,7 +180,7 @@ std::string profile_text(const GpuProfile& profile) {
 }
 
 std::string profile_text(const LinkProfile& profile) {
-  Json json;
+  OrderedJson json;
   json["schema"] = fmt::format("{}/1", kProfileSchema);
   json["kind"] = "link";
   json["name"] = profile.name;
@@ -188,7 +188,7 @@ std::string profile_text(const LinkProfile& profile) {
   json["latency_s"] = profile.latency.value();
   json["bandwidth_bytes_per_s"] = profile.bandwidth.value();
   if (!profile.curve.empty()) {
-    json["curve"] = Json::array();
+    json["curve"] = OrderedJson::array();
     for (const LinkPoint& point : profile.curve) {
       json["curve"].push_back({{"message_bytes", point.message.value()},
                                {"latency_s", point.latency.value()},
@@ -197,7 +197,7 @@ std::string profile_text(const LinkProfile& profile) {
   }
   json["collective_overhead_s"] = profile.collective_overhead.value();
   for (const CollectiveTimes& times : profile.collectives) {
-    Json table = {{"kind", times.kind}, {"ranks", times.ranks}};
+    OrderedJson table = {{"kind", times.kind}, {"ranks", times.ranks}};
     for (const CollectivePoint& point : times.points) {
       table["points"].push_back({{"bytes", point.bytes.value()}, {"time_s", point.time.value()}});
     }

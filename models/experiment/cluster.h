@@ -64,9 +64,6 @@ struct ClusterSpec {
   [[nodiscard]] std::int64_t world_size() const;
 };
 
-/// The most ranks that a cluster file may describe.
-inline constexpr std::int64_t kMostRanks = 1'000'000;
-
 /// Where a rank lives.
 struct RankPlace {
   std::size_t node = 0;

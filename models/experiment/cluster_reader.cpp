@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "models/document/words.h"
+#include "models/experiment/limits.h"
 
 namespace vitsim {
 

@@ -18,13 +18,11 @@
 #include "models/document/document_reader.h"
 #include "models/document/words.h"
 #include "models/experiment/deepspeed_keys.h"
+#include "models/experiment/limits.h"
 
 namespace vitsim {
 
 namespace {
-
-constexpr std::int64_t kMostCount = 1'000'000;  // micro-batch, accumulation
-constexpr std::int64_t kMostSteps = 1'000'000'000'000;
 
 bool contains(std::span<const std::string_view> names, std::string_view word) {
   return std::ranges::find(names, word) != names.end();
@@ -178,8 +176,8 @@ class ConfigReader {
       return stated;
     };
     const auto train = whole("train_batch_size", kMostSteps);
-    const auto micro = whole("train_micro_batch_size_per_gpu", kMostCount);
-    const auto accumulation = whole("gradient_accumulation_steps", kMostCount);
+    const auto micro = whole("train_micro_batch_size_per_gpu", kMostRepeats);
+    const auto accumulation = whole("gradient_accumulation_steps", kMostRepeats);
     if (!micro) {
       note_auto(object, "train_batch_size", config_.open_micro_batch);
       note_auto(object, "train_micro_batch_size_per_gpu", config_.open_micro_batch);
@@ -220,12 +218,12 @@ class ConfigReader {
                       config_.micro_batch->value,
                       config_.accumulation->value,
                       world_size_));
-    } else if (config_.micro_batch->value > kMostCount ||
-               config_.accumulation->value > kMostCount) {
+    } else if (config_.micro_batch->value > kMostRepeats ||
+               config_.accumulation->value > kMostRepeats) {
       field.problem(fmt::format("makes a micro-batch of {} and {} accumulation steps; at most {}",
                                 config_.micro_batch->value,
                                 config_.accumulation->value,
-                                kMostCount));
+                                kMostRepeats));
     }
   }
 
@@ -323,7 +321,7 @@ class ConfigReader {
     };
     const auto whole = [&](std::string_view key, auto& target, std::int64_t least) {
       if (const auto found = present(object, key)) {
-        if (const auto value = found->integer(least, kMostCount)) {
+        if (const auto value = found->integer(least, kMostRepeats)) {
           target = static_cast<std::decay_t<decltype(target)>>(*value);
         }
       }

@@ -16,6 +16,7 @@
 #include "models/document/words.h"
 #include "models/experiment/cluster_reader.h"
 #include "models/experiment/failures_reader.h"
+#include "models/experiment/limits.h"
 #include "models/experiment/resolved.h"
 #include "models/experiment/training_reader.h"
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "models/document/words.h"
+#include "models/experiment/limits.h"
 #include "models/experiment/rank_layout.h"
 
 namespace vitsim {
@@ -16,8 +17,6 @@ namespace vitsim {
 namespace {
 
 constexpr std::int64_t kMostElements = 1'000'000'000'000'000;
-constexpr std::int64_t kMostRanks = 1'000'000;
-constexpr std::int64_t kMostSteps = 1'000'000'000'000;
 
 ZeroSpec read_zero(const Field& field) {
   ZeroSpec zero;

@@ -9,13 +9,13 @@
 #include "models/error.h"
 #include "models/experiment/deepspeed_config.h"
 #include "models/experiment/epoch.h"
+#include "models/experiment/limits.h"
 #include "models/experiment/parallelism_reader.h"
 
 namespace vitsim {
 
 namespace {
 
-constexpr std::int64_t kMostCount = 1'000'000;            // micro-batch, accumulation, epochs
 constexpr std::int64_t kMostSamples = 1'000'000'000'000;  // of a data set
 constexpr Range kAboveZero{.least = 0, .most = 1e6, .above_least = true};
 constexpr Range kFraction{.least = 0, .most = 1, .above_least = true};
@@ -114,11 +114,11 @@ DatasetSpec read_dataset(const Field& field, const std::filesystem::path& folder
 
 std::vector<std::int64_t> read_micro_batch(const Field& field, std::int64_t world_size) {
   if (!field.is_array()) {
-    return {field.integer(1, kMostCount).value_or(1)};
+    return {field.integer(1, kMostRepeats).value_or(1)};
   }
   std::vector<std::int64_t> batches;
   for (const Field& element : field.elements()) {
-    batches.push_back(element.integer(1, kMostCount).value_or(1));
+    batches.push_back(element.integer(1, kMostRepeats).value_or(1));
   }
   if (world_size > 0 && batches.size() != static_cast<std::size_t>(world_size)) {
     field.problem(fmt::format("holds {} numbers for {} ranks: give one per rank, or one for all",
@@ -152,7 +152,6 @@ OptimizerSpec read_optimizer(const Field& field) {
 
 ScheduleSpec read_schedule(const Field& field) {
   static constexpr std::array<std::string_view, 2> kWarmups = {"linear", "log"};
-  constexpr std::int64_t kMostSteps = 1'000'000'000'000;
   ScheduleSpec schedule;
   ObjectReader object(field);
   if (const auto type = object.require("type")) {
@@ -396,8 +395,8 @@ TrainingSpec read_training(const Field& field,
   if (const auto micro_batch = object.find("micro_batch_per_gpu")) {
     training.micro_batch = read_micro_batch(*micro_batch, place.world_size);
   }
-  object.read("gradient_accumulation_steps", training.accumulation, 1, kMostCount);
-  object.read("epochs", training.epochs, 1, kMostCount);
+  object.read("gradient_accumulation_steps", training.accumulation, 1, kMostRepeats);
+  object.read("epochs", training.epochs, 1, kMostRepeats);
   object.read("precision", training.precision, kPrecisionNames);
   if (const auto optimizer = object.find("optimizer")) {
     training.optimizer = read_optimizer(*optimizer);

@@ -13,7 +13,7 @@ namespace vitsim {
 
 namespace {
 
-constexpr std::int64_t kMostCount = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMostWhole = std::numeric_limits<std::int64_t>::max();
 constexpr Range kNotNegative{.least = 0};
 
 struct NamedPart {
@@ -258,11 +258,11 @@ RankMemory read_memory(const Field& field) {
 RankReport read_rank(const Field& field) {
   RankReport rank;
   ObjectReader object(field);
-  object.read("rank", rank.rank, 0, kMostCount);
+  object.read("rank", rank.rank, 0, kMostWhole);
   object.read_any("node", rank.node);
   object.read_any("gpu", rank.gpu);
   object.read_any("device", rank.device);
-  object.read("micro_batch", rank.micro_batch, 0, kMostCount);
+  object.read("micro_batch", rank.micro_batch, 0, kMostWhole);
   read_number(object, "compute_s", rank.compute_s);
   read_number(object, "wait_s", rank.wait_s);
   read_number(object, "late_share", rank.late_share);
@@ -293,7 +293,7 @@ PhaseSeconds read_phases(const Field& field) {
 StepTrack read_track(const Field& field) {
   StepTrack track;
   ObjectReader object(field);
-  object.read("rank", track.rank, 0, kMostCount);
+  object.read("rank", track.rank, 0, kMostWhole);
   object.read_any("name", track.name);
   if (const auto spans = object.require("spans")) {
     for (const Field& element : spans->elements()) {
@@ -312,7 +312,7 @@ StepTrack read_track(const Field& field) {
   return track;
 }
 
-LinkUse read_link(const Field& field) {
+LinkUse read_link_use(const Field& field) {
   LinkUse link;
   ObjectReader object(field);
   object.read_any("name", link.name);
@@ -329,11 +329,11 @@ LinkUse read_link(const Field& field) {
 RankClassReport read_rank_class(const Field& field) {
   RankClassReport ranks;
   ObjectReader object(field);
-  object.read("count", ranks.count, 1, kMostCount);
-  object.read("first_rank", ranks.first_rank, 0, kMostCount);
+  object.read("count", ranks.count, 1, kMostWhole);
+  object.read("first_rank", ranks.first_rank, 0, kMostWhole);
   object.read_any("node", ranks.node);
   object.read_any("gpu", ranks.gpu);
-  object.read("micro_batch", ranks.micro_batch, 0, kMostCount);
+  object.read("micro_batch", ranks.micro_batch, 0, kMostWhole);
   read_number(object, "compute_s", ranks.compute_s);
   read_number(object, "wait_s", ranks.wait_s);
   if (const auto phases = object.find("phases")) {
@@ -348,7 +348,7 @@ RankClassReport read_rank_class(const Field& field) {
     ranks.memory = read_memory(*memory);
   }
   if (const auto largest = object.find("largest_micro_batch"); largest && !largest->is_null()) {
-    ranks.largest_micro_batch = largest->integer(0, kMostCount);
+    ranks.largest_micro_batch = largest->integer(0, kMostWhole);
   }
   object.finish();
   return ranks;
@@ -359,14 +359,14 @@ RankSet read_rank_set(const Field& field) {
   std::int64_t first = 0;
   std::vector<std::pair<std::int64_t, std::int64_t>> ranges;
   ObjectReader object(field);
-  object.read("count", count, 0, kMostCount);
-  object.read("first", first, 0, kMostCount);
+  object.read("count", count, 0, kMostWhole);
+  object.read("first", first, 0, kMostWhole);
   if (const auto list = object.find("ranges")) {
     for (const Field& range : list->elements()) {
       const auto ends = range.elements();
       if (ends.size() == 2) {
-        ranges.emplace_back(ends[0].integer(0, kMostCount).value_or(0),
-                            ends[1].integer(0, kMostCount).value_or(0));
+        ranges.emplace_back(ends[0].integer(0, kMostWhole).value_or(0),
+                            ends[1].integer(0, kMostWhole).value_or(0));
       } else {
         range.problem("a range is the first and the last of its ranks");
       }
@@ -488,7 +488,7 @@ Goodput read_goodput(const Field& field) {
   read_number(object, "restart_s", goodput.restart_s);
   read_number(object, "effective_share", goodput.effective_share);
   read_number(object, "checkpoint_every_s", goodput.checkpoint_every_s);
-  object.read("checkpoint_every_steps", goodput.checkpoint_every_steps, 0, kMostCount);
+  object.read("checkpoint_every_steps", goodput.checkpoint_every_steps, 0, kMostWhole);
   object.finish();
   return goodput;
 }
@@ -508,8 +508,8 @@ RunCost read_cost(const Field& field) {
 
 void read_body(const Field& field, Report& report) {
   ObjectReader object(field);
-  object.read("steps_per_epoch", report.steps_per_epoch, 0, kMostCount);
-  object.read("samples_per_epoch", report.samples_per_epoch, 0, kMostCount);
+  object.read("steps_per_epoch", report.steps_per_epoch, 0, kMostWhole);
+  object.read("samples_per_epoch", report.samples_per_epoch, 0, kMostWhole);
   report.epoch_s = read_quantiles(object, "epoch_s");
   report.step_s = read_quantiles(object, "step_s");
   report.total_s = read_quantiles(object, "total_s");
@@ -555,7 +555,7 @@ void read_body(const Field& field, Report& report) {
     }
     for (std::size_t i = 0; i < std::min(elements.size(), report.ranks.size()); ++i) {
       if (!elements[i].is_null()) {
-        report.ranks[i].largest_micro_batch = elements[i].integer(0, kMostCount);
+        report.ranks[i].largest_micro_batch = elements[i].integer(0, kMostWhole);
       }
     }
   }
@@ -566,7 +566,7 @@ void read_body(const Field& field, Report& report) {
   }
   if (const auto links = object.find("links")) {
     for (const Field& link : links->elements()) {
-      report.links.push_back(read_link(link));
+      report.links.push_back(read_link_use(link));
     }
   }
   if (const auto events = object.find("events")) {

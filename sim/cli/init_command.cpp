@@ -23,7 +23,7 @@ namespace vitsim {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 struct InitArguments {
   fs::path file = "cluster.json";
@@ -117,11 +117,11 @@ std::vector<Node> probe(const InitArguments& arguments) {
   return nodes;
 }
 
-Json nic_json(const ProbedMachine& machine) {
-  Json json =
-      machine.nic_is_sheet
-          ? Json{{"link", machine.nic}}
-          : Json{{"bandwidth", machine.nic.empty() ? "10Gbps" : machine.nic}, {"latency", "50us"}};
+OrderedJson nic_json(const ProbedMachine& machine) {
+  OrderedJson json = machine.nic_is_sheet
+                         ? OrderedJson{{"link", machine.nic}}
+                         : OrderedJson{{"bandwidth", machine.nic.empty() ? "10Gbps" : machine.nic},
+                                       {"latency", "50us"}};
   if (machine.nics > 1) {
     json["count"] = machine.nics;
   }
@@ -129,9 +129,10 @@ Json nic_json(const ProbedMachine& machine) {
 }
 
 // Names of nodes are unique: two machines may call themselves alike.
-std::string unique_name(const Json& nodes, const std::string& wanted) {
+std::string unique_name(const OrderedJson& nodes, const std::string& wanted) {
   const auto taken = [&](const std::string& name) {
-    return std::ranges::any_of(nodes, [&](const Json& node) { return node["name"] == name; });
+    return std::ranges::any_of(nodes,
+                               [&](const OrderedJson& node) { return node["name"] == name; });
   };
   std::string name = wanted;
   for (int i = 2; taken(name); ++i) {
@@ -144,19 +145,19 @@ bool has_gpus(const std::vector<Node>& nodes) {
   return std::ranges::any_of(nodes, [](const Node& node) { return !node.machine.gpus.empty(); });
 }
 
-Json cluster_json(const std::vector<Node>& nodes) {
-  Json json;
+OrderedJson cluster_json(const std::vector<Node>& nodes) {
+  OrderedJson json;
   if (const auto configs = shipped_configs()) {
     json["$schema"] = (*configs / "schemas/cluster.schema.json").string();
   }
-  Json list = Json::array();
+  OrderedJson list = OrderedJson::array();
   for (const Node& node : nodes) {
     const ProbedMachine& machine = node.machine;
-    Json entry = {{"name", unique_name(list, machine.hostname)}};
+    OrderedJson entry = {{"name", unique_name(list, machine.hostname)}};
     if (!node.host.empty()) {
       entry["host"] = node.host;
     }
-    entry["gpus"] = Json::array();
+    entry["gpus"] = OrderedJson::array();
     for (const ProbedGpu& gpu : machine.gpus) {
       entry["gpus"].push_back(gpu.name);
     }

@@ -20,7 +20,7 @@ namespace vitsim {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr const char* kSchema = "vitsim-sweep/1";
 
@@ -49,8 +49,8 @@ std::pair<std::int64_t, std::int64_t> parse_shard(const std::string& text) {
   return {index - 1, count};
 }
 
-Json row_json(const std::vector<VariedKey>& keys, const SweepRow& row) {
-  Json json = {{"index", row.index}};
+OrderedJson row_json(const std::vector<VariedKey>& keys, const SweepRow& row) {
+  OrderedJson json = {{"index", row.index}};
   for (std::size_t i = 0; i < keys.size(); ++i) {
     json["keys"][keys[i].key] = row.values[i];
   }
@@ -60,7 +60,7 @@ Json row_json(const std::vector<VariedKey>& keys, const SweepRow& row) {
   }
   const Report& report = *row.report;
   const auto quantity = [](const std::optional<double>& value) {
-    return value ? Json(*value) : Json();
+    return value ? OrderedJson(*value) : OrderedJson();
   };
   bool fits = true;
   for (const RankClassReport& ranks : report.rank_classes) {
@@ -116,8 +116,8 @@ constexpr const char* kColumns[] = {"gpus",
                                     "fits",
                                     "problem"};
 
-std::string csv_text(const Json& sweep) {
-  const Json& rows = sweep["rows"];
+std::string csv_text(const OrderedJson& sweep) {
+  const OrderedJson& rows = sweep["rows"];
   std::string text = "index";
   for (const auto& [key, values] : sweep["vary"].items()) {
     text += "," + csv_field(key);
@@ -126,7 +126,7 @@ std::string csv_text(const Json& sweep) {
     text += fmt::format(",{}", column);
   }
   text += "\n";
-  for (const Json& row : rows) {
+  for (const OrderedJson& row : rows) {
     text += row["index"].dump();
     for (const auto& [key, value] : row["keys"].items()) {
       text += "," + csv_field(value.get<std::string>());
@@ -144,11 +144,11 @@ std::string csv_text(const Json& sweep) {
 }
 
 // A figure of a run's cost; nothing where no row has one.
-std::string cost_text(const Json& value) {
+std::string cost_text(const OrderedJson& value) {
   return value.is_null() ? std::string("-") : fmt::format("{:.2f}", value.get<double>());
 }
 
-std::string table_text(const Json& rows) {
+std::string table_text(const OrderedJson& rows) {
   using Align = TextTable::Align;
   std::vector<TextTable::Column> columns;
   for (const auto& [key, value] : rows.front()["keys"].items()) {
@@ -159,7 +159,7 @@ std::string table_text(const Json& rows) {
     columns.push_back({std::move(title), Align::kLeft});
   }
   std::set<std::int64_t> gpus;
-  for (const Json& row : rows) {
+  for (const OrderedJson& row : rows) {
     if (row.contains("gpus")) {
       gpus.insert(row["gpus"].get<std::int64_t>());
     }
@@ -170,13 +170,13 @@ std::string table_text(const Json& rows) {
   }
   const auto any = [&](const char* key) {
     return std::ranges::any_of(
-        rows, [&](const Json& row) { return row.contains(key) && !row[key].is_null(); });
+        rows, [&](const OrderedJson& row) { return row.contains(key) && !row[key].is_null(); });
   };
   const bool prices = any("price");
   const bool energies = any("energy_kwh");
   // Where all runs have as many epochs the epoch tells the run.
   std::set<std::string> runs;
-  for (const Json& row : rows) {
+  for (const OrderedJson& row : rows) {
     if (row.contains("total_s")) {
       runs.insert(
           fmt::format("{:.0f}", row["total_s"].get<double>() / row["epoch_s"].get<double>()));
@@ -197,10 +197,10 @@ std::string table_text(const Json& rows) {
   figures.push_back({"memory", Align::kLeft});
   columns.insert(columns.end(), figures.begin(), figures.end());
   TextTable table(columns);
-  const auto share = [](const Json& value) {
+  const auto share = [](const OrderedJson& value) {
     return fmt::format("{:.0f} %", 100 * value.get<double>());
   };
-  for (const Json& row : rows) {
+  for (const OrderedJson& row : rows) {
     std::vector<TextCell> cells;
     for (const auto& [key, value] : row["keys"].items()) {
       cells.emplace_back(value.get<std::string>());
@@ -243,8 +243,8 @@ std::string table_text(const Json& rows) {
          "interval is the epoch's.\n";
 }
 
-int print_sweep(const SweepArguments& arguments, const Json& sweep) {
-  const Json& rows = sweep["rows"];
+int print_sweep(const SweepArguments& arguments, const OrderedJson& sweep) {
+  const OrderedJson& rows = sweep["rows"];
   if (!arguments.csv.empty()) {
     write_output(arguments.csv, csv_text(sweep));
   }
@@ -260,12 +260,12 @@ int print_sweep(const SweepArguments& arguments, const Json& sweep) {
 }
 
 int run_merge(const SweepArguments& arguments) {
-  Json merged;
+  OrderedJson merged;
   std::vector<std::string> problems;
   std::set<std::int64_t> seen;
-  std::vector<Json> rows;
+  std::vector<OrderedJson> rows;
   for (const auto& file : arguments.merge) {
-    const Json part = Json::parse(read_text(file), nullptr, false);
+    const OrderedJson part = OrderedJson::parse(read_text(file), nullptr, false);
     if (part.is_discarded() || !part.is_object() || part.value("schema", "") != kSchema) {
       problems.push_back(
           fmt::format("{}: not a part written by `vitsim sweep --json`", file.string()));
@@ -279,7 +279,7 @@ int run_merge(const SweepArguments& arguments) {
           "{}: a part of another sweep than {}", file.string(), arguments.merge.front().string()));
       continue;
     }
-    for (const Json& row : part["rows"]) {
+    for (const OrderedJson& row : part["rows"]) {
       if (!seen.insert(row["index"].get<std::int64_t>()).second) {
         problems.push_back(fmt::format(
             "{}: configuration {} is in another part already", file.string(), row["index"].dump()));
@@ -297,7 +297,8 @@ int run_merge(const SweepArguments& arguments) {
   if (!problems.empty()) {
     throw UserError(std::move(problems));
   }
-  std::ranges::sort(rows, {}, [](const Json& row) { return row["index"].get<std::int64_t>(); });
+  std::ranges::sort(
+      rows, {}, [](const OrderedJson& row) { return row["index"].get<std::int64_t>(); });
   merged["rows"] = rows;
   return print_sweep(arguments, merged);
 }
@@ -316,7 +317,7 @@ int run_sweep(const SweepArguments& arguments) {
   }
   const ThreadLimit limit(arguments.input.threads);
   std::vector<VariedKey> keys;
-  Json vary;
+  OrderedJson vary;
   for (const std::string& text : arguments.vary) {
     keys.push_back(parse_varied_key(text));
     vary[keys.back().key] = keys.back().values;
@@ -354,11 +355,11 @@ int run_sweep(const SweepArguments& arguments) {
   for (const VariedKey& key : keys) {
     configurations *= static_cast<std::int64_t>(key.values.size());
   }
-  Json sweep = {{"schema", kSchema},
-                {"vary", vary},
-                {"configurations", configurations},
-                {"resolved", Json::parse(resolved_text(base, options))},
-                {"rows", Json::array()}};
+  OrderedJson sweep = {{"schema", kSchema},
+                       {"vary", vary},
+                       {"configurations", configurations},
+                       {"resolved", OrderedJson::parse(resolved_text(base, options))},
+                       {"rows", OrderedJson::array()}};
   for (const SweepRow& row : rows) {
     sweep["rows"].push_back(row_json(keys, row));
   }

@@ -76,6 +76,18 @@ constexpr bool is_nccl(Algorithm algorithm) {
   return algorithm >= Algorithm::kNcclRingLl;
 }
 
+/// Whether every rank passes on to one neighbour what it gets from another.
+constexpr bool is_ring(Algorithm algorithm) {
+  return algorithm == Algorithm::kRing ||
+         (algorithm >= Algorithm::kNcclRingLl && algorithm <= Algorithm::kNcclRingSimple);
+}
+
+/// Whether sums go up trees and come down them.
+constexpr bool is_tree(Algorithm algorithm) {
+  return algorithm == Algorithm::kTree ||
+         (algorithm >= Algorithm::kNcclTreeLl && algorithm <= Algorithm::kNcclTreeSimple);
+}
+
 constexpr std::string_view name(Algorithm algorithm) {
   return kAlgorithmNames[static_cast<std::size_t>(algorithm)];
 }

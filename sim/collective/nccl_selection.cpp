@@ -67,16 +67,16 @@ constexpr double kPatEfficiency = 0.75;
 constexpr double kPairwiseEfficiency = 0.85;  // 8 A100: 195 GB/s busbw, where rings get 231
 constexpr double kNvlsTreeEfficiency = 0.92;  // of the switch: 16 H100 252 GB/s algbw, 8 274
 
-bool is_ring(Algorithm algorithm) {
+bool is_nccl_ring(Algorithm algorithm) {
   return algorithm >= Algorithm::kNcclRingLl && algorithm <= Algorithm::kNcclRingSimple;
 }
 
-bool is_tree(Algorithm algorithm) {
+bool is_nccl_tree(Algorithm algorithm) {
   return algorithm >= Algorithm::kNcclTreeLl && algorithm <= Algorithm::kNcclTreeSimple;
 }
 
 Protocol protocol_of(Algorithm algorithm) {
-  const Algorithm first = is_ring(algorithm) ? Algorithm::kNcclRingLl : Algorithm::kNcclTreeLl;
+  const Algorithm first = is_nccl_ring(algorithm) ? Algorithm::kNcclRingLl : Algorithm::kNcclTreeLl;
   return static_cast<Protocol>(static_cast<int>(algorithm) - static_cast<int>(first));
 }
 
@@ -226,14 +226,14 @@ std::optional<NcclCost> nccl_cost(const NcclSurroundings& s,
   if (kind == CollectiveKind::kAllToAll) {
     return algorithm == Algorithm::kNcclPairwise ? std::optional(pairwise_cost(s)) : std::nullopt;
   }
-  if (is_ring(algorithm) || is_tree(algorithm)) {
+  if (is_nccl_ring(algorithm) || is_nccl_tree(algorithm)) {
     const Protocol protocol = protocol_of(algorithm);
     // LL128 needs 128-byte stores that arrive whole: NVLink paths among equal GPUs.
     const bool has_nvlink = s.intra == LinkKind::kNvlink && s.ranks_per_node > 1;
     if (protocol == kLl128 && !(has_nvlink && s.equal_gpus)) {
       return std::nullopt;
     }
-    if (is_ring(algorithm)) {
+    if (is_nccl_ring(algorithm)) {
       return ring_cost(s, kind, protocol);
     }
     return is_all_reduce ? std::optional(tree_cost(s, protocol, bytes)) : std::nullopt;
@@ -366,7 +366,7 @@ const std::shared_ptr<const LoadedLinks>& NcclModel::links_of(Algorithm algorith
     case Algorithm::kNcclPairwise:
       return pairwise_;
     default:
-      return is_tree(algorithm) ? tree_ : ring_;
+      return is_nccl_tree(algorithm) ? tree_ : ring_;
   }
 }
 

@@ -8,43 +8,43 @@ namespace vitsim {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 template <class T>
-Json or_null(const std::optional<T>& value) {
-  return value ? Json(*value) : Json();
+OrderedJson or_null(const std::optional<T>& value) {
+  return value ? OrderedJson(*value) : OrderedJson();
 }
 
-Json set_json(const std::vector<Override>& set) {
-  Json json = Json::object();
+OrderedJson set_json(const std::vector<Override>& set) {
+  OrderedJson json = OrderedJson::object();
   for (const Override& change : set) {
-    const Json value = Json::parse(change.value, nullptr, false);
-    json[change.key] = value.is_discarded() ? Json(change.value) : value;
+    const OrderedJson value = OrderedJson::parse(change.value, nullptr, false);
+    json[change.key] = value.is_discarded() ? OrderedJson(change.value) : value;
   }
   return json;
 }
 
-Json quantiles_json(const Quantiles& quantiles) {
+OrderedJson quantiles_json(const Quantiles& quantiles) {
   return {{"mean", quantiles.mean},
           {"p05", or_null(quantiles.p05)},
           {"p50", quantiles.p50},
           {"p95", or_null(quantiles.p95)}};
 }
 
-void add_cost(Json& json, const std::optional<RunCost>& cost) {
-  json["price"] = cost ? or_null(cost->price) : Json();
-  json["energy_kwh"] = cost ? or_null(cost->energy_kwh) : Json();
-  json["co2e_kg"] = cost ? or_null(cost->co2e_kg) : Json();
-  json["gpu_hours"] = cost ? Json(cost->gpu_hours) : Json();
+void add_cost(OrderedJson& json, const std::optional<RunCost>& cost) {
+  json["price"] = cost ? or_null(cost->price) : OrderedJson();
+  json["energy_kwh"] = cost ? or_null(cost->energy_kwh) : OrderedJson();
+  json["co2e_kg"] = cost ? or_null(cost->co2e_kg) : OrderedJson();
+  json["gpu_hours"] = cost ? OrderedJson(cost->gpu_hours) : OrderedJson();
 }
 
-Json option_json(const PlanOption& option) {
-  Json json = {{"change", option.change},
-               {"set", set_json(option.set)},
-               {"total_s", option.total_s.p50},
-               {"total_interval_s", quantiles_json(option.total_s)},
-               {"epoch_s", option.epoch_s.p50},
-               {"step_s", option.step_s}};
+OrderedJson option_json(const PlanOption& option) {
+  OrderedJson json = {{"change", option.change},
+                      {"set", set_json(option.set)},
+                      {"total_s", option.total_s.p50},
+                      {"total_interval_s", quantiles_json(option.total_s)},
+                      {"epoch_s", option.epoch_s.p50},
+                      {"step_s", option.step_s}};
   add_cost(json, option.cost);
   json["memory"] = {{"fits", option.fits}, {"share", option.memory_share}};
   json["micro_batches"] = option.micro_batch;
@@ -59,8 +59,8 @@ Json option_json(const PlanOption& option) {
   return json;
 }
 
-Json step_json(const PlanStep& step) {
-  Json json = {{"what", step.what}};
+OrderedJson step_json(const PlanStep& step) {
+  OrderedJson json = {{"what", step.what}};
   if (!step.refusal.empty()) {
     json["problem"] = step.refusal;
     return json;
@@ -76,8 +76,8 @@ Json step_json(const PlanStep& step) {
   return json;
 }
 
-Json steps_json(const std::vector<PlanStep>& steps) {
-  Json json = Json::array();
+OrderedJson steps_json(const std::vector<PlanStep>& steps) {
+  OrderedJson json = OrderedJson::array();
   for (const PlanStep& step : steps) {
     json.push_back(step_json(step));
   }
@@ -87,10 +87,11 @@ Json steps_json(const std::vector<PlanStep>& steps) {
 }  // namespace
 
 nlohmann::json to_json(const Plan& plan, const PlanRequest& request) {
-  Json json = {
+  OrderedJson json = {
       {"schema", "vitsim-plan/1"},
       {"objective", kObjectiveNames[static_cast<std::size_t>(request.objective)]},
-      {"deadline_s", request.limits.deadline ? Json(request.limits.deadline->value()) : Json()},
+      {"deadline_s",
+       request.limits.deadline ? OrderedJson(request.limits.deadline->value()) : OrderedJson()},
       {"budget", or_null(request.limits.budget)},
       {"headline", plan.headline},
       {"is_feasible", plan.is_feasible}};
@@ -98,21 +99,21 @@ nlohmann::json to_json(const Plan& plan, const PlanRequest& request) {
     json["miss"] = plan.miss;
   }
   json["base"] = option_json(plan.base);
-  json["options"] = Json::array();
+  json["options"] = OrderedJson::array();
   for (const PlanOption& option : plan.options) {
     json["options"].push_back(option_json(option));
   }
   json["micro_batches"] =
-      plan.balanced ? Json(plan.balanced->micro_batch) : Json(plan.base.micro_batch);
-  json["balanced"] = plan.balanced ? step_json(*plan.balanced) : Json();
+      plan.balanced ? OrderedJson(plan.balanced->micro_batch) : OrderedJson(plan.base.micro_batch);
+  json["balanced"] = plan.balanced ? step_json(*plan.balanced) : OrderedJson();
   json["without"] = steps_json(plan.without);
   json["with"] = steps_json(plan.with);
   json["limits_now"] = plan.limits_now;
-  json["next"] = Json::array();
+  json["next"] = OrderedJson::array();
   for (const WhatIf& next : plan.next) {
     json["next"].push_back({{"change", next.change}, {"gain_share", next.gain_share}});
   }
-  Json refused = Json::object();
+  OrderedJson refused = OrderedJson::object();
   for (const auto& [reason, count] : plan.search.refused) {
     refused[reason] = count;
   }

@@ -11,13 +11,14 @@
 #include <oneapi/tbb/parallel_for.h>
 
 #include "models/distribution.h"
-#include "models/document/quantity_text.h"
 #include "models/report/attribution.h"
+#include "models/report/quantiles.h"
 #include "models/report/remarks.h"
 #include "models/vit/cost_graph.h"
 #include "models/vit/memory.h"
 #include "sim/job/programs.h"
 #include "sim/job/resolve.h"
+#include "sim/predict/goodput.h"
 #include "sim/predict/physics.h"
 #include "sim/predict/run_time.h"
 #include "sim/predict/step_picture.h"
@@ -35,23 +36,6 @@ namespace {
 
 // Below this many factors to draw, threads cost more than they bring.
 constexpr std::size_t kParallelWork = 4000;
-
-Quantiles quantiles(std::vector<double> values, bool known) {
-  std::ranges::sort(values);
-  Quantiles result;
-  for (const double value : values) {
-    result.mean += value / static_cast<double>(values.size());
-  }
-  result.p50 = quantile_of_sorted(values, 0.5);
-  if (values.front() == values.back()) {
-    result.mean = values.front();
-  }
-  if (known) {
-    result.p05 = quantile_of_sorted(values, 0.05);
-    result.p95 = quantile_of_sorted(values, 0.95);
-  }
-  return result;
-}
 
 double sum(const std::vector<double>& values) {
   double total = 0;
@@ -260,102 +244,6 @@ std::vector<RankLimits> limits_of(const ResolvedJob& job) {
   return limits;
 }
 
-// The job's runs with their failures, by their training time.
-class FailingRuns {
- public:
-  FailingRuns(const ResolvedJob& job,
-              const Experiment& experiment,
-              const CheckpointPlan& checkpoints,
-              std::uint64_t seed)
-      : job_(job),
-        failures_(experiment.failures),
-        checkpoints_(checkpoints),
-        given_(given_failures(job, experiment.events)),
-        seed_(seed) {
-    if (failures_ && failures_->on_failure == OnFailure::kContinue) {
-      elastic_.emplace(job, failures_->per, seed);
-    }
-  }
-
-  [[nodiscard]] bool any() const { return failures_ || !given_.empty(); }
-
-  [[nodiscard]] const std::vector<GivenFailure>& given() const { return given_; }
-
-  [[nodiscard]] FailureHistory history(double work_s, int replicate) const {
-    FailingRun run = failing_run(job_, failures_, checkpoints_, given_, Seconds(work_s));
-    if (elastic_) {
-      run.parts = elastic_->parts();
-      run.speed = [this](int of, std::int64_t failures) { return (*elastic_)(of, failures); };
-    }
-    return simulate_failures(run, seed_, replicate);
-  }
-
- private:
-  const ResolvedJob& job_;
-  const std::optional<FailureSpec>& failures_;
-  const CheckpointPlan& checkpoints_;
-  std::vector<GivenFailure> given_;
-  std::uint64_t seed_;
-  std::optional<ElasticSpeed> elastic_;
-};
-
-// Histories of failures over the sampled runs, `works` without checkpoints. Quantiles only where
-// the spread between runs is known.
-void add_goodput(const ResolvedJob& job,
-                 const Experiment& experiment,
-                 const std::vector<double>& works,
-                 const CheckpointPlan& checkpoints,
-                 const PredictOptions& options,
-                 bool known,
-                 Report& report) {
-  const FailingRuns failing(job, experiment, checkpoints, options.seed);
-  if (!failing.any()) {
-    return;
-  }
-  if (checkpoints.steps == 0) {
-    report.warnings.emplace_back(
-        "no checkpoint is written: a failure loses all that was trained; add "
-        "training.checkpoint");
-  } else if (checkpoint_cost(job.training).value() == 0) {
-    report.warnings.emplace_back(
-        "checkpoints are taken to cost nothing: give the storage's training.checkpoint.bandwidth");
-  }
-  const bool random = experiment.failures.has_value();
-  const auto count = random ? static_cast<std::size_t>(options.replicates) : works.size();
-  std::vector<FailureHistory> histories(count);
-  oneapi::tbb::parallel_for(std::size_t{0}, count, [&](std::size_t i) {
-    histories[i] = failing.history(works[i % works.size()], static_cast<int>(i));
-  });
-  Goodput goodput{.checkpoint_every_steps = checkpoints.steps};
-  std::vector<double> totals;
-  double work_s = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const double share = 1 / static_cast<double>(count);
-    totals.push_back(histories[i].total.value());
-    work_s += share * works[i % works.size()];
-    goodput.failures += share * static_cast<double>(histories[i].failures);
-    goodput.lost_s += share * histories[i].lost.value();
-    goodput.checkpoint_s += share * histories[i].checkpoint.value();
-    goodput.restart_s += share * histories[i].restart.value();
-  }
-  goodput.total_s = quantiles(std::move(totals), known);
-  goodput.effective_share =
-      1 - (goodput.lost_s + goodput.checkpoint_s + goodput.restart_s) / goodput.total_s.mean;
-  goodput.checkpoint_every_s = checkpoints.share * work_s;
-  report.goodput = goodput;
-  // What each given failure costs, where nothing else fails.
-  const std::vector<GivenFailure>& given = failing.given();
-  FailingRun run = failing_run(job, std::nullopt, checkpoints, given, Seconds(work_s));
-  const Seconds with_all = simulate_failures(run, options.seed, 0).total;
-  for (std::size_t skipped = 0; skipped < given.size(); ++skipped) {
-    run.given = given;
-    run.given.erase(run.given.begin() + static_cast<std::ptrdiff_t>(skipped));
-    report.disturbances.push_back(
-        {.what = fmt::format("a failure at {}", human(given[skipped].at + job.start)),
-         .cost_s = (with_all - simulate_failures(run, options.seed, 0).total).value()});
-  }
-}
-
 Report predict_job(const ResolvedJob& job,
                    const Experiment& experiment,
                    const DisturbanceEffect& disturbed,
@@ -405,8 +293,8 @@ Report predict_job(const ResolvedJob& job,
   }
   // One replicate shows no interval, unless nothing differs between runs.
   const bool known = noise.is_known() && (noise.is_zero() || replicates > 1);
-  report.epoch_s = quantiles(std::move(epochs), known);
-  report.step_s = quantiles(std::move(steps), known);
+  report.epoch_s = quantiles_of(std::move(epochs), known);
+  report.step_s = quantiles_of(std::move(steps), known);
   const CheckpointPlan checkpoints = checkpoint_plan(job,
                                                      experiment.failures,
                                                      Seconds(report.step_s.p50),
@@ -416,7 +304,7 @@ Report predict_job(const ResolvedJob& job,
   for (double& total : totals) {
     total += checkpoints.added().value();
   }
-  report.total_s = quantiles(std::move(totals), known);
+  report.total_s = quantiles_of(std::move(totals), known);
   report.samples_per_s = static_cast<double>(job.plan.samples) / report.epoch_s.p50;
   report.disturbances = disturbed.costs;
   add_goodput(job, experiment, works, checkpoints, options, known, report);

@@ -12,11 +12,6 @@ namespace vitsim {
 
 namespace {
 
-bool is_ring(Algorithm algorithm) {
-  return algorithm == Algorithm::kRing || algorithm == Algorithm::kNcclRingLl ||
-         algorithm == Algorithm::kNcclRingLl128 || algorithm == Algorithm::kNcclRingSimple;
-}
-
 // Everybody starts at once; none where only messages one by one would tell, and they are too many.
 std::optional<Tick> time_of(const Communicator& group, Algorithm algorithm, std::int64_t bytes) {
   const std::vector<Tick> starts(group.size(), 0);

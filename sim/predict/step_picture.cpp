@@ -40,11 +40,6 @@ std::vector<std::uint32_t> drawn_positions(const ResolvedJob& job,
   return positions;
 }
 
-bool is_tree(Algorithm algorithm) {
-  return algorithm == Algorithm::kTree || algorithm == Algorithm::kNcclTreeLl ||
-         algorithm == Algorithm::kNcclTreeLl128 || algorithm == Algorithm::kNcclTreeSimple;
-}
-
 // Bytes that each hop of a ring carries.
 double ring_bytes(const Collective& collective, double ranks) {
   const double bytes = static_cast<double>(collective.bytes);

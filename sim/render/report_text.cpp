@@ -32,7 +32,7 @@ std::string counted(std::size_t count, const char* noun) {
 }
 
 void append_step(std::string& text, const Report& report, const TextStyle& style) {
-  struct Row {
+  struct PhaseRow {
     std::string_view name;
     double seconds;
   };
@@ -40,15 +40,15 @@ void append_step(std::string& text, const Report& report, const TextStyle& style
   constexpr std::string_view kExposedCommunication = "exposed communication";
   constexpr std::string_view kStragglerWait = "straggler wait";
   const double step = report.step_s.p50;
-  const Row rows[] = {{"data load", report.phases.data_load_s},
-                      {"forward", report.phases.forward_s},
-                      {"backward", report.phases.backward_s},
-                      {"optimizer", report.phases.optimizer_s},
-                      {"other", report.phases.other_s},
-                      {kExposedCommunication, report.exposed_communication_s},
-                      {kStragglerWait, report.wait_s}};
+  const PhaseRow rows[] = {{"data load", report.phases.data_load_s},
+                           {"forward", report.phases.forward_s},
+                           {"backward", report.phases.backward_s},
+                           {"optimizer", report.phases.optimizer_s},
+                           {"other", report.phases.other_s},
+                           {kExposedCommunication, report.exposed_communication_s},
+                           {kStragglerWait, report.wait_s}};
   text += "\nA full step, mean over ranks\n";
-  for (const Row& row : rows) {
+  for (const PhaseRow& row : rows) {
     const auto bar =
         static_cast<std::size_t>(std::clamp(std::lround(40 * row.seconds / step), 0L, 40L));
     text += fmt::format("  {:<26}{:>12}{:>9}{}{}\n",

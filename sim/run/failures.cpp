@@ -29,10 +29,10 @@ constexpr double kMostFailures = 1e7;  // of one history
 
 // Counts of checkpoints are quotients of times that add up to each other: 3 intervals of work have
 // 3 of them, whatever the last bit says.
-constexpr double kRounding = 1e-9;
+constexpr double kRoundingOfCounts = 1e-9;
 
 double whole(double quotient) {
-  return std::floor(quotient + kRounding);
+  return std::floor(quotient + kRoundingOfCounts);
 }
 
 /// Draws times to failures.

@@ -165,7 +165,7 @@ class SimulatedSampler final : public EpochSampler {
     if (job_.world_size() > kMostRanksByChains || work > kMostWorkByChains) {
       scatters_.push_back(scatter_of_many());
     } else {
-      constexpr int kSteps = 4;
+      constexpr int kProbedSteps = 4;
       const double calls = static_cast<double>(job_.world_size()) * std::max(1.0, collectives()) *
                            (model_.by_events() ? 100 : 1);
       const int chains = static_cast<int>(std::clamp(1e5 / calls, 3.0, 6.0));
@@ -180,7 +180,7 @@ class SimulatedSampler final : public EpochSampler {
               }
               return factors;
             },
-            kSteps));
+            kProbedSteps));
       }
     }
     double mean = 0;

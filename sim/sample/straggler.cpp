@@ -29,11 +29,11 @@ namespace {
 constexpr double kFar = 6;
 
 // Nodes and weights on [-1, 1].
-constexpr std::array<double, 5> kNodes = {0.1488743389816312,
-                                          0.4333953941292472,
-                                          0.6794095682990244,
-                                          0.8650633666889845,
-                                          0.9739065285171717};
+constexpr std::array<double, 5> kAbscissas = {0.1488743389816312,
+                                              0.4333953941292472,
+                                              0.6794095682990244,
+                                              0.8650633666889845,
+                                              0.9739065285171717};
 constexpr std::array<double, 5> kWeights = {0.2955242247147529,
                                             0.2692667193099963,
                                             0.2190863625159820,
@@ -156,9 +156,9 @@ SlowestOf slowest_of(std::span<const RankLoad> loads, bool with_shares) {
     if (half <= 0) {
       continue;
     }
-    for (std::size_t node = 0; node < kNodes.size(); ++node) {
-      visit(middle - half * kNodes[node], half * kWeights[node]);
-      visit(middle + half * kNodes[node], half * kWeights[node]);
+    for (std::size_t node = 0; node < kAbscissas.size(); ++node) {
+      visit(middle - half * kAbscissas[node], half * kWeights[node]);
+      visit(middle + half * kAbscissas[node], half * kWeights[node]);
     }
   }
   SlowestOf result;

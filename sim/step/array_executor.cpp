@@ -63,7 +63,7 @@ bool communicates_twice(const ClassProgram& program) {
 }
 
 /// `duration` ticks after `at`, rounded half up.
-inline Tick after(Tick at, double duration) {
+inline Tick rounded_end(Tick at, double duration) {
   return at + static_cast<Tick>(std::floor(duration + 0.5));
 }
 
@@ -80,12 +80,12 @@ inline Tick finish_beside(Tick at, Tick work, double overlap, const BusyInterval
     left -= static_cast<double>(busy.begin - at);
     at = busy.begin;
   }
-  const Tick end = after(at, left * overlap);
+  const Tick end = rounded_end(at, left * overlap);
   if (end <= busy.end) {
     return end;
   }
   left = std::max(0.0, left - static_cast<double>(busy.end - at) / overlap);
-  return after(busy.end, left);
+  return rounded_end(busy.end, left);
 }
 
 }  // namespace

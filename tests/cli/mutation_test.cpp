@@ -27,7 +27,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-#ifdef __SANITIZE_ADDRESS__
+#ifndef __has_feature
+#define __has_feature(name) 0  // of clang; g++ defines a macro
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 // The sanitizer reserves terabytes of addresses, and checks every access.
 constexpr rlim_t kMostMemory = RLIM_INFINITY;
 constexpr rlim_t kMostSeconds = 20;

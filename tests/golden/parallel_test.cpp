@@ -33,8 +33,9 @@ std::vector<ParallelStepSeries> steps_of(const fs::path& file) {
   return steps;
 }
 
-GpuSheet a100() {
-  return ProfileLibrary().sheet("a100").value();
+const GpuSheet& a100() {
+  static const GpuSheet sheet = ProfileLibrary().sheet("a100").value();
+  return sheet;
 }
 
 ProfileSet fitted_to(const fs::path& file) {
@@ -88,7 +89,7 @@ Errors absolute(const std::vector<double>& log_errors) {
 
 // 25 rows in ten folds: nine unknowns hang on few rows, so that single ones are further off.
 TEST(Parallel, TheExcerptIsFitted) {
-  const Errors errors = absolute(left_out_parallel_errors(steps_of(kExcerpt), a100()));
+  const Errors errors = absolute(left_out_parallel_errors(steps_of(kExcerpt), &a100()));
   std::printf(
       "excerpt: median %.1f %%, mean %.1f %%\n", 100 * median(errors.all), 100 * errors.mean());
   EXPECT_EQ(errors.all.size(), 25U);
@@ -99,7 +100,7 @@ TEST(Parallel, TheExcerptIsFitted) {
 // The simulated program and the closed form of the fit are two ways to the same step.
 TEST(Parallel, PredictionsAreWhatTheFitSays) {
   const ProfileSet set = fitted_to(kExcerpt);
-  const ParallelConstants constants = fit_parallel_constants(steps_of(kExcerpt), a100());
+  const ParallelConstants constants = fit_parallel_constants(steps_of(kExcerpt), &a100());
   for (const ParallelStepSeries& step : steps_of(kExcerpt)) {
     const double closed = parallel_step_time(step, constants).value();
     EXPECT_NEAR(predicted_s(step, set) / closed, 1, 0.03)
@@ -112,7 +113,7 @@ TEST(Parallel, ReleasedRowsLeftOutInTurn) {
   if (!fs::exists(kReleased)) {
     GTEST_SKIP() << "no oracles beside the checkout";
   }
-  const Errors errors = absolute(left_out_parallel_errors(steps_of(kReleased), a100()));
+  const Errors errors = absolute(left_out_parallel_errors(steps_of(kReleased), &a100()));
   std::printf(
       "200 rows: median %.2f %%, mean %.2f %%\n", 100 * median(errors.all), 100 * errors.mean());
   EXPECT_EQ(errors.all.size(), 200U);

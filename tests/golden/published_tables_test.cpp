@@ -8,12 +8,15 @@
 #include <numeric>
 #include <sstream>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "calibrate/fit/fit.h"
 #include "calibrate/profile/library.h"
 #include "calibrate/profile/lookup.h"
 #include "sim/collective/communicator.h"
 #include "sim/job/resolve.h"
+#include "tests/support/temporary_folder_support.h"
 
 namespace vitsim {
 namespace {
@@ -24,6 +27,8 @@ const std::filesystem::path kTable = VITSIM_SOURCE_DIR "/../shared/oracles/nccl-
 struct Row {
   std::string set;
   bool is_all_to_all = false;
+  std::int64_t ranks = 0;
+  std::int64_t nodes = 0;
   std::int64_t bytes = 0;
   double measured_s = 0;
 };
@@ -89,19 +94,22 @@ std::vector<Row> published_rows() {
     const std::vector<std::string> cells = cells_of(line);
     rows.push_back({.set = cells.at(0),
                     .is_all_to_all = cells.at(1) == "all_to_all",
+                    .ranks = std::stoll(cells.at(3)),
+                    .nodes = std::stoll(cells.at(4)),
                     .bytes = std::stoll(cells.at(7)),
                     .measured_s = std::stod(cells.at(8)) * 1e-6});
   }
   return rows;
 }
 
-double predicted_s(const Row& row, const std::string& cluster) {
+double predicted_s(const Row& row,
+                   const std::string& cluster,
+                   const ProfileLibrary& library = ProfileLibrary()) {
   const Experiment experiment =
       experiment_from_text(R"({"cluster": )" + cluster + R"(, "training": {"model": "vit-b-16",
           "dataset": {"name": "cifar10"}, "micro_batch_per_gpu": 1}})",
                            row.set);
-  const ResolvedExperiment resolved =
-      resolve(experiment, load_profiles(experiment, ProfileLibrary()));
+  const ResolvedExperiment resolved = resolve(experiment, load_profiles(experiment, library));
   const Network& network = *resolved.network;
   std::vector<std::int64_t> ranks(static_cast<std::size_t>(network.world_size()));
   std::iota(ranks.begin(), ranks.end(), std::int64_t{0});
@@ -152,6 +160,57 @@ TEST(PublishedTables, DataSheetsOfLinksAreNear) {
   std::printf("mean error %.1f %%, median factor up to 1 MiB %.2f\n",
               100 * mean(large),
               factors[factors.size() / 2]);
+}
+
+// The same rows as measurements: the link profile that is fitted to a set gives its times again.
+TEST(PublishedTables, FittedTheyComeBack) {
+  if (!std::filesystem::exists(kTable)) {
+    GTEST_SKIP() << "no published tables beside the project";
+  }
+  std::map<std::string, std::vector<Row>> sets;
+  for (const Row& row : published_rows()) {
+    sets[row.set].push_back(row);
+  }
+  const test::TemporaryFolder folder;
+  Measurement measurement;
+  for (const auto& [set, rows] : sets) {
+    for (const Row& row : rows) {
+      measurement.samples.push_back(
+          {.series = CollectiveSeries{.kind = row.is_all_to_all ? MeasuredCollective::kAllToAll
+                                                                : MeasuredCollective::kAllReduce,
+                                      .bytes = row.bytes,
+                                      .ranks = row.ranks,
+                                      .one_node = row.nodes == 1,
+                                      .link = set,
+                                      .series = "table",
+                                      .seconds = {row.measured_s}}});
+    }
+  }
+  for (const auto& [name, link] : fit(measurement, {}).links) {
+    write_profile(folder.path() / (name + ".json"), link);
+  }
+  const ProfileLibrary library({folder.path()});
+  std::size_t held = 0;
+  for (const auto& [set, rows] : sets) {
+    std::string gpus = "\"h100\"";
+    for (std::int64_t i = 1; i < rows.front().ranks / rows.front().nodes; ++i) {
+      gpus += ", \"h100\"";
+    }
+    const std::string cluster =
+        fmt::format(R"({{"nodes": [{{"count": {}, "gpus": [{}]}}], "{}": {{"profile": "{}"}}}})",
+                    rows.front().nodes,
+                    gpus,
+                    rows.front().nodes == 1 ? "intra_node" : "network",
+                    set);
+    for (const Row& row : rows) {
+      if (row.bytes >= 1024 * 1024) {
+        EXPECT_NEAR(predicted_s(row, cluster, library) / row.measured_s, 1, 0.05)
+            << set << ", " << row.bytes << " bytes";
+        ++held;
+      }
+    }
+  }
+  EXPECT_GT(held, 80U);
 }
 
 }  // namespace

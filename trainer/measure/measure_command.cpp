@@ -42,7 +42,7 @@ namespace vitsim {
 
 namespace {
 
-struct Arguments {
+struct MeasureArguments {
   std::string file;
   std::vector<std::string> settings;
   std::string budget = "2min";
@@ -56,7 +56,7 @@ struct Arguments {
   std::vector<std::string> parts = {"network", "loader", "steps", "operators"};
 };
 
-void add_options(CLI::App& app, Arguments& arguments) {
+void add_options(CLI::App& app, MeasureArguments& arguments) {
   app.add_option("FILE", arguments.file, "cluster file: measures around what it trains");
   app.add_option("--set", arguments.settings, "KEY=VALUE: overrides a key of the file")
       ->allow_extra_args(false);
@@ -87,7 +87,7 @@ struct Request {
   PlanRequest plan;
 };
 
-Request understand(const Arguments& arguments, const MpiSession& session) {
+Request understand(const MeasureArguments& arguments, const MpiSession& session) {
   std::vector<std::string> problems;
   Request request;
   const auto budget = parse_seconds(arguments.budget);
@@ -177,7 +177,7 @@ std::string name_in_file(const ClusterSpec& cluster, const MpiSession& session) 
 
 // Device names by rank: as the command line says; a GPU's own; a CPU's as the file calls it, unless
 // it calls it a GPU; else by the host.
-std::vector<std::string> device_names(const Arguments& arguments,
+std::vector<std::string> device_names(const MeasureArguments& arguments,
                                       const Request& request,
                                       const Device& device,
                                       const MpiSession& session,
@@ -203,7 +203,7 @@ std::vector<std::string> device_names(const Arguments& arguments,
   return names;
 }
 
-std::string link_profile_name(const Arguments& arguments,
+std::string link_profile_name(const MeasureArguments& arguments,
                               const Request& request,
                               const MpiSession& session) {
   if (!arguments.link.empty()) {
@@ -278,11 +278,11 @@ std::map<std::string, std::string> environment(const MpiSession& session,
   return found;
 }
 
-bool wants(const Arguments& arguments, const char* part) {
+bool wants(const MeasureArguments& arguments, const char* part) {
   return std::ranges::count(arguments.parts, part) > 0;
 }
 
-void measure_parts(const Arguments& arguments,
+void measure_parts(const MeasureArguments& arguments,
                    const MeasurementPlan& plan,
                    Bench& bench,
                    const std::string& link) {
@@ -336,7 +336,7 @@ void say_what_was_found(const Bench& bench, const std::string& out) {
              values);
 }
 
-void measure(const Arguments& arguments,
+void measure(const MeasureArguments& arguments,
              const Request& request,
              const MpiSession& session,
              Communication& communication,
@@ -386,8 +386,8 @@ void measure(const Arguments& arguments,
   }
 }
 
-int run(int argc, const char* const* argv, const MpiSession& session) {
-  Arguments arguments;
+int run_measurement(int argc, const char* const* argv, const MpiSession& session) {
+  MeasureArguments arguments;
   Request request;
   on_every_rank(session, [&] {
     CLI::App app("Measures what this machine delivers, alone or under mpirun",
@@ -424,7 +424,8 @@ int run(int argc, const char* const* argv, const MpiSession& session) {
 }  // namespace
 
 int run_measure_command(int argc, const char* const* argv) {
-  return run_rank_command([&](const MpiSession& session) { return run(argc, argv, session); });
+  return run_rank_command(
+      [&](const MpiSession& session) { return run_measurement(argc, argv, session); });
 }
 
 }  // namespace vitsim

@@ -19,11 +19,11 @@ namespace {
 constexpr std::int64_t kSmallest = 4096;
 constexpr std::int64_t kLargest = 512LL << 20;
 constexpr std::int64_t kGrowth = 4;
-constexpr int kWarmUp = 2;
-constexpr int kLeastCalls = 4;
-constexpr int kMostCalls = 100;
+constexpr int kNetworkWarmUp = 2;
+constexpr int kNetworkLeastCalls = 4;
+constexpr int kNetworkMostCalls = 100;
 constexpr std::int64_t kOtherBytes = 64 << 20;  // more than a core's share of any cache
-constexpr double kNarrow = 0.02;
+constexpr double kNetworkNarrow = 0.02;
 // What takes 16 times as long at most: small messages are all latency.
 constexpr std::int64_t kPairSizes[] = {64, 64LL << 10, 1LL << 20, 16LL << 20};
 constexpr double kPairGrowth = 16;
@@ -69,10 +69,12 @@ std::vector<double> repeat(Bench& bench, double until_s, Once once) {
   bool again = true;
   while (again) {
     seconds.push_back(once());
-    const auto counted = std::span(seconds).subspan(std::min<std::size_t>(kWarmUp, seconds.size()));
-    const bool enough = counted.size() >= kLeastCalls &&
-                        (bench.budget().elapsed_s() + seconds.back() > until_s ||
-                         counted.size() >= kMostCalls || median_uncertainty(counted) < kNarrow);
+    const auto counted =
+        std::span(seconds).subspan(std::min<std::size_t>(kNetworkWarmUp, seconds.size()));
+    const bool enough =
+        counted.size() >= kNetworkLeastCalls &&
+        (bench.budget().elapsed_s() + seconds.back() > until_s ||
+         counted.size() >= kNetworkMostCalls || median_uncertainty(counted) < kNetworkNarrow);
     const bool too_slow = bench.budget().elapsed_s() > until_s && counted.size() >= 1;
     again = bench.agree(!enough && !too_slow);
   }
@@ -87,8 +89,8 @@ void measure_all_reduce(Bench& bench, const std::string& link, double until_s) {
   double last_s = 0;
   for (std::int64_t bytes = kSmallest; bytes <= kLargest; bytes *= kGrowth) {
     const double left_s = until_s - bench.budget().elapsed_s();
-    const bool fits =
-        bench.agree(last_s * static_cast<double>(kGrowth) * (kWarmUp + kLeastCalls) < left_s);
+    const bool fits = bench.agree(
+        last_s * static_cast<double>(kGrowth) * (kNetworkWarmUp + kNetworkLeastCalls) < left_s);
     const auto memory = bench.device().memory_bytes();
     const bool holds =
         bench.largest(memory && 8 * bytes > *memory ? 1 : 0) == 0;  // with the ring's own buffers
@@ -117,7 +119,7 @@ void measure_all_reduce(Bench& bench, const std::string& link, double until_s) {
                                       .link = link,
                                       .gpu = equal ? bench.name() : std::string(),
                                       .seconds = std::move(seconds)},
-           .warm_up = kWarmUp});
+           .warm_up = kNetworkWarmUp});
     }
     bench.end_timing(first_sample);
   }
@@ -145,7 +147,7 @@ void measure_point_to_point(Bench& bench, const std::string& link, double until_
       double last_s = 0;
       for (const std::int64_t bytes : kPairSizes) {
         const double pair_left_s = pair_until_s - bench.budget().elapsed_s();
-        if (!bench.agree(last_s * kPairGrowth * (kWarmUp + kLeastCalls) <
+        if (!bench.agree(last_s * kPairGrowth * (kNetworkWarmUp + kNetworkLeastCalls) <
                          std::max(pair_left_s, 0.25 * left_s / pairs_left))) {
           bench.could_not(
               fmt::format("not measured: messages of {} and more between ranks {} and "
@@ -184,7 +186,7 @@ void measure_point_to_point(Bench& bench, const std::string& link, double until_
                                             .to_rank = b,
                                             .one_node = bench.one_node(),
                                             .seconds = std::move(seconds)},
-               .warm_up = kWarmUp});
+               .warm_up = kNetworkWarmUp});
         }
         bench.end_timing(first_sample);
       }
@@ -223,7 +225,8 @@ void measure_overlap(Bench& bench, const TrainingSpec& training, double until_s)
   const double step_s = bench.largest(static_cast<double>(host_nanoseconds() - begin) * 1e-9);
   at::Tensor others = buffer_on(bench.device(), kOtherBytes);
   const double bucket_s = bench.largest(all_reduce_once(bench, buffer, others));
-  if (!bench.agree(kLeastCalls * (2 * step_s + bucket_s) < until_s - bench.budget().elapsed_s())) {
+  if (!bench.agree(kNetworkLeastCalls * (2 * step_s + bucket_s) <
+                   until_s - bench.budget().elapsed_s())) {
     bench.could_not("not measured: how much communication slows compute: no time");
     return;
   }

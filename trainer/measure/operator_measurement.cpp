@@ -17,10 +17,10 @@ namespace vitsim {
 
 namespace {
 
-constexpr int kWarmUp = 2;
-constexpr int kLeastCalls = 5;
-constexpr int kMostCalls = 50;
-constexpr double kNarrow = 0.01;
+constexpr int kOperatorWarmUp = 2;
+constexpr int kOperatorLeastCalls = 5;
+constexpr int kOperatorMostCalls = 50;
+constexpr double kOperatorNarrow = 0.01;
 constexpr std::int64_t kTokens = 197;  // 224 pixels in patches of 16, and the class token
 constexpr std::int64_t kHeadWidth = 64;
 
@@ -188,9 +188,10 @@ std::vector<double> time_kernel(Bench& bench, const Kernel& kernel, double until
     kernel.call();
     bench.device().synchronize();
     seconds.push_back(static_cast<double>(host_nanoseconds() - begin) * 1e-9);
-    const auto counted = std::span(seconds).subspan(std::min<std::size_t>(kWarmUp, seconds.size()));
-    again = counted.size() < kLeastCalls ||
-            (counted.size() < kMostCalls && median_uncertainty(counted) > kNarrow &&
+    const auto counted =
+        std::span(seconds).subspan(std::min<std::size_t>(kOperatorWarmUp, seconds.size()));
+    again = counted.size() < kOperatorLeastCalls ||
+            (counted.size() < kOperatorMostCalls && median_uncertainty(counted) > kOperatorNarrow &&
              bench.budget().elapsed_s() < until_s);
   }
   return seconds;
@@ -225,7 +226,7 @@ void measure_operators(Bench& bench, const std::vector<Precision>& precisions, d
                                                                  .rank = bench.session().rank(),
                                                                  .shape = kernel.number,
                                                                  .seconds = std::move(seconds)},
-                                        .warm_up = kWarmUp});
+                                        .warm_up = kOperatorWarmUp});
       ++done;
     }
     bench.end_timing(first_sample);

@@ -22,10 +22,10 @@ namespace vitsim {
 
 namespace {
 
-constexpr int kWarmUp = 2;      // steps of a visit that are not counted
+constexpr int kStepWarmUp = 2;  // steps of a visit that are not counted
 constexpr int kLeastSteps = 4;  // counted steps, so that a visit says something
-constexpr int kMostSteps = 60;
-constexpr double kNarrow = 0.005;  // half-width of the median's interval
+constexpr int kMostStepsOfCase = 60;
+constexpr double kStepNarrow = 0.005;  // half-width of the median's interval
 
 std::string label(const StepCase& one) {
   return fmt::format(
@@ -57,7 +57,7 @@ class StepMeasurement {
   [[nodiscard]] double least_s(const StepCase& one) const {
     const auto seen = pace_.find(label(one));
     const double step_s = seen == pace_.end() ? seconds_per_flop_ * flops_of(one) : seen->second;
-    return (kWarmUp + kLeastSteps) * step_s;
+    return (kStepWarmUp + kLeastSteps) * step_s;
   }
 
   bool agree(bool word) { return bench_.agree(word); }
@@ -140,13 +140,14 @@ void StepMeasurement::record(const StepCase& one,
       const auto found = step.phase_s.find(phase);
       seconds.push_back(found == step.phase_s.end() ? 0 : found->second);
     }
-    add(PhaseSeries{.part = step_part(phase).value(), .unit = unit, .seconds = seconds}, kWarmUp);
+    add(PhaseSeries{.part = step_part(phase).value(), .unit = unit, .seconds = seconds},
+        kStepWarmUp);
   }
   std::vector<double> whole;
   for (const TrainingBench::Step& step : steps) {
     whole.push_back(step.step_s);
   }
-  add(StepSeries{.unit = unit, .seconds = whole}, kWarmUp);
+  add(StepSeries{.unit = unit, .seconds = whole}, kStepWarmUp);
   MemoryReading memory{.unit = unit,
                        .bytes = {static_cast<double>(bench_.device().peak_memory_bytes())}};
   if (const auto capacity = bench_.device().memory_bytes()) {
@@ -176,13 +177,14 @@ std::optional<bool> StepMeasurement::visit(const StepCase& one, int number, doub
       leave();
       return std::nullopt;
     }
-    if (steps.size() > kWarmUp) {
+    if (steps.size() > kStepWarmUp) {
       counted.push_back(steps.back().step_s);
     }
     const double spent_s = bench_.budget().elapsed_s() - begin_s;
-    const bool enough = counted.size() >= kLeastSteps &&
-                        (spent_s + steps.back().step_s > share_s ||
-                         median_uncertainty(counted) < kNarrow || counted.size() >= kMostSteps);
+    const bool enough =
+        counted.size() >= kLeastSteps &&
+        (spent_s + steps.back().step_s > share_s || median_uncertainty(counted) < kStepNarrow ||
+         counted.size() >= kMostStepsOfCase);
     // Not even the least number of steps, where they turn out far slower than expected.
     const bool too_slow = counted.size() > 1 && left_s() < steps.back().step_s;
     again = bench_.agree(!enough && !too_slow);
@@ -238,7 +240,7 @@ void measure_steps(Bench& bench,
     const double least_s = measurement.least_s(cases[i]);
     if (!measurement.agree(owed_s + 2 * least_s < measurement.left_s())) {
       bench.could_not(fmt::format(
-          "not measured: {}: no time for {} steps", label(cases[i]), kWarmUp + kLeastSteps));
+          "not measured: {}: no time for {} steps", label(cases[i]), kStepWarmUp + kLeastSteps));
       continue;
     }
     const auto visits_left = static_cast<double>(2 * (cases.size() - i) + chosen.size());

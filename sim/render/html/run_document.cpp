@@ -116,10 +116,10 @@ Json phases_over_steps(const Timeline& timeline) {
 
 // A settled step of the run.
 std::vector<StepTrack> tracks_of(const Timeline& timeline, const Report& report) {
-  constexpr std::int64_t kMostTracks = 32;
+  constexpr std::int64_t kMostRunTracks = 32;
   std::map<std::int64_t, StepTrack> tracks;
   for (const Span& span : settled_part(timeline, 1).spans) {
-    if (span.rank >= kMostTracks) {
+    if (span.rank >= kMostRunTracks) {
       continue;
     }
     StepTrack& track = tracks[span.rank];
