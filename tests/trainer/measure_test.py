@@ -86,6 +86,13 @@ def alone(place):
     require(measurement["device"] == "cpu-test", f"device {measurement['device']}")
     whats = {sample["what"] for sample in measurement["samples"]}
     require({"data_load", "forward", "backward", "optimizer", "step", "memory", "operator"} <= whats, f"{whats}")
+    kinds = {(sample["parameters"]["kind"], sample["parameters"].get("pass", "forward"))
+             for sample in measurement["samples"] if sample["what"] == "operator"}
+    require({("gemm", "forward"), ("gemm", "backward"), ("attention", "backward"), ("gelu", "backward")} <= kinds,
+            f"operators {kinds}")
+    # A CPU computes within the call and copies nothing to itself.
+    require(not any(kind in ("launch", "host_to_device") for kind, _ in kinds), f"operators {kinds}")
+    require(measurement["environment"]["loader"] == "2 workers", measurement["environment"]["loader"])
     profile = json.loads((place.path / "profiles" / "cpu-test.json").read_text())
     require(profile["memory"]["constant_bytes"] > 1e7, f"memory {profile['memory']}")
     require("run_sigma" in profile["spread"], f"spread {profile['spread']}")

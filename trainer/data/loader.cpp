@@ -77,11 +77,11 @@ class PrefetchingLoader final : public EpochLoader {
                                     image_options_),
                 .labels = at::empty({count}, label_options_)};
     SampleReader reader(dataset_, training_, epoch_);
-    reader.read(
-        indices,
-        {batch.images.mutable_data_ptr<std::uint8_t>(), static_cast<std::size_t>(batch.images.numel())},
-        {batch.labels.mutable_data_ptr<std::int64_t>(), indices.size()},
-        stop);
+    reader.read(indices,
+                {batch.images.mutable_data_ptr<std::uint8_t>(),
+                 static_cast<std::size_t>(batch.images.numel())},
+                {batch.labels.mutable_data_ptr<std::int64_t>(), indices.size()},
+                stop);
     return batch;
   }
 
