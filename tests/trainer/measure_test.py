@@ -163,6 +163,14 @@ def bad_input(place):
         codes = code if isinstance(code, tuple) else (code,)
         require(done.returncode in codes, f"{words}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         require(message in done.stderr, f"{words}: {done.stderr}")
+    # A data set that cannot be read is named; everything but its loading is measured.
+    lost = cluster(1)
+    lost["training"]["dataset"] = {"name": "image-folder", "path": "no/such/images", "samples": 480}
+    (place.path / "lost.json").write_text(json.dumps(lost))
+    _, error = vitsim(place, "calibrate", "measure", "lost.json", "--budget", "5s", "--parts", "loader,steps")
+    require("no/such/images" in error and "synthetic images" in error, error)
+    whats = {sample["what"] for sample in json.loads((place.path / "measurement.json").read_text())["samples"]}
+    require("step" in whats and "load_image" not in whats, f"{whats}")
     unreachable = cluster(1)
     unreachable["cluster"]["nodes"][0]["host"] = "no-such-host.invalid"
     (place.path / "unreachable.json").write_text(json.dumps(unreachable))

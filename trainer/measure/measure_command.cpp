@@ -289,6 +289,7 @@ bool wants(const MeasureArguments& arguments, const char* part) {
 
 void measure_parts(const MeasureArguments& arguments,
                    const MeasurementPlan& plan,
+                   bool with_loader,
                    Bench& bench,
                    const std::string& link) {
   const double budget_s = bench.budget().total().value();
@@ -303,7 +304,7 @@ void measure_parts(const MeasureArguments& arguments,
     measure_overlap(bench, plan.training, (share + 0.15) * budget_s);
     bench.communication().release_scratch();  // steps are asked for their peak of memory
   }
-  if (wants(arguments, "loader")) {
+  if (with_loader && wants(arguments, "loader")) {
     const double share = several && (steps || operators) ? 0.5 : steps || operators ? 0.15 : 0.9;
     measure_loader(bench, plan.training, share * budget_s);
   }
@@ -312,6 +313,16 @@ void measure_parts(const MeasureArguments& arguments,
   }
   if (operators) {
     measure_operators(bench, plan.precisions, 0.95 * budget_s);
+  }
+}
+
+// The first problem with the data set, empty where there is none.
+std::string why_unreadable(const TrainingSpec& training) {
+  try {
+    open_dataset(training, Split::kTrain);
+    return "";
+  } catch (const UserError& error) {
+    return error.problems().front();
   }
 }
 
@@ -386,6 +397,7 @@ void measure(const MeasureArguments& arguments,
   bench.measured.device = fmt::format("{}", fmt::join(distinct, ", "));
   const std::vector<std::string> devices = communication.gather_text(device->name());
   MeasurementPlan plan;
+  std::string unreadable;
   communication.on_every_rank([&] {
     std::vector<std::string> left_out;
     plan = plan_measurement(request.plan, *device, left_out);
@@ -399,14 +411,21 @@ void measure(const MeasureArguments& arguments,
       add_devices(bench.measured, {{bench.names()[rank], devices[rank]}});
     }
     bench.measured.environment = environment(session, *device, plan.training.loader, link);
-    open_dataset(plan.training, Split::kTrain);
+    unreadable = why_unreadable(plan.training);
     if (session.rank() == 0) {
       write_measurement(arguments.out, bench.measured);
     }
   });
+  const bool readable = bench.largest(unreadable.empty() ? 0 : 1) == 0;
+  if (!readable) {
+    bench.could_not(
+        fmt::format("{}: steps are measured with synthetic images, loading is not",
+                    unreadable.empty() ? "another rank cannot read the data set" : unreadable));
+    plan.training.dataset = synthetic_images();
+  }
   const auto place = device->pci_bus_id();
   const auto monitor = place ? GpuMonitor::start(*place) : nullptr;
-  measure_parts(arguments, plan, bench, link);
+  measure_parts(arguments, plan, readable, bench, link);
   tell_what_held_gpus_up(bench, monitor.get());
   bench.keep();
   if (session.rank() == 0) {

@@ -9,7 +9,6 @@ namespace vitsim {
 
 namespace {
 
-// Enough for every step of a measurement without starting the loader again.
 constexpr std::int64_t kSyntheticSamples = 1 << 16;
 
 std::vector<std::int64_t> around(const std::vector<std::int64_t>& micro_batch) {
@@ -64,6 +63,10 @@ std::vector<VitSpec> other_sizes(const VitSpec& model) {
 
 }  // namespace
 
+DatasetSpec synthetic_images() {
+  return {.name = "synthetic", .samples = kSyntheticSamples};
+}
+
 MeasurementPlan plan_measurement(const PlanRequest& request,
                                  const Device& device,
                                  std::vector<std::string>& left_out) {
@@ -75,7 +78,7 @@ MeasurementPlan plan_measurement(const PlanRequest& request,
   TrainingSpec& training = plan.training;
   if (!request.experiment) {
     training.model = *vit_variant("vit-b-16");
-    training.dataset = {.name = "synthetic", .samples = kSyntheticSamples};
+    training.dataset = synthetic_images();
     training.micro_batch = {cpu ? 4 : 64};
     if (!cpu) {
       // No file says how many: enough that steps seldom wait.
