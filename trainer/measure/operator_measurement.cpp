@@ -318,21 +318,23 @@ std::vector<std::function<Kernel()>> all_kernels(const Device& device, Precision
   const bool cpu = device.torch_device().is_cpu();
   const bool short_type = product_type(precision) != at::kFloat;
   std::vector<std::function<Kernel()>> makers;
+  if (!cpu) {
+    for (const std::int64_t images : {8, 64, 256}) {
+      makers.emplace_back([=, &device] { return host_to_device(device, images); });
+    }
+  }
   for (const std::int64_t width : {768, 384, 192, 1024}) {
     // A GPU that one image does not fill shows nothing of its rates.
     for (const std::int64_t images :
-         cpu ? std::vector<std::int64_t>{8, 1} : std::vector<std::int64_t>{64, 8}) {
+         cpu ? std::vector<std::int64_t>{1, 8} : std::vector<std::int64_t>{64, 8}) {
       const std::int64_t rows = images * kTokens;
       const std::int64_t heads = width / kHeadWidth;
-      // Query, key and value at once; projection; up and down in the MLP.
-      for (const auto& [columns, inner] : std::vector<std::pair<std::int64_t, std::int64_t>>{
-               {3 * width, width}, {width, width}, {4 * width, width}, {width, 4 * width}}) {
-        makers.emplace_back(
-            [=, columns = columns, inner = inner] { return kernels.gemm(rows, columns, inner); });
-        makers.emplace_back([=, columns = columns, inner = inner] {
-          return kernels.gemm_backward(rows, columns, inner);
-        });
-      }
+      const auto add_gemm = [&](std::int64_t columns, std::int64_t inner) {
+        makers.emplace_back([=] { return kernels.gemm(rows, columns, inner); });
+        makers.emplace_back([=] { return kernels.gemm_backward(rows, columns, inner); });
+      };
+      // Every kind once before the other products of the layer, in case time is short.
+      add_gemm(3 * width, width);  // query, key and value at once
       makers.emplace_back([=] { return kernels.attention(images, heads); });
       makers.emplace_back([=] { return kernels.attention_backward(images, heads); });
       makers.emplace_back([=] { return kernels.layer_norm(rows, width); });
@@ -347,6 +349,9 @@ std::vector<std::function<Kernel()>> all_kernels(const Device& device, Precision
       }
       makers.emplace_back([=] { return kernels.convolution(images, width); });
       makers.emplace_back([=] { return kernels.convolution_backward(images, width); });
+      add_gemm(width, width);      // projection
+      add_gemm(4 * width, width);  // up and down in the MLP
+      add_gemm(width, 4 * width);
     }
   }
   for (const std::int64_t parameters : {1LL << 20, 16LL << 20}) {
@@ -354,11 +359,6 @@ std::vector<std::function<Kernel()>> all_kernels(const Device& device, Precision
   }
   for (const std::int64_t bytes : {1LL << 20, 64LL << 20}) {
     makers.emplace_back([=] { return kernels.copy(bytes); });
-  }
-  if (!cpu) {
-    for (const std::int64_t images : {8, 64, 256}) {
-      makers.emplace_back([=, &device] { return host_to_device(device, images); });
-    }
   }
   return makers;
 }
