@@ -58,7 +58,8 @@ Json describe(const EpochRow& row) {
           or_null(row.top1),
           or_null(row.top5),
           row.images_per_s,
-          row.peak_memory_bytes};
+          row.peak_memory_bytes,
+          or_null(row.gpu_power_w)};
 }
 
 // JSON has no word for what is not finite: the loss of an epoch of steps that were all skipped.
@@ -77,7 +78,8 @@ EpochRow epoch_row(const Json& json) {
           .top1 = optional(4),
           .top5 = optional(5),
           .images_per_s = json.at(6).get<double>(),
-          .peak_memory_bytes = json.at(7).get<std::int64_t>()};
+          .peak_memory_bytes = json.at(7).get<std::int64_t>(),
+          .gpu_power_w = json.size() > 8 ? optional(8) : std::nullopt};
 }
 
 // The optimizer's tensors by state and slice, and the fp32 weights where the model's are shorter.

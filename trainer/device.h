@@ -8,12 +8,14 @@
 #include <string>
 #include <vector>
 
+#include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 #include <c10/util/intrusive_ptr.h>
 
 #include "models/experiment/training.h"
 #include "models/phase.h"
 #include "models/precision.h"
+#include "models/units.h"
 
 namespace c10d {
 class Backend;
@@ -98,14 +100,37 @@ class Device {
   /// and once somebody has waited for each of them.
   virtual std::vector<CommunicationRecord> take_communication() = 0;
 
-  /// Most memory in use so far: the resident set of a process, or what the CUDA allocator gave out.
+  /// Runs `work`, which launches copies to the device and what makes a batch of them: on a stream
+  /// of its own where the device copies beside its compute, at once elsewhere.
+  virtual void run_copies(const std::function<void()>& work) { work(); }
+
+  /// What compute launches from now on finds the copies so far complete, which made these tensors.
+  virtual void join_copies(const std::vector<at::Tensor>& /*made*/) {}
+
+  [[nodiscard]] virtual bool copies_beside_compute() const { return false; }
+
+  /// Gives the compute stream nothing useful to do for about so long, so that the host can launch
+  /// ahead of it and marks around short kernels tell the kernels' own time. Nothing on a CPU.
+  virtual void hold(Seconds /*duration*/) {}
+
+  /// Most memory in use so far: the resident set of a process, or what the CUDA allocator has
+  /// reserved of the GPU.
   [[nodiscard]] virtual std::int64_t peak_memory_bytes() const = 0;
 
-  /// From now on `peak_memory_bytes` is the most since this call, where the device can tell.
+  /// How much of it tensors held at most; none where no allocator of LibTorch's stands between.
+  [[nodiscard]] virtual std::optional<std::int64_t> peak_allocated_bytes() const {
+    return std::nullopt;
+  }
+
+  /// Gives back what is free, and from now on peaks are those since this call, where the device can
+  /// tell.
   virtual void reset_peak_memory() {}
 
   /// How much there is to use.
   [[nodiscard]] virtual std::optional<std::int64_t> memory_bytes() const = 0;
+
+  /// Where a GPU is, e.g. "00000000:1B:00.0"; none for a CPU.
+  [[nodiscard]] virtual std::optional<std::string> pci_bus_id() const { return std::nullopt; }
 };
 
 /// This machine's CPU, whose collectives are those of MpiBackend.

@@ -19,17 +19,20 @@ Evaluation evaluate(const TrainingSpec& training,
                     std::int64_t step) {
   const at::NoGradGuard no_grad;
   const int rank = communication.group()->getRank();
-  const std::int64_t batch =
+  const std::int64_t samples =
       training.micro_batch[training.micro_batch.size() == 1 ? 0 : static_cast<std::size_t>(rank)];
-  const auto loader =
-      start_evaluation(dataset, training, batch, rank, communication.group()->getSize(), options);
+  BatchFeed feed(
+      start_evaluation(dataset, training, samples, rank, communication.group()->getSize(), options),
+      dataset.normalisation(),
+      training.precision,
+      device);
   std::array<double, 4> sums{};  // samples, loss, first, among five
-  while (loader->left() > 0) {
+  while (feed.left() > 0) {
     board.enter(step, Phase::kEvaluate);
-    const Batch loaded = loader->next();
-    const at::Tensor labels = loaded.labels.to(device.torch_device());
-    const at::Tensor scores =
-        logits(model, loaded.images.to(device.torch_device()), training.precision).to(at::kFloat);
+    const Batch batch = feed.next();
+    const at::Tensor& labels = batch.labels;
+    const at::Tensor scores = logits(model, batch.images, training.precision).to(at::kFloat);
+    feed.copy_ahead();
     const std::int64_t choices = std::min<std::int64_t>(5, scores.size(1));
     const at::Tensor hits =
         std::get<1>(scores.topk(choices, 1)).eq(labels.unsqueeze(1)).to(at::kDouble);

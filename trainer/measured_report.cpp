@@ -297,6 +297,10 @@ Report measured_report(const ClusterSpec& cluster,
     const AttributedRanks& mine = entries[rank];
     const auto peak = static_cast<double>(measured.peak_memory_bytes[rank]);
     RankMemory memory{.total_bytes = peak, .parts = {.constant = peak}};
+    if (measured.peak_allocated_bytes[rank] > 0) {
+      memory.allocated_bytes = static_cast<double>(measured.peak_allocated_bytes[rank]);
+      memory.reserved_bytes = peak;
+    }
     if (measured.memory_bytes[rank] > 0) {
       memory.capacity_bytes = static_cast<double>(measured.memory_bytes[rank]);
     }
@@ -310,6 +314,9 @@ Report measured_report(const ClusterSpec& cluster,
                             .late_share = mine.late_share,
                             .gain_s = steps.empty() ? 0 : entry_gain_s(entries, rank, gain),
                             .memory = memory});
+    if (measured.power[rank].peak_w > 0) {
+      report.ranks.back().power = measured.power[rank];
+    }
     // Every measured rank has times of its own.
     report.rank_classes.push_back({.count = 1,
                                    .first_rank = static_cast<std::int64_t>(rank),

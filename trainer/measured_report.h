@@ -28,10 +28,12 @@ struct Measured {
   std::vector<StepTime> steps;
   std::vector<double> epochs_s;  // as the slowest rank sees them, evaluation excluded
   double total_s = 0;            // 0 where this process did not make all of the run
-  std::vector<std::int64_t> peak_memory_bytes;  // by rank
-  std::vector<std::int64_t> memory_bytes;       // capacity by rank; 0 where unknown
-  std::vector<std::string> devices;             // names by rank
-  std::vector<double> peak_flops_per_s;         // by rank, of this precision; 0 where unknown
+  std::vector<std::int64_t> peak_memory_bytes;     // by rank: resident, or reserved of a GPU
+  std::vector<std::int64_t> peak_allocated_bytes;  // by rank: by tensors; 0 where unknown
+  std::vector<std::int64_t> memory_bytes;          // capacity by rank; 0 where unknown
+  std::vector<std::string> devices;                // names by rank
+  std::vector<double> peak_flops_per_s;            // by rank, of this precision; 0 where unknown
+  std::vector<GpuPower> power;                     // by rank; all 0 where unknown
 };
 
 /// The report of a real run, from its full steps after warm-up.

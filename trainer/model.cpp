@@ -93,6 +93,17 @@ at::ScalarType model_type(Precision precision) {
   }
 }
 
+at::ScalarType product_type(Precision precision) {
+  switch (precision) {
+    case Precision::kAmpFp16:
+      return at::kHalf;
+    case Precision::kAmpBf16:
+      return at::kBFloat16;
+    default:
+      return model_type(precision);
+  }
+}
+
 VisionTransformer::VisionTransformer(const VitSpec& spec, std::uint64_t seed) : spec_(spec) {
   const at::NoGradGuard no_grad;
   for (const ParameterTensor& tensor : vitsim::parameters(spec)) {
@@ -150,10 +161,14 @@ at::Tensor VisionTransformer::encoder_layer(const at::Tensor& input, std::int64_
   const std::int64_t width = spec_.width;
 
   at::Tensor x = at::layer_norm(input, {width}, t[kNorm1Weight], t[kNorm1Bias], kNormEpsilon);
-  const at::Tensor qkv = at::linear(x, t[kQkvWeight], t[kQkvBias])
-                             .view({n, tokens, 3, spec_.heads, spec_.head_width()})
-                             .permute({2, 0, 3, 1, 4});  // 3 x n x heads x tokens x head width
-  x = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]);
+  // Query, key and value: n x heads x tokens x head width each. The backward pass of `unbind` is
+  // one stack, which leaves the joined gradient as the product before it wants it; taken one by
+  // one, each would be filled with zeros, copied and added at three times its size.
+  const std::vector<at::Tensor> qkv = at::linear(x, t[kQkvWeight], t[kQkvBias])
+                                          .view({n, tokens, 3, spec_.heads, spec_.head_width()})
+                                          .unbind(2);
+  x = at::scaled_dot_product_attention(
+      qkv[0].transpose(1, 2), qkv[1].transpose(1, 2), qkv[2].transpose(1, 2));
   x = x.transpose(1, 2).reshape({n, tokens, width});
   x = at::linear(x, t[kProjectionWeight], t[kProjectionBias]) + input;
 

@@ -15,6 +15,9 @@ class BlockObserver;
 /// The type of a model's weights: 16 bits where the whole model is in them, fp32 else.
 at::ScalarType model_type(Precision precision);
 
+/// The type of the inputs of its matrix products: that of the weights, or autocast's.
+at::ScalarType product_type(Precision precision);
+
 /// torchvision's VisionTransformer: the same tensors under the same names, the same arithmetic, and
 /// from the same seed the same first values.
 class VisionTransformer {

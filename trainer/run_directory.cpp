@@ -43,9 +43,10 @@ void RunDirectory::write_resolved(const std::string& json) const {
 }
 
 void RunDirectory::write_epochs(const std::vector<EpochRow>& rows) const {
-  std::string text = "epoch,train_s,evaluate_s,loss,top1,top5,images_per_s,peak_memory_bytes\n";
+  std::string text =
+      "epoch,train_s,evaluate_s,loss,top1,top5,images_per_s,peak_memory_bytes,gpu_power_w\n";
   for (const EpochRow& row : rows) {
-    text += fmt::format("{},{:.9g},{},{:.9g},{},{},{:.9g},{}\n",
+    text += fmt::format("{},{:.9g},{},{:.9g},{},{},{:.9g},{},{}\n",
                         row.epoch,
                         row.train_s,
                         or_empty(row.evaluate_s),
@@ -53,7 +54,8 @@ void RunDirectory::write_epochs(const std::vector<EpochRow>& rows) const {
                         or_empty(row.top1),
                         or_empty(row.top5),
                         row.images_per_s,
-                        row.peak_memory_bytes);
+                        row.peak_memory_bytes,
+                        or_empty(row.gpu_power_w));
   }
   write_file_atomically(path_ / "epochs.csv", text);
 }

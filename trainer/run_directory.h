@@ -18,6 +18,7 @@ struct EpochRow {
   std::optional<double> top5;
   double images_per_s = 0;
   std::int64_t peak_memory_bytes = 0;  // of the rank that uses most
+  std::optional<double> gpu_power_w;   // of a GPU, evaluation included; where the driver tells
 };
 
 /// A line of steps.csv.

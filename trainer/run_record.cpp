@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <sys/utsname.h>
 
 #include "calibrate/compute/compute_model.h"
 #include "calibrate/profile/library.h"
@@ -48,6 +50,12 @@ std::vector<std::string> gather_text(Communication& communication, const std::st
   return result;
 }
 
+std::string host_name() {
+  utsname system{};
+  uname(&system);
+  return system.nodename;
+}
+
 std::vector<std::int64_t> gather_number(Communication& communication, std::int64_t own) {
   std::vector<std::int64_t> result;
   for (const auto& row : communication.gather(std::vector<std::int64_t>{own})) {
@@ -59,14 +67,25 @@ std::vector<std::int64_t> gather_number(Communication& communication, std::int64
 }  // namespace
 
 RunRecord::RunRecord(const Experiment& experiment, const EpochPlan& plan)
-    : experiment_(experiment), plan_(plan) {}
+    : experiment_(experiment), plan_(plan), taken_ns_(host_nanoseconds()) {}
 
-void RunRecord::gather(Communication& communication, Recorder& recorder, Device& device) {
+void RunRecord::gather(Communication& communication,
+                       Recorder& recorder,
+                       Device& device,
+                       const GpuMonitor* monitor) {
   gather_append(communication, recorder.take_spans(), measured_.spans);
   gather_append(communication, recorder.take_steps(), measured_.steps);
   measured_.peak_memory_bytes = gather_number(communication, device.peak_memory_bytes());
+  measured_.peak_allocated_bytes =
+      gather_number(communication, device.peak_allocated_bytes().value_or(0));
+  measured_.power.clear();
+  gather_append(communication,
+                std::vector<GpuPower>{monitor == nullptr ? GpuPower() : monitor->power()},
+                measured_.power);
   measured_.memory_bytes = gather_number(communication, device.memory_bytes().value_or(0));
   measured_.devices = gather_text(communication, device.name());
+  const auto place = device.pci_bus_id();
+  gpus_ = gather_text(communication, place ? host_name() + " " + *place : "");
   if (communication.group()->getRank() != 0) {
     measured_.spans.clear();
     measured_.steps.clear();
@@ -75,6 +94,19 @@ void RunRecord::gather(Communication& communication, Recorder& recorder, Device&
 
 std::int64_t RunRecord::peak_memory_bytes() const {
   return std::ranges::max(measured_.peak_memory_bytes);
+}
+
+std::optional<double> RunRecord::take_power_w() {
+  double energy_j = 0;
+  double gpus = 0;
+  for (const GpuPower& power : measured_.power) {
+    energy_j += power.energy_j;
+    gpus += power.peak_w > 0 ? 1 : 0;
+  }
+  const std::int64_t now_ns = host_nanoseconds();
+  const double elapsed_s = static_cast<double>(now_ns - std::exchange(taken_ns_, now_ns)) * 1e-9;
+  const double drawn_j = energy_j - std::exchange(taken_energy_j_, energy_j);
+  return gpus > 0 && drawn_j > 0 ? std::optional(drawn_j / elapsed_s / gpus) : std::nullopt;
 }
 
 Timeline RunRecord::timeline() const {
@@ -107,8 +139,15 @@ std::optional<RunCost> RunRecord::cost(double total_s) const {
   for (const RankPlace& place : rank_places(experiment_.cluster)) {
     const std::string& gpu = experiment_.cluster.nodes[place.node].gpus[place.gpu].model;
     const auto sheet = library.sheet(gpu);
-    const std::string& device = measured_.devices[held.size()];
+    const std::size_t rank = held.size();
+    const std::string& device = measured_.devices[rank];
     held.push_back({.gpu = gpu, .count = 1, .rated_power = std::nullopt});
+    const GpuPower& power = measured_.power[rank];
+    if (power.mean_w > 0) {
+      // Ranks that share a GPU share what it draws.
+      const auto sharing = std::ranges::count(gpus_, gpus_[rank]);
+      held.back().measured_power = Watts(power.mean_w / static_cast<double>(sharing));
+    }
     if (sheet && sheet->tdp_w && is_device(device, sheet->device_name)) {
       held.back().rated_power = Watts(*sheet->tdp_w);
     }

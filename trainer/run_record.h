@@ -6,6 +6,7 @@
 
 #include "models/experiment/experiment.h"
 #include "trainer/communication.h"
+#include "trainer/gpu_monitor.h"
 #include "trainer/measured_report.h"
 #include "trainer/recorder.h"
 #include "trainer/run_directory.h"
@@ -18,10 +19,18 @@ class RunRecord {
   RunRecord(const Experiment& experiment, const EpochPlan& plan);
 
   /// Brings what ranks recorded since the last time to rank 0. Collective.
-  void gather(Communication& communication, Recorder& recorder, Device& device);
+  /// `monitor` may be null.
+  void gather(Communication& communication,
+              Recorder& recorder,
+              Device& device,
+              const GpuMonitor* monitor);
 
   /// Most memory in use on each rank, as of the last `gather`.
   [[nodiscard]] std::int64_t peak_memory_bytes() const;
+
+  /// Watts of a GPU on average, between the last two calls of this and `gather`; none where no
+  /// driver tells.
+  std::optional<double> take_power_w();
 
   /// Writes timeline.jsonl if it has doubled since it was last written: little is lost with a run,
   /// and little time goes into it. Rank 0.
@@ -42,6 +51,9 @@ class RunRecord {
   const Experiment& experiment_;
   const EpochPlan& plan_;
   Measured measured_;
+  double taken_energy_j_ = 0;
+  std::int64_t taken_ns_;
+  std::vector<std::string> gpus_;  // by rank: host and place; empty for a CPU
   std::size_t written_spans_ = 0;
 };
 

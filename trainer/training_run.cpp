@@ -21,10 +21,11 @@
 #include "models/experiment/resolved.h"
 #include "models/vit/memory.h"
 #include "trainer/banner.h"
+#include "trainer/batch_feed.h"
 #include "trainer/checkpoint.h"
-#include "trainer/data/loader.h"
 #include "trainer/evaluate.h"
 #include "trainer/failure.h"
+#include "trainer/gpu_monitor.h"
 #include "trainer/loss_scale.h"
 #include "trainer/measured_report.h"
 #include "trainer/model.h"
@@ -74,12 +75,40 @@ std::string memory_text(const TrainingSpec& training, const Report& report) {
   const RankReport& rank = *std::ranges::max_element(
       report.ranks, {}, [](const RankReport& each) { return each.memory.total_bytes; });
   const double computed = memory_parts(training, report.world_size, rank.micro_batch, {}).total();
+  if (rank.memory.allocated_bytes) {
+    return fmt::format(
+        "Peak memory: {} reserved on rank {}, of which tensors held {}; {} computed for weights, "
+        "gradients, optimizer, buffers and activations.",
+        human(Bytes(rank.memory.total_bytes)),
+        rank.rank,
+        human(Bytes(*rank.memory.allocated_bytes)),
+        human(Bytes(computed)));
+  }
   return fmt::format(
       "Peak memory: {} measured on rank {}; {} computed for weights, gradients, optimizer, buffers "
       "and activations, the rest is what the process and its libraries hold.",
       human(Bytes(rank.memory.total_bytes)),
       rank.rank,
       human(Bytes(computed)));
+}
+
+// What the ranks' GPUs drew; empty where no driver tells.
+std::string power_text(const Report& report) {
+  GpuPower all;
+  std::int64_t count = 0;
+  for (const RankReport& rank : report.ranks) {
+    if (rank.power) {
+      all.mean_w += rank.power->mean_w;
+      all.energy_j += rank.power->energy_j;
+      all.peak_w = std::max(all.peak_w, rank.power->peak_w);
+      ++count;
+    }
+  }
+  return count == 0 ? ""
+                    : fmt::format("GPU power: {:.0f} W on average, {:.0f} W at most, {:.3g} kWh.",
+                                  all.mean_w / static_cast<double>(count),
+                                  all.peak_w,
+                                  all.energy_j / kKilowattHour.value());
 }
 
 class Run {
@@ -97,9 +126,7 @@ class Run {
         communication_(communication),
         device_(device),
         board_(watchdog.board()),
-        loader_options_{.workers = training_.loader.workers,
-                        .ahead = 2 * training_.loader.workers,  // as PyTorch's DataLoader
-                        .pin_memory = training_.loader.pinned && !device.torch_device().is_cpu()},
+        loader_options_(loader_options(training_.loader, device)),
         model_(training_.model, training_.seed) {
     communication_.on_every_rank([&] {
       dataset_ = open_dataset(training_, Split::kTrain, options.on_unreadable);
@@ -154,6 +181,9 @@ class Run {
                         first_step_ + kWarmUpSteps,
                         std::min(first_step_ + kWarmUpSteps + kProfiledSteps, total_steps_) - 1);
     }
+    if (const auto place = device.pci_bus_id()) {
+      monitor_ = GpuMonitor::start(*place);
+    }
     communication_.barrier();
     recorder_.emplace(device, board_, session.rank(), options.timeline);
     record_.emplace(experiment_, plan_);
@@ -197,16 +227,19 @@ class Run {
   void train_epoch() {
     const std::int64_t begin_ns = recorder_->now_ns();
     const double elapsed_before_s = progress_.elapsed_s;
-    const auto loader = start_epoch(*dataset_,
-                                    training_,
-                                    plan_,
-                                    session_.rank(),
-                                    session_.size(),
-                                    progress_.epoch,
-                                    progress_.step_in_epoch,
-                                    loader_options_);
+    BatchFeed feed(start_epoch(*dataset_,
+                               training_,
+                               plan_,
+                               session_.rank(),
+                               session_.size(),
+                               progress_.epoch,
+                               progress_.step_in_epoch,
+                               loader_options_),
+                   dataset_->normalisation(),
+                   training_.precision,
+                   device_);
     while (progress_.step_in_epoch < plan_.steps && progress_.steps < total_steps_) {
-      train_step(*loader);
+      train_step(feed);
       progress_.elapsed_s =
           elapsed_before_s + static_cast<double>(recorder_->now_ns() - begin_ns) * 1e-9;
       const bool epoch_ends = progress_.step_in_epoch == plan_.steps;
@@ -232,7 +265,7 @@ class Run {
     reducer_->finish();
   }
 
-  void train_step(EpochLoader& loader) {
+  void train_step(BatchFeed& feed) {
     const bool short_step = progress_.step_in_epoch + 1 == plan_.steps && plan_.last_is_short();
     const auto& shapes = short_step ? plan_.last : plan_.full;
     const std::int64_t joined = std::accumulate(
@@ -252,7 +285,7 @@ class Run {
     recorder_->begin_step(
         progress_.steps, progress_.steps < first_step_ + kWarmUpSteps, !short_step);
     const StepResult result = step_->run(
-        loader, {.mine = mine, .joined = joined, .most = most, .step = progress_.steps}, lr);
+        feed, {.mine = mine, .joined = joined, .most = most, .step = progress_.steps}, lr);
     if (profiler_) {
       profiler_->end_step(progress_.steps);
     }
@@ -313,8 +346,9 @@ class Run {
       row.top5 = result.top5;
     }
     const auto unreadable = gather_unreadable();
-    record_->gather(communication_, *recorder_, device_);
+    record_->gather(communication_, *recorder_, device_, monitor_.get());
     row.peak_memory_bytes = record_->peak_memory_bytes();
+    row.gpu_power_w = record_->take_power_w();
     progress_.epochs.push_back(row);
     ++progress_.epoch;
     progress_.step_in_epoch = 0;
@@ -416,7 +450,7 @@ class Run {
 
   void write_report() {
     gather_unreadable();
-    record_->gather(communication_, *recorder_, device_);
+    record_->gather(communication_, *recorder_, device_, monitor_.get());
     if (session_.rank() == 0) {
       const std::vector<std::string> unreadable = unreadable_.summary();
       const bool whole = first_step_ == 0 && progress_.epoch == training_.epochs;
@@ -426,7 +460,8 @@ class Run {
                          whole ? static_cast<double>(recorder_->now_ns()) * 1e-9 : 0,
                          warnings());
       progress_line_->note(verdict_sentence(report));
-      for (const std::string& line : {utilisation_text(report), memory_text(training_, report)}) {
+      for (const std::string& line :
+           {utilisation_text(report), memory_text(training_, report), power_text(report)}) {
         if (!line.empty()) {
           progress_line_->note(line);
         }
@@ -479,6 +514,7 @@ class Run {
   std::unique_ptr<GradientReducer> reducer_;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<LossScale> loss_scale_;
+  std::unique_ptr<GpuMonitor> monitor_;  // none where no driver tells
   std::optional<Recorder> recorder_;
   std::optional<RunRecord> record_;
   std::optional<TrainStep> step_;

@@ -152,7 +152,7 @@ double host_share(const GpuProfile& profile, const StepCurve& curve, std::int64_
   for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
     const PassTime time = pass_time(*rates,
                                     *profile.host,
-                                    pass_operators(curve.model, curve.precision, pass),
+                                    pass_operators(*rates, curve.model, pass),
                                     pass,
                                     std::max<std::int64_t>(micro_batch, 1));
     total += time.total();

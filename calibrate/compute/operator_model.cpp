@@ -49,7 +49,7 @@ class Correction {
         continue;
       }
       for (const Pass pass : {Pass::kForward, Pass::kBackward}) {
-        const auto operators = pass_operators(curve.model, curve.precision, pass);
+        const auto operators = pass_operators(rates, curve.model, pass);
         for (const StepPoint& point : curve.points) {
           const PassTime time = pass_time(rates, host, operators, pass, point.micro_batch);
           const Seconds measured = pass == Pass::kForward ? point.forward : point.backward;
@@ -111,8 +111,8 @@ class OperatorModel final : public ComputeModel {
         host_(host),
         correction_(std::move(correction)),
         load_per_sample_(load_per_sample),
-        forward_(pass_operators(model, rates_.precision, Pass::kForward)),
-        backward_(pass_operators(model, rates_.precision, Pass::kBackward)) {
+        forward_(pass_operators(rates_, model, Pass::kForward)),
+        backward_(pass_operators(rates_, model, Pass::kBackward)) {
     if (sheet) {
       forward_limit_.emplace(*sheet, model, rates_.precision, Pass::kForward);
       backward_limit_.emplace(*sheet, model, rates_.precision, Pass::kBackward);

@@ -164,6 +164,10 @@ std::vector<Operator> pass_operators(const ModelPart& part,
                                 : backward_operators(part, precision, attention, split);
 }
 
+std::vector<Operator> pass_operators(const OperatorRates& rates, const ModelPart& part, Pass pass) {
+  return pass_operators(part, rates.precision, pass, AttentionKernel::kFused, rates.qkv_split);
+}
+
 Seconds collective_launches(const HostLaunch& host, const ModelPart& part) {
   if (part.tensor == 1 || part.attention_alone) {
     return Seconds(0);
@@ -178,7 +182,7 @@ PassTime part_time(const OperatorRates& rates,
                    const ModelPart& part,
                    Pass pass,
                    std::int64_t batch) {
-  PassTime time = pass_time(rates, host, pass_operators(part, rates.precision, pass), pass, batch);
+  PassTime time = pass_time(rates, host, pass_operators(rates, part, pass), pass, batch);
   time.host += collective_launches(host, part);
   return time;
 }

@@ -46,6 +46,9 @@ std::vector<Operator> pass_operators(const ModelPart& part,
                                      AttentionKernel attention = AttentionKernel::kFused,
                                      QkvSplit split = QkvSplit::kSelect);
 
+/// The operators of a pass of the trainer that these rates are of.
+std::vector<Operator> pass_operators(const OperatorRates& rates, const ModelPart& part, Pass pass);
+
 /// What the host takes to call the tensor-parallel collectives of a pass.
 Seconds collective_launches(const HostLaunch& host, const ModelPart& part);
 

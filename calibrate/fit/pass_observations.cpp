@@ -48,8 +48,11 @@ std::map<std::string, std::vector<PassObservation>> measured_passes(
       continue;
     }
     const PhaseTimes& times = summary.ranks.front().full;
-    PassObservation pass{
-        .model = run.model, .precision = run.precision, .batch = summary.micro_batch(0)};
+    PassObservation pass{.model = run.model,
+                         .precision = run.precision,
+                         .batch = summary.micro_batch(0),
+                         .split = run.qkv_split,
+                         .of_run = true};
     for (const auto& [what, seconds] : {std::pair(Observed::kForward, times.forward_s),
                                         std::pair(Observed::kBackward, times.backward_s)}) {
       pass.what = what;

@@ -24,6 +24,7 @@ struct PassObservation {
   AttentionKernel attention = AttentionKernel::kFused;
   QkvSplit split = QkvSplit::kSelect;
   OptimizerKind optimizer = OptimizerKind::kSgd;  // of a training step
+  bool of_run = false;  // a part of a recorded run's steps, whose other part was timed too
 };
 
 /// By GPU, every pass that the measurement shows: throughput samples, and the forward and backward

@@ -483,6 +483,10 @@ void fit_rates(const Measurement& measurement,
     FittedRates fitted = fit_passes(passes, options.sheet(gpu));
     for (OperatorRates& rates : fitted.rates) {
       rates.error = mean_error(errors, gpu, rates.precision);
+      const bool unbinds = std::ranges::any_of(passes, [&](const PassObservation& pass) {
+        return pass.of_run && pass.precision == rates.precision && pass.split == QkvSplit::kUnbind;
+      });
+      rates.qkv_split = unbinds ? QkvSplit::kUnbind : QkvSplit::kSelect;
     }
     if (fitted.shows_launches) {
       fitted.host.sigma = host_sigma(fitted, passes);
@@ -513,7 +517,8 @@ std::set<std::string> runs_ruled_by_host(const std::vector<RunSummary>& summarie
                    .predict({.what = what,
                              .model = run.model,
                              .precision = run.precision,
-                             .batch = summary.micro_batch(0)})
+                             .batch = summary.micro_batch(0),
+                             .split = run.qkv_split})
                    .host_share /
                2;
     }
@@ -564,7 +569,7 @@ std::vector<LeftOutModel> leave_models_out(const Measurement& measurement,
                            .log_error = std::log(predicted.seconds / pass.seconds),
                            .precision = pass.precision,
                            .host_share = predicted.host_share};
-        if (pass.split == QkvSplit::kUnbind) {
+        if (!pass.of_run) {
           errors.push_back(std::move(error));
           continue;
         }

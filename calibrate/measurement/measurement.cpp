@@ -67,6 +67,9 @@ Json run_to_json(const RecordedRun& run) {
   json["accumulation"] = run.accumulation;
   json["epochs"] = run.epochs;
   json["samples"] = run.samples;
+  if (run.qkv_split != QkvSplit::kSelect) {
+    json["qkv_split"] = kQkvSplitNames[static_cast<std::size_t>(run.qkv_split)];
+  }
   json["wall_clock_breakdown"] = run.wall_clock_breakdown;
   return json;
 }
@@ -234,6 +237,7 @@ RecordedRun read_run(const Field& field) {
   reader.read("accumulation", run.accumulation, 1, kMostCount);
   reader.read("epochs", run.epochs, 0, kMostCount);
   reader.read("samples", run.samples, 0, kMostCount);
+  reader.read("qkv_split", run.qkv_split, kQkvSplitNames);
   reader.read("wall_clock_breakdown", run.wall_clock_breakdown);
   reader.finish();
   return run;

@@ -12,6 +12,7 @@
 #include "models/experiment/training.h"
 #include "models/precision.h"
 #include "models/units.h"
+#include "models/vit/cost_graph.h"
 #include "models/vit/vit.h"
 
 namespace vitsim {
@@ -34,8 +35,9 @@ struct RecordedRun {
   std::vector<std::int64_t> micro_batch;  // one for all, or by rank
   std::int64_t accumulation = 1;
   std::int64_t epochs = 0;
-  std::int64_t samples = 0;          // per epoch, of the data set; 0: unknown
-  bool wall_clock_breakdown = true;  // DeepSpeed's timers synchronise the GPU at every phase
+  std::int64_t samples = 0;                // per epoch, of the data set; 0: unknown
+  QkvSplit qkv_split = QkvSplit::kSelect;  // how its model takes query, key and value apart
+  bool wall_clock_breakdown = true;        // DeepSpeed's timers synchronise the GPU at every phase
 };
 
 /// Name of the link profile between a recorded run's GPUs: the one its files name, or by its

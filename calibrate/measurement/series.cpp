@@ -248,6 +248,7 @@ void parameters(Is<OperatorSeries> auto& series, auto& take) {
   take.needed("kind", series.kind);
   take.needed("flops", series.flops);
   take.needed("bytes", series.bytes);
+  take("pass", series.pass);
   take("precision", series.precision);
   take("rank", series.rank);
   take.rest(series.shape);
@@ -300,6 +301,7 @@ void parameters(Is<MemoryReading> auto& series, auto& take) {
   take.needed("rank", series.rank);
   take("unit", series.unit);
   take("capacity_bytes", series.capacity_bytes);
+  take("allocated_bytes", series.allocated_bytes);
 }
 
 void parameters(Is<UnknownSeries> auto&, auto&) {}

@@ -172,6 +172,7 @@ struct OverlapSeries {
 struct OperatorSeries {
   std::string gpu;
   std::string kind;  // "gemm", "attention", ...
+  std::string pass;  // "backward", or empty: forward
   std::optional<Precision> precision;
   double flops = 0;
   double bytes = 0;  // moved to and from the device's memory
@@ -221,11 +222,12 @@ struct ParallelStepSeries {
   std::vector<double> seconds;
 };
 
-/// Memory of a rank's GPU in use.
+/// Memory of a rank's GPU in use: what the process holds, the allocator's reserve included.
 struct MemoryReading {
   std::int64_t rank = 0;
   std::string unit;
   std::optional<double> capacity_bytes;
+  std::optional<double> allocated_bytes;  // by tensors, at most; where the allocator tells
   std::vector<double> bytes;
 };
 

@@ -69,6 +69,8 @@ struct OperatorRates {
   double backward_factor = 1;
   std::optional<FlopsPerSecond> head;  // of a token model's head; absent: as other products
   std::optional<double> error;         // mean, leaving models out
+  // Of the trainer whose steps were measured, hence of those that are predicted.
+  QkvSplit qkv_split = QkvSplit::kSelect;
 };
 
 /// What a host needs to launch one kernel: its processor and software stack, whatever the GPU.

@@ -218,6 +218,7 @@ OperatorRates read_rates(const Field& field) {
   read_quantity(object, "kernel_start_s", rates.kernel_start, kDuration);
   object.read("forward_factor", rates.forward_factor, kFactor);
   object.read("backward_factor", rates.backward_factor, kFactor);
+  object.read("qkv_split", rates.qkv_split, kQkvSplitNames);
   if (const auto head = object.find("head_flops_per_s")) {
     rates.head = FlopsPerSecond(head->number(kSpeed).value_or(1));
   }

@@ -96,6 +96,9 @@ OrderedJson json_of(const OperatorRates& rates) {
                       {"kernel_start_s", rates.kernel_start.value()},
                       {"forward_factor", rates.forward_factor},
                       {"backward_factor", rates.backward_factor}};
+  if (rates.qkv_split != QkvSplit::kSelect) {
+    json["qkv_split"] = kQkvSplitNames[static_cast<std::size_t>(rates.qkv_split)];
+  }
   if (rates.head) {
     json["head_flops_per_s"] = rates.head->value();
   }

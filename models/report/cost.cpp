@@ -21,7 +21,9 @@ std::optional<RunCost> run_cost(std::span<const HeldGpus> gpus,
     has_prices = has_prices && per_hour != prices.per_gpu_hour.end();
     price += has_prices ? count * hours * per_hour->second : 0;
     const auto power = prices.power.find(held.gpu);
-    if (power != prices.power.end()) {
+    if (held.measured_power) {
+      drawn += count * *held.measured_power;
+    } else if (power != prices.power.end()) {
       drawn += count * power->second;
     } else if (held.rated_power) {
       const Watts one = kPowerShareOfRating * *held.rated_power;

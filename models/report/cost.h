@@ -23,11 +23,13 @@ struct HeldGpus {
   std::string gpu;
   std::int64_t count = 0;
   std::optional<Watts> rated_power;
+  std::optional<Watts> measured_power = std::nullopt;  // of each, while the run trained
 };
 
 /// What a run of `total` costs that holds all of these GPUs from its begin to its end: hours,
-/// price, energy with the building's overhead, carbon. A GPU draws the file's power, else a share
-/// of its rating, whether it computes or waits. Nothing where neither prices nor power are known.
+/// price, energy with the building's overhead, carbon. A GPU draws what was measured, else the
+/// file's power, else a share of its rating, whether it computes or waits. Nothing where neither
+/// prices nor power are known.
 std::optional<RunCost> run_cost(std::span<const HeldGpus> gpus,
                                 const PriceSpec& prices,
                                 Seconds total);

@@ -62,10 +62,17 @@ nlohmann::json to_json(const RankMemory& memory) {
   for (const NamedPart& named : kMemoryParts) {
     parts[std::string(named.key)] = memory.parts.*named.part;
   }
-  return {{"total_bytes", memory.total_bytes},
-          {"capacity_bytes", or_null(memory.capacity_bytes)},
-          {"fits", memory.fits},
-          {"parts", parts}};
+  nlohmann::json json = {{"total_bytes", memory.total_bytes},
+                         {"capacity_bytes", or_null(memory.capacity_bytes)},
+                         {"fits", memory.fits},
+                         {"parts", parts}};
+  if (memory.allocated_bytes) {
+    json["allocated_bytes"] = *memory.allocated_bytes;
+  }
+  if (memory.reserved_bytes) {
+    json["reserved_bytes"] = *memory.reserved_bytes;
+  }
+  return json;
 }
 
 nlohmann::json to_json(const RankReport& rank) {
@@ -80,6 +87,11 @@ nlohmann::json to_json(const RankReport& rank) {
                          {"memory", to_json(rank.memory)}};
   if (!rank.device.empty()) {
     json["device"] = rank.device;
+  }
+  if (rank.power) {
+    json["power"] = {{"mean_w", rank.power->mean_w},
+                     {"peak_w", rank.power->peak_w},
+                     {"energy_j", rank.power->energy_j}};
   }
   return json;
 }
@@ -242,6 +254,8 @@ RankMemory read_memory(const Field& field) {
   RankMemory memory;
   ObjectReader object(field);
   read_number(object, "total_bytes", memory.total_bytes);
+  memory.allocated_bytes = number_if_any(object, "allocated_bytes");
+  memory.reserved_bytes = number_if_any(object, "reserved_bytes");
   memory.capacity_bytes = number_or_null(object, "capacity_bytes");
   object.read("fits", memory.fits);
   if (const auto parts = object.require("parts")) {
@@ -253,6 +267,16 @@ RankMemory read_memory(const Field& field) {
   }
   object.finish();
   return memory;
+}
+
+GpuPower read_power(const Field& field) {
+  GpuPower power;
+  ObjectReader object(field);
+  read_number(object, "mean_w", power.mean_w);
+  read_number(object, "peak_w", power.peak_w);
+  read_number(object, "energy_j", power.energy_j);
+  object.finish();
+  return power;
 }
 
 RankReport read_rank(const Field& field) {
@@ -271,6 +295,9 @@ RankReport read_rank(const Field& field) {
   }
   if (const auto memory = object.require("memory")) {
     rank.memory = read_memory(*memory);
+  }
+  if (const auto power = object.find("power")) {
+    rank.power = read_power(*power);
   }
   object.finish();
   return rank;

@@ -53,9 +53,20 @@ struct PhaseSeconds {
 
 struct RankMemory {
   double total_bytes = 0;
+  // Of a real run on a GPU, peaks of LibTorch's allocator: what tensors held, and what it had taken
+  // of the GPU, which is the total.
+  std::optional<double> allocated_bytes;
+  std::optional<double> reserved_bytes;
   std::optional<double> capacity_bytes;  // unknown where no sheet or profile says
   bool fits = true;
   MemoryParts parts;
+};
+
+/// What a GPU drew while a real run trained, by its own sensor.
+struct GpuPower {
+  double mean_w = 0;
+  double peak_w = 0;
+  double energy_j = 0;
 };
 
 /// One rank of a full step.
@@ -71,6 +82,7 @@ struct RankReport {
   double gain_s = 0;      // what an epoch would gain were it as fast as the median rank
   RankMemory memory;
   std::optional<std::int64_t> largest_micro_batch;
+  std::optional<GpuPower> power;  // of a real run, where the driver tells it
 };
 
 /// Ranks that the model cannot tell apart; times are means over them.

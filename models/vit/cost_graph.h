@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,8 @@ enum class AttentionKernel { kFused, kUnfused };
 /// a copy for each of the three, and two adds, all of tensors three times as wide as the layer;
 /// `unbind` costs one stack.
 enum class QkvSplit { kSelect, kUnbind };
+
+inline constexpr std::array<std::string_view, 2> kQkvSplitNames = {"select", "unbind"};
 
 /// One kind of kernel of a pass over one image; `count` of them run one after another.
 struct Operator {

@@ -42,19 +42,19 @@ Image photograph(std::int64_t height, std::int64_t width) {
 }
 
 // Reads samples until the benchmark ends. The answer is checked first: a picture that is not all
-// one level, normalised.
+// one level.
 void read_samples(benchmark::State& state, const Dataset& dataset) {
   TrainingSpec training;
   training.augment = {.flip = true, .crop = true};
   SampleReader reader(dataset, training, 0);
-  std::vector<float> images(kValues);
+  std::vector<std::uint8_t> images(kValues);
   std::array<std::int64_t, 1> label{};
   std::array<std::int64_t, 1> index{};
   const auto read = [&] { reader.read(index, images, label, std::stop_token()); };
   read();
   const auto [least, most] = std::ranges::minmax_element(images);
-  if (!(*least<*most&& * least> - 5 && *most < 5)) {
-    state.SkipWithError("the sample is not a normalised picture");
+  if (*least == *most) {
+    state.SkipWithError("the sample is not a picture");
     return;
   }
   for (auto _ : state) {
@@ -112,8 +112,8 @@ void decode_jpeg_500x375(benchmark::State& state) {
 
 void resize_to_224(benchmark::State& state) {
   const Image image = photograph(state.range(0), state.range(1));
-  ImageTransform transform(kSide, {.mean = {0.5F, 0.5F, 0.5F}, .deviation = {0.2F, 0.2F, 0.2F}});
-  std::vector<float> out(kValues);
+  ImageTransform transform(kSide);
+  std::vector<std::uint8_t> out(kValues);
   for (auto _ : state) {
     transform.apply(image, {}, out);
     benchmark::DoNotOptimize(out.data());

@@ -119,7 +119,16 @@ def make_pages(folder):
     measured = json.loads((folder / "other.json").read_text())
     measured["source"], measured["measurement"] = "measured", measured.pop("prediction")
     del measured["measurement"]["timeline"], measured["measurement"]["links"]
+    for ranks in measured["measurement"]["ranks"], measured["measurement"]["rank_classes"]:
+        for rank in ranks:
+            rank["memory"].update(allocated_bytes=0.8 * rank["memory"]["total_bytes"],
+                                  reserved_bytes=rank["memory"]["total_bytes"])
+    for rank in measured["measurement"]["ranks"]:
+        rank["power"] = {"mean_w": 143.5, "peak_w": 171.2, "energy_j": 86100}
     (run / "report.json").write_text(json.dumps(measured))
+    header, *rows = (run / "epochs.csv").read_text().splitlines()
+    powered = [f"{header},gpu_power_w", *(f"{row},{140 + number}" for number, row in enumerate(rows))]
+    (run / "epochs.csv").write_text("\n".join(powered) + "\n")
     vitsim("report", run)
     (run / "report.html").rename(page("run"))
     return sorted(folder.glob("*.html"))

@@ -86,6 +86,13 @@ def alone(place):
     require(measurement["device"] == "cpu-test", f"device {measurement['device']}")
     whats = {sample["what"] for sample in measurement["samples"]}
     require({"data_load", "forward", "backward", "optimizer", "step", "memory", "operator"} <= whats, f"{whats}")
+    kinds = {(sample["parameters"]["kind"], sample["parameters"].get("pass", "forward"))
+             for sample in measurement["samples"] if sample["what"] == "operator"}
+    require({("gemm", "forward"), ("gemm", "backward"), ("attention", "backward"), ("gelu", "backward")} <= kinds,
+            f"operators {kinds}")
+    # A CPU computes within the call and copies nothing to itself.
+    require(not any(kind in ("launch", "host_to_device") for kind, _ in kinds), f"operators {kinds}")
+    require(measurement["environment"]["loader"] == "2 workers", measurement["environment"]["loader"])
     profile = json.loads((place.path / "profiles" / "cpu-test.json").read_text())
     require(profile["memory"]["constant_bytes"] > 1e7, f"memory {profile['memory']}")
     require("run_sigma" in profile["spread"], f"spread {profile['spread']}")
@@ -156,6 +163,14 @@ def bad_input(place):
         codes = code if isinstance(code, tuple) else (code,)
         require(done.returncode in codes, f"{words}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         require(message in done.stderr, f"{words}: {done.stderr}")
+    # A data set that cannot be read is named; everything but its loading is measured.
+    lost = cluster(1)
+    lost["training"]["dataset"] = {"name": "image-folder", "path": "no/such/images", "samples": 480}
+    (place.path / "lost.json").write_text(json.dumps(lost))
+    _, error = vitsim(place, "calibrate", "measure", "lost.json", "--budget", "5s", "--parts", "loader,steps")
+    require("no/such/images" in error and "synthetic images" in error, error)
+    whats = {sample["what"] for sample in json.loads((place.path / "measurement.json").read_text())["samples"]}
+    require("step" in whats and "load_image" not in whats, f"{whats}")
     unreachable = cluster(1)
     unreachable["cluster"]["nodes"][0]["host"] = "no-such-host.invalid"
     (place.path / "unreachable.json").write_text(json.dumps(unreachable))

@@ -14,8 +14,10 @@ struct Example {
   Measured measured{.epochs_s = {3, 1, 2},
                     .total_s = 7,
                     .peak_memory_bytes = {100, 200},
+                    .peak_allocated_bytes = {80, 0},
                     .memory_bytes = {1000, 0},
-                    .devices = {"A", "B"}};
+                    .devices = {"A", "B"},
+                    .power = {{.mean_w = 300, .peak_w = 400, .energy_j = 2100}, {}}};
 
   void step(std::int64_t number, std::int64_t start, bool warm_up) {
     const auto add = [&](std::int64_t rank, Phase phase, std::int64_t begin, std::int64_t end) {
@@ -81,6 +83,27 @@ TEST(MeasuredReport, SeparatesBusyTimeFromWaiting) {
   EXPECT_EQ(report.ranks[1].gpu, "slow");
   EXPECT_EQ(report.ranks[0].memory.capacity_bytes, 1000);
   EXPECT_FALSE(report.ranks[1].memory.capacity_bytes.has_value());
+}
+
+TEST(MeasuredReport, TellsMemoryByTheAllocatorAndPowerWhereTheyAreKnown) {
+  // Rank 0 is on a GPU, of whose memory the allocator reserved 100 and tensors held 80; rank 1 is
+  // on a CPU.
+  Example example;
+  example.step(1, 0, false);
+  const Report report =
+      measured_report(example.cluster, example.training, example.plan, example.measured);
+  EXPECT_EQ(report.ranks[0].memory.total_bytes, 100);
+  EXPECT_EQ(report.ranks[0].memory.reserved_bytes, 100);
+  EXPECT_EQ(report.ranks[0].memory.allocated_bytes, 80);
+  EXPECT_EQ(report.rank_classes[0].memory.allocated_bytes, 80);
+  EXPECT_EQ(report.ranks[1].memory.total_bytes, 200);
+  EXPECT_FALSE(report.ranks[1].memory.allocated_bytes.has_value());
+  EXPECT_FALSE(report.ranks[1].memory.reserved_bytes.has_value());
+  ASSERT_TRUE(report.ranks[0].power.has_value());
+  EXPECT_EQ(report.ranks[0].power->mean_w, 300);
+  EXPECT_EQ(report.ranks[0].power->peak_w, 400);
+  EXPECT_EQ(report.ranks[0].power->energy_j, 2100);
+  EXPECT_FALSE(report.ranks[1].power.has_value());
 }
 
 TEST(MeasuredReport, CommunicationThatBackwardHidesIsNotExposed) {

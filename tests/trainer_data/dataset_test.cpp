@@ -78,13 +78,13 @@ TEST(SampleReader, CutsEachSampleByItsOwnIndex) {
   const auto dataset = open_dataset(training, Split::kTrain);
   constexpr std::size_t kValues = 3 * 16 * 16;
   const std::vector<std::int64_t> indices = {3, 7, 11};
-  std::vector<float> together(3 * kValues);
+  std::vector<std::uint8_t> together(3 * kValues);
   std::vector<std::int64_t> labels(3);
   SampleReader(*dataset, training, 2).read(indices, together, labels, {});
   EXPECT_THAT(labels, ::testing::ElementsAre(3, 3, 3));  // modulo 4
   SampleReader other(*dataset, training, 2);
   for (std::size_t i = 3; i-- > 0;) {  // alone, and in another order
-    std::vector<float> alone(kValues);
+    std::vector<std::uint8_t> alone(kValues);
     other.read(std::span(indices).subspan(i, 1), alone, std::span(labels).first(1), {});
     EXPECT_TRUE(std::equal(
         alone.begin(), alone.end(), together.begin() + static_cast<std::ptrdiff_t>(i * kValues)));
@@ -96,7 +96,7 @@ TEST(SampleReader, StopsBetweenSamples) {
   const auto dataset = open_dataset(training, Split::kTrain);
   std::stop_source stop;
   stop.request_stop();
-  std::vector<float> images(2 * 3 * 16 * 16, -7.0F);
+  std::vector<std::uint8_t> images(2 * 3 * 16 * 16);
   std::vector<std::int64_t> labels(2, -7);
   const std::vector<std::int64_t> indices = {0, 1};
   SampleReader(*dataset, training, std::nullopt).read(indices, images, labels, stop.get_token());

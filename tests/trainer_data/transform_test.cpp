@@ -16,9 +16,7 @@ using ::testing::ElementsAre;
 using ::testing::FloatNear;
 using ::testing::Pointwise;
 
-const Normalisation kPlain = {.mean = {0}, .deviation = {1.0F / 255}};  // levels as they are
-
-// One grey image, its rows listed, through the transform without normalisation.
+// Levels of one grey image, its rows listed, through the transform.
 std::vector<float> resized(const std::vector<std::vector<int>>& rows,
                            std::int64_t size,
                            const Cut& cut = {}) {
@@ -30,9 +28,9 @@ std::vector<float> resized(const std::vector<std::vector<int>>& rows,
       image.row(static_cast<std::int64_t>(y))[x] = static_cast<std::uint8_t>(rows[y][x]);
     }
   }
-  std::vector<float> out(static_cast<std::size_t>(size * size));
-  ImageTransform(size, kPlain).apply(image, cut, out);
-  return out;
+  std::vector<std::uint8_t> out(static_cast<std::size_t>(size * size));
+  ImageTransform(size).apply(image, cut, out);
+  return {out.begin(), out.end()};
 }
 
 MATCHER_P(NearRows, expected, "") {
@@ -123,10 +121,10 @@ TEST(ImageTransform, ShrinksWithoutAliasing) {
   // Columns alternate 0 and 200. Without antialiasing two outputs would see 0, 200 or 100 by
   // chance; the triangle over 4 inputs a side (8 -> 2) gives, for output 0 centred at 2, inputs
   // 0..5 the weights 5, 7, 7, 5, 3, 1 of 28: 200 * (7 + 5 + 1) / 28 = 92.857; output 1 is its
-  // mirror image: inputs 2..7 weigh 1, 3, 5, 7, 7, 5: 200 * (3 + 7 + 5) / 28 = 107.143.
+  // mirror image: inputs 2..7 weigh 1, 3, 5, 7, 7, 5: 200 * (3 + 7 + 5) / 28 = 107.143. Levels are
+  // rounded to 93 and 107.
   const std::vector<std::vector<int>> stripes(8, {0, 200, 0, 200, 0, 200, 0, 200});
-  EXPECT_THAT(resized(stripes, 2),
-              NearRows(std::vector<float>{92.857F, 107.143F, 92.857F, 107.143F}));
+  EXPECT_THAT(resized(stripes, 2), NearRows(std::vector<float>{93, 107, 93, 107}));
 }
 
 TEST(ImageTransform, TakesTheCentreOfALongImage) {
@@ -155,26 +153,34 @@ TEST(ImageTransform, MirrorsAfterMoving) {
               NearRows(std::vector<float>{0, 3, 2, 0, 6, 5, 0, 9, 8}));
 }
 
-TEST(ImageTransform, NormalisesByChannelIntoPlanes) {
-  // (51/255 - 0.1) / 0.5 = 0.2; (102/255 - 0.5) / 0.2 = -0.5; (255/255 - 0) / 1 = 1.
-  const Normalisation normalisation = {.mean = {0.1F, 0.5F, 0}, .deviation = {0.5F, 0.2F, 1}};
-  std::vector<float> out(3 * 4 * 4);
-  ImageTransform(4, normalisation).apply(testing::plain_image(2, 2, {51, 102, 255}), {}, out);
+TEST(ImageTransform, RoundsToTheNearestLevel) {
+  // 2 -> 4 weighs 1, 3/4, 1/4, 0: between 10 and 11 lie 10.25 and 10.75, which are 10 and 11. White
+  // stays white, whatever the weights' rounding.
+  EXPECT_THAT(
+      resized({{10, 11}, {10, 11}}, 4),
+      NearRows(std::vector<float>{10, 10, 11, 11, 10, 10, 11, 11, 10, 10, 11, 11, 10, 10, 11, 11}));
+  const std::vector<std::vector<int>> white(37, std::vector<int>(37, 255));
+  EXPECT_THAT(resized(white, 224), ::testing::Each(255));
+}
+
+TEST(ImageTransform, PutsEachChannelIntoItsPlane) {
+  std::vector<std::uint8_t> out(3 * 4 * 4);
+  ImageTransform(4).apply(testing::plain_image(2, 2, {51, 102, 255}), {}, out);
   for (std::size_t i = 0; i < 16; ++i) {
-    EXPECT_NEAR(out[i], 0.2, 1e-6);
-    EXPECT_NEAR(out[16 + i], -0.5, 1e-6);
-    EXPECT_NEAR(out[32 + i], 1, 1e-6);
+    EXPECT_EQ(out[i], 51);
+    EXPECT_EQ(out[16 + i], 102);
+    EXPECT_EQ(out[32 + i], 255);
   }
 }
 
 TEST(ImageTransform, ServesImagesOfAnySizeOneAfterTheOther) {
-  ImageTransform transform(5, kPlain);
-  std::vector<float> out(25);
+  ImageTransform transform(5);
+  std::vector<std::uint8_t> out(25);
   for (const auto& [height, width] : std::vector<std::pair<int, int>>{
            {1, 1}, {1, 40}, {40, 1}, {3, 200}, {201, 7}, {5, 5}, {1000, 999}}) {
     transform.apply(testing::plain_image(height, width, {77}), {}, out);
-    for (const float value : out) {
-      ASSERT_NEAR(value, 77, 1e-3) << height << " x " << width;
+    for (const std::uint8_t level : out) {
+      ASSERT_EQ(level, 77) << height << " x " << width;
     }
   }
 }

@@ -27,6 +27,19 @@ TEST(Cost, IsHoursPricesAndPowerOfTheGpusThatAreHeld) {
   EXPECT_EQ(cost->currency, "EUR");
 }
 
+// A sensor knows better than the file and than the sheet: 300 W for two hours are 0.6 kWh, and
+// nothing of it is estimated.
+TEST(Cost, TakesWhatWasMeasured) {
+  PriceSpec prices;
+  prices.power["a"] = Watts(100);
+  const std::vector<HeldGpus> held = {
+      {.gpu = "a", .count = 1, .rated_power = Watts(700), .measured_power = Watts(300)}};
+  const auto cost = run_cost(held, prices, Seconds(2 * 3600));
+  ASSERT_TRUE(cost);
+  EXPECT_NEAR(*cost->energy_kwh, 0.6, 1e-12);
+  EXPECT_DOUBLE_EQ(cost->energy_spread, 0);
+}
+
 TEST(Cost, IsAbsentWhereNeitherPricesNorPowerAreKnown) {
   const std::vector<HeldGpus> held = {{.gpu = "cpu", .count = 1, .rated_power = std::nullopt}};
   EXPECT_FALSE(run_cost(held, {}, Seconds(60)));

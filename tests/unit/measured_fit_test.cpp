@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cmath>
 #include <map>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "calibrate/compute/operator_rates.h"
 #include "calibrate/fit/fit.h"
 #include "calibrate/fit/rate_fit.h"
 #include "models/error.h"
@@ -95,6 +97,27 @@ TEST(MeasuredFit, PhasesGoIntoTheProfileAsTheyWereMeasured) {
   EXPECT_NEAR(four.data_load.value(), 0.004, 1e-9);
   // What loading takes per step is not a price of an epoch's start.
   EXPECT_EQ(profile.epoch_start.value(), 0);
+}
+
+TEST(MeasuredFit, RatesAreOfTheTrainerThatWasMeasured) {
+  // The same seconds, of a trainer that takes query, key and value apart by select and of one that
+  // unbinds them: the profile says which, and its predictions count that trainer's operators.
+  for (const QkvSplit split : {QkvSplit::kSelect, QkvSplit::kUnbind}) {
+    Measurement measurement{.device = "cpu-a"};
+    add_steps(measurement, "two", 2, 0.1);
+    add_steps(measurement, "four", 4, 0.1);
+    for (RecordedRun& run : measurement.runs) {
+      run.qkv_split = split;
+    }
+    const GpuProfile profile = fit(measurement, {}).gpus.at("cpu-a");
+    ASSERT_EQ(profile.rates.size(), 1U);
+    EXPECT_EQ(profile.rates[0].qkv_split, split);
+    const auto fills = std::ranges::count(
+        pass_operators(profile.rates[0], *vit_variant("vit-ti-16"), Pass::kBackward),
+        std::string_view("select_zeros"),
+        &Operator::name);
+    EXPECT_EQ(fills, split == QkvSplit::kSelect ? 1 : 0);
+  }
 }
 
 // Every model that a file writes out is called "custom".

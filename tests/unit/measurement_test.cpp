@@ -29,6 +29,7 @@ Measurement example() {
   run.accumulation = 2;
   run.epochs = 3;
   run.samples = 5000;
+  run.qkv_split = QkvSplit::kUnbind;
   run.wall_clock_breakdown = false;
   measurement.runs.push_back(run);
   Sample step{.series = StepSeries{.rank = 1, .seconds = {0.1, 1.0 / 3.0, 1e-9}}, .run = "two"};
@@ -69,6 +70,7 @@ TEST(Measurement, ReadsWhatItWrote) {
   EXPECT_EQ(run.accumulation, 2);
   EXPECT_EQ(run.epochs, 3);
   EXPECT_EQ(run.samples, 5000);
+  EXPECT_EQ(run.qkv_split, QkvSplit::kUnbind);
   EXPECT_FALSE(run.wall_clock_breakdown);
   ASSERT_EQ(back.samples.size(), 2U);
   const Sample& step = back.samples.front();

@@ -45,6 +45,14 @@ GpuProfile full_gpu_profile() {
                         .fused_attention = false,
                         .error = 0.07},
                        {.kind = "optimizer", .bytes_per_s = BytesPerSecond(3e11)}};
+  profile.rates = {{.precision = Precision::kBf16,
+                    .gemm_forward = FlopsPerSecond(7e14),
+                    .gemm_backward = FlopsPerSecond(6e14),
+                    .attention = FlopsPerSecond(4e14),
+                    .convolution = FlopsPerSecond(1e14),
+                    .memory = BytesPerSecond(3e12),
+                    .elements = 4e11,
+                    .qkv_split = QkvSplit::kUnbind}};
   profile.overlap_slowdown = 1.25;
   profile.spread = {.step_sigma = 0.01, .unit_sigma = 0.0, .run_sigma = 0.02, .run_degrees = 5};
   profile.memory_constant = Bytes(7e8);
@@ -73,6 +81,9 @@ TEST(Profile, GpuProfileSurvivesTheFile) {
   EXPECT_FALSE(read.operators[0].fused_attention);
   EXPECT_EQ(read.operators[0].error, 0.07);
   EXPECT_EQ(read.operators[1].flops_per_s, FlopsPerSecond(0));
+  ASSERT_EQ(read.rates.size(), 1U);
+  EXPECT_EQ(read.rates[0].gemm_backward, FlopsPerSecond(6e14));
+  EXPECT_EQ(read.rates[0].qkv_split, QkvSplit::kUnbind);
   EXPECT_EQ(read.spread.unit_sigma, 0.0);
   EXPECT_EQ(read.spread.run_degrees, 5);
   EXPECT_EQ(read.memory_constant, Bytes(7e8));

@@ -37,10 +37,13 @@ Report full_report() {
   rank.late_share = 0.5;
   rank.gain_s = -1;
   rank.memory.total_bytes = 21;
+  rank.memory.allocated_bytes = 17;
+  rank.memory.reserved_bytes = 21;
   rank.memory.capacity_bytes = 20;
   rank.memory.fits = false;
   rank.memory.parts = {1, 2, 3, 4, 5, 6};
   rank.largest_micro_batch = 12;
+  rank.power = {.mean_w = 61, .peak_w = 72, .energy_j = 18'361};
   report.ranks = {rank, {.rank = 1, .node = "new", .gpu = "rtx-3070", .micro_batch = 16}};
   report.disturbances = {{.what = "rank 1 at half speed", .cost_s = 12}};
   report.world_size = 2;
@@ -80,6 +83,11 @@ TEST(Report, HasTheKeysOfTheFormat) {
   EXPECT_EQ(body["phases"]["gradient_all_reduce_s"], 0.04);
   EXPECT_EQ(body["ranks"][0]["memory"]["parts"]["activations"], 5);
   EXPECT_EQ(body["ranks"][0]["memory"]["fits"], false);
+  EXPECT_EQ(body["ranks"][0]["memory"]["allocated_bytes"], 17);
+  EXPECT_EQ(body["ranks"][0]["memory"]["reserved_bytes"], 21);
+  EXPECT_FALSE(body["ranks"][1]["memory"].contains("reserved_bytes"));
+  EXPECT_EQ(body["ranks"][0]["power"]["energy_j"], 18361);
+  EXPECT_FALSE(body["ranks"][1].contains("power"));
   EXPECT_EQ(body["largest_micro_batch"][0], 12);
   EXPECT_TRUE(body["largest_micro_batch"][1].is_null());
   EXPECT_EQ(body["basis"][0]["error"], 0.01);

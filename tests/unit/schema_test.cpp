@@ -206,6 +206,9 @@ TEST(Schema, ReportKeysAreTheReaders) {
   Report report{.resolved_json = "{}"};
   report.ranks.resize(2);
   report.ranks[1].largest_micro_batch = 7;
+  report.ranks[1].memory.allocated_bytes = 3;
+  report.ranks[1].memory.reserved_bytes = 4;
+  report.ranks[1].power = GpuPower{.mean_w = 5, .peak_w = 6, .energy_j = 7};
   report.rank_classes = {{.count = 2, .phases = {.forward_s = 1}, .largest_micro_batch = 7}};
   report.verdict = {.limit = Verdict::Limit::kStraggler,
                     .stragglers = {{.ranks = RankSet(0)}},
@@ -243,7 +246,8 @@ TEST(Schema, MeasurementKeysAreTheReaders) {
                        .cluster = "tesla",
                        .link = "wire",
                        .gpus = {"rtx-3070"},
-                       .micro_batch = {16}}};
+                       .micro_batch = {16},
+                       .qkv_split = QkvSplit::kUnbind}};
   measurement.samples = {{.series = EpochSeries{.seconds = {1.5}}, .run = "run"},
                          {.series = MemoryReading{.bytes = {8e9}}, .run = "run"}};
   expect_same_keys("measurement",

@@ -37,10 +37,13 @@ TEST(Series, EveryKindIsKnownByItsName) {
   EXPECT_EQ(scatter.gpu(), "a100");
 
   const Sample memory =
-      typed({.what = "memory", .number = {{"rank", 1}, {"capacity_bytes", 8e9}}, .figures = {5e9}});
+      typed({.what = "memory",
+             .number = {{"rank", 1}, {"allocated_bytes", 4e9}, {"capacity_bytes", 8e9}},
+             .figures = {5e9}});
   ASSERT_NE(memory.as<MemoryReading>(), nullptr);
   EXPECT_EQ(memory.as<MemoryReading>()->bytes, std::vector<double>{5e9});
   EXPECT_EQ(memory.as<MemoryReading>()->capacity_bytes, 8e9);
+  EXPECT_EQ(memory.as<MemoryReading>()->allocated_bytes, 4e9);
 }
 
 // A profiler's overlap is a part of the step, a measurement's is a pass beside communication.

@@ -5,6 +5,9 @@
 // an event at the beginning of the same step, whose host time is known because the device was idle
 // when it was recorded. A collective runs on NCCL's own stream: it begins when its bucket is ready
 // and the one before it is done, and a side stream that waits for it records when it ends.
+//
+// Batches are copied on a third stream. What it makes is used by the compute stream, which waits
+// for an event, and the allocator is told: else it would hand the memory out again too early.
 #include <cstdlib>
 #include <deque>
 #include <vector>
@@ -12,6 +15,7 @@
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAEvent.h>
+#include <ATen/cuda/Sleep.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <fmt/format.h>
@@ -28,7 +32,9 @@ namespace {
 class CudaDevice : public Device {
  public:
   explicit CudaDevice(c10::DeviceIndex index)
-      : index_(index), side_stream_(c10::cuda::getStreamFromPool(false, index)) {
+      : index_(index),
+        side_stream_(c10::cuda::getStreamFromPool(false, index)),
+        copy_stream_(c10::cuda::getStreamFromPool(false, index)) {
     c10::cuda::set_device(index);
     at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
   }
@@ -142,11 +148,48 @@ class CudaDevice : public Device {
     return records;
   }
 
+  void run_copies(const std::function<void()>& work) override {
+    const c10::cuda::CUDAStreamGuard guard(copy_stream_);
+    work();
+    copied_.record(copy_stream_);
+  }
+
+  void join_copies(const std::vector<at::Tensor>& made) override {
+    const c10::cuda::CUDAStream compute = c10::cuda::getCurrentCUDAStream(index_);
+    copied_.block(compute);
+    for (const at::Tensor& tensor : made) {
+      tensor.record_stream(compute.unwrap());
+    }
+  }
+
+  [[nodiscard]] bool copies_beside_compute() const override { return true; }
+
+  void hold(Seconds duration) override {
+    // A little longer than asked where the clock is below 2 GHz, as it mostly is.
+    constexpr double kCyclesPerSecond = 2e9;
+    at::cuda::sleep(static_cast<std::int64_t>(duration.value() * kCyclesPerSecond));
+  }
+
   [[nodiscard]] std::int64_t peak_memory_bytes() const override {
-    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(index_);
-    return stats
-        .reserved_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
-        .peak;
+    return peak(c10::cuda::CUDACachingAllocator::getDeviceStats(index_).reserved_bytes);
+  }
+
+  [[nodiscard]] std::optional<std::int64_t> peak_allocated_bytes() const override {
+    return peak(c10::cuda::CUDACachingAllocator::getDeviceStats(index_).allocated_bytes);
+  }
+
+  void reset_peak_memory() override {
+    synchronize();
+    copy_stream_.synchronize();
+    c10::cuda::CUDACachingAllocator::emptyCache();
+    c10::cuda::CUDACachingAllocator::resetPeakStats(index_);
+  }
+
+  [[nodiscard]] std::optional<std::string> pci_bus_id() const override {
+    return fmt::format("{:08X}:{:02X}:{:02X}.0",
+                       properties().pciDomainID,
+                       properties().pciBusID,
+                       properties().pciDeviceID);
   }
 
   [[nodiscard]] std::optional<std::int64_t> memory_bytes() const override {
@@ -161,6 +204,10 @@ class CudaDevice : public Device {
     std::int64_t bytes = 0;
   };
 
+  static std::int64_t peak(const c10::CachingAllocator::StatArray& statistics) {
+    return statistics[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+  }
+
   [[nodiscard]] const cudaDeviceProp& properties() const {
     return *at::cuda::getDeviceProperties(index_);
   }
@@ -174,6 +221,8 @@ class CudaDevice : public Device {
 
   c10::DeviceIndex index_;
   c10::cuda::CUDAStream side_stream_;
+  c10::cuda::CUDAStream copy_stream_;
+  at::cuda::CUDAEvent copied_;              // the last copies
   std::deque<at::cuda::CUDAEvent> events_;  // the first is the step's base; reused by every step
   std::size_t used_ = 0;
   std::int64_t base_ns_ = 0;

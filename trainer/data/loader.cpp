@@ -53,7 +53,7 @@ class PrefetchingLoader final : public EpochLoader {
         training_(training),
         epoch_(epoch),
         indices_of_(std::move(indices_of)),
-        image_options_(at::TensorOptions(at::kFloat).pinned_memory(options.pin_memory)),
+        image_options_(at::TensorOptions(at::kByte).pinned_memory(options.pin_memory)),
         label_options_(at::TensorOptions(at::kLong).pinned_memory(options.pin_memory)),
         batches_(micro_batches,
                  options.workers,
@@ -63,6 +63,8 @@ class PrefetchingLoader final : public EpochLoader {
                  }) {}
 
   Batch next() override { return batches_.take(); }
+
+  [[nodiscard]] bool is_ready() const override { return batches_.is_ready(); }
 
   [[nodiscard]] std::int64_t left() const override { return batches_.left(); }
 
@@ -75,11 +77,11 @@ class PrefetchingLoader final : public EpochLoader {
                                     image_options_),
                 .labels = at::empty({count}, label_options_)};
     SampleReader reader(dataset_, training_, epoch_);
-    reader.read(
-        indices,
-        {batch.images.mutable_data_ptr<float>(), static_cast<std::size_t>(batch.images.numel())},
-        {batch.labels.mutable_data_ptr<std::int64_t>(), indices.size()},
-        stop);
+    reader.read(indices,
+                {batch.images.mutable_data_ptr<std::uint8_t>(),
+                 static_cast<std::size_t>(batch.images.numel())},
+                {batch.labels.mutable_data_ptr<std::int64_t>(), indices.size()},
+                stop);
     return batch;
   }
 

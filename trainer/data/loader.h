@@ -11,9 +11,10 @@
 
 namespace vitsim {
 
-/// One micro-batch of one rank.
+/// One micro-batch of one rank: as the loader makes it, images are bytes in the host's memory; as
+/// `BatchFeed` hands it to the model they are normalised, on the device.
 struct Batch {
-  at::Tensor images;  // n x channels x height x width, float32, normalised
+  at::Tensor images;  // n x channels x height x width
   at::Tensor labels;  // n, int64
 };
 
@@ -35,6 +36,9 @@ class EpochLoader {
   /// The next micro-batch; waits until it is made, and that wait is what `data_load` measures.
   /// Throws what its making threw. Calling it with nothing left is an error of the program.
   virtual Batch next() = 0;
+
+  /// True where `next` would not wait.
+  [[nodiscard]] virtual bool is_ready() const = 0;
 
   /// Micro-batches not handed out yet.
   [[nodiscard]] virtual std::int64_t left() const = 0;

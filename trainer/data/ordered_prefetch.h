@@ -60,6 +60,13 @@ class OrderedPrefetch {
     return item;
   }
 
+  /// True where `take` would not wait.
+  [[nodiscard]] bool is_ready() const {
+    const std::lock_guard lock(mutex_);
+    const Slot& slot = slots_[static_cast<std::size_t>(taken_) % slots_.size()];
+    return taken_ < count_ && (slot.item.has_value() || slot.failure != nullptr);
+  }
+
   [[nodiscard]] std::int64_t left() const {
     const std::lock_guard lock(mutex_);
     return count_ - taken_;

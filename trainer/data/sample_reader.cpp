@@ -13,10 +13,10 @@ SampleReader::SampleReader(const Dataset& dataset,
       epoch_(epoch),
       values_per_sample_(static_cast<std::size_t>(
           training.model.channels * training.model.image_size * training.model.image_size)),
-      transform_(training.model.image_size, dataset.normalisation()) {}
+      transform_(training.model.image_size) {}
 
 void SampleReader::read(std::span<const std::int64_t> indices,
-                        std::span<float> images,
+                        std::span<std::uint8_t> images,
                         std::span<std::int64_t> labels,
                         const std::stop_token& stop) {
   VITSIM_CHECK(images.size(), ==, indices.size() * values_per_sample_);

@@ -12,7 +12,7 @@
 
 namespace vitsim {
 
-/// Reads samples of a data set into the buffers of a micro-batch: decode, cut, resize, normalise.
+/// Reads samples of a data set into the buffers of a micro-batch: decode, cut, resize.
 /// Keeps its working memory, so each thread has its own.
 class SampleReader {
  public:
@@ -21,10 +21,10 @@ class SampleReader {
                const TrainingSpec& training,
                std::optional<std::int64_t> epoch);
 
-  /// `images` has indices.size() x channels x image_size x image_size values, `labels` one each.
+  /// `images` has indices.size() x channels x image_size x image_size levels, `labels` one each.
   /// Returns early, with the rest unset, once a stop is requested.
   void read(std::span<const std::int64_t> indices,
-            std::span<float> images,
+            std::span<std::uint8_t> images,
             std::span<std::int64_t> labels,
             const std::stop_token& stop);
 

@@ -6,14 +6,15 @@
 // repeats the outermost pixels.
 //
 // Rows and columns are filtered one after the other. Rows come first, kLanes of them side by side,
-// so that one instruction works on kLanes rows; the levels are normalised by a table on the way in:
-// weights sum to 1, so normalising before resizing gives what normalising after it would. No
-// full-size float copy of a large photograph is made. The cost for s output pixels a side, from h
-// rows: h * s * taps + s * s * taps multiply-adds a channel.
+// so that one instruction works on kLanes rows. Both filters work on floats, and the result is
+// rounded once, to the nearest level: an image that needs no resizing keeps its bytes. No full-size
+// float copy of a large photograph is made. The cost for s output pixels a side, from h rows:
+// h * s * taps + s * s * taps multiply-adds a channel.
 
 #include "trainer/data/transform.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -101,24 +102,13 @@ AxisWeights axis_weights(std::int64_t in,
   return axis;
 }
 
-ImageTransform::ImageTransform(std::int64_t image_size, const Normalisation& normalisation)
-    : size_(image_size), levels_(normalisation.mean.size()) {
-  for (std::size_t channel = 0; channel < levels_.size(); ++channel) {
-    for (std::size_t level = 0; level < 256; ++level) {
-      levels_[channel][level] = (static_cast<float>(level) / 255.0F - normalisation.mean[channel]) /
-                                normalisation.deviation[channel];
-    }
-  }
-}
-
-// Rows top, top + 1, ... of one channel of the cut, normalised, into rows_: value x of row r at
+// Rows top, top + 1, ... of one channel of the cut into rows_: value x of row r at
 // x * kLanes + r, for x within `columns`. Lanes past the last row repeat it.
 void ImageTransform::convert_rows(const Image& image,
                                   const Cut& cut,
                                   std::int64_t top,
                                   std::int64_t channel,
                                   std::pair<std::int64_t, std::int64_t> columns) {
-  const auto& levels = levels_[static_cast<std::size_t>(channel)];
   std::array<const std::uint8_t*, kLanes> source{};
   for (std::int64_t lane = 0; lane < kLanes; ++lane) {
     const std::int64_t y = std::min(top + lane, image.height - 1) + cut.down;
@@ -129,18 +119,17 @@ void ImageTransform::convert_rows(const Image& image,
     const std::int64_t from = (cut.flip ? image.width - 1 - x : x) + cut.right;
     float* target = rows_.data() + x * kLanes;
     if (from < 0 || from >= image.width) {
-      std::fill_n(target, kLanes, levels[0]);
+      std::fill_n(target, kLanes, 0.0F);  // black
       continue;
     }
     const std::int64_t offset = from * image.channels;
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      target[lane] = levels[source[lane][offset]];
+      target[lane] = static_cast<float>(source[lane][offset]);
     }
   }
 }
 
-void ImageTransform::apply(const Image& image, const Cut& cut, std::span<float> out) {
-  VITSIM_CHECK(image.channels, ==, static_cast<std::int64_t>(levels_.size()));
+void ImageTransform::apply(const Image& image, const Cut& cut, std::span<std::uint8_t> out) {
   VITSIM_CHECK(out.size(), ==, static_cast<std::size_t>(image.channels * size_ * size_));
   // The shorter side becomes size_, the longer one keeps the aspect; the centre square is taken.
   const std::int64_t shorter = std::min(image.width, image.height);
@@ -158,6 +147,7 @@ void ImageTransform::apply(const Image& image, const Cut& cut, std::span<float> 
   black_row_.assign(static_cast<std::size_t>(image.width * image.channels), 0);
   rows_.resize(static_cast<std::size_t>(image.width * kLanes));
   narrowed_.resize(static_cast<std::size_t>((row_end - first_row + kLanes) * size_));
+  row_.resize(static_cast<std::size_t>(size_));
 
   for (std::int64_t channel = 0; channel < image.channels; ++channel) {
     for (std::int64_t top = first_row; top < row_end; top += kLanes) {
@@ -178,7 +168,7 @@ void ImageTransform::apply(const Image& image, const Cut& cut, std::span<float> 
       }
     }
     for (std::int64_t y = 0; y < size_; ++y) {
-      float* target = out.data() + (channel * size_ + y) * size_;
+      float* target = row_.data();
       const float* weight = downward.weight.data() + y * downward.taps;
       const float* source =
           narrowed_.data() + (downward.first[static_cast<std::size_t>(y)] - first_row) * size_;
@@ -192,6 +182,11 @@ void ImageTransform::apply(const Image& image, const Cut& cut, std::span<float> 
         for (std::int64_t x = 0; x < size_; ++x) {
           target[x] += weight[tap] * source[tap * size_ + x];
         }
+      }
+      // Weights are not negative and sum to 1, so that levels stay between 0 and 255.
+      std::uint8_t* levels = out.data() + (channel * size_ + y) * size_;
+      for (std::int64_t x = 0; x < size_; ++x) {
+        levels[x] = static_cast<std::uint8_t>(std::min(255.0F, target[x] + 0.5F));
       }
     }
   }

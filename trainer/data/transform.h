@@ -1,13 +1,11 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "models/experiment/training.h"
-#include "trainer/data/dataset.h"
 #include "trainer/data/image.h"
 
 namespace vitsim {
@@ -43,16 +41,15 @@ struct AxisWeights {
 /// outputs from `begin` on. All taps lie inside of the input.
 AxisWeights axis_weights(std::int64_t in, std::int64_t out, std::int64_t begin, std::int64_t count);
 
-/// Turns decoded images into what the model takes: cut, resized so that the shorter side has
-/// `image_size` pixels, the centre square taken, normalised, planar. Keeps its working memory, so
-/// each thread has its own.
+/// Turns decoded images into squares for the model: cut, resized so that the shorter side has
+/// `image_size` pixels, the centre square taken, planar. Levels stay bytes, rounded to the nearest:
+/// the device normalises them. Keeps its working memory, so each thread has its own.
 class ImageTransform {
  public:
-  ImageTransform(std::int64_t image_size, const Normalisation& normalisation);
+  explicit ImageTransform(std::int64_t image_size) : size_(image_size) {}
 
-  /// `out` has channels x image_size x image_size floats; `image` has as many channels as the
-  /// normalisation.
-  void apply(const Image& image, const Cut& cut, std::span<float> out);
+  /// `out` has as many channels as `image`, each of image_size x image_size levels.
+  void apply(const Image& image, const Cut& cut, std::span<std::uint8_t> out);
 
  private:
   void convert_rows(const Image& image,
@@ -62,10 +59,10 @@ class ImageTransform {
                     std::pair<std::int64_t, std::int64_t> columns);
 
   std::int64_t size_;
-  std::vector<std::array<float, 256>> levels_;  // by channel: the normalised value of each level
   std::vector<std::uint8_t> black_row_;
   std::vector<float> rows_;      // kLanes source rows, side by side
   std::vector<float> narrowed_;  // one channel, all source rows, final width
+  std::vector<float> row_;       // one final row before it is rounded
 };
 
 }  // namespace vitsim

@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 
 #include "models/experiment/epoch.h"
-#include "trainer/data/loader.h"
+#include "trainer/batch_feed.h"
 
 namespace vitsim {
 
@@ -26,9 +26,12 @@ constexpr double kMost_s = 3;             // of one case
 // first round and the last one of an epoch counts.
 std::vector<double> seconds_per_image(const Dataset& dataset,
                                       const TrainingSpec& training,
+                                      const Device& device,
                                       std::int64_t workers,
                                       double most_s) {
   using Clock = std::chrono::steady_clock;
+  LoaderSpec spec = training.loader;
+  spec.workers = workers;
   const std::int64_t batch =
       std::clamp<std::int64_t>(dataset.size() / (workers * kLeastRounds), 1, kBatch);
   const std::int64_t round = workers * batch;
@@ -45,7 +48,7 @@ std::vector<double> seconds_per_image(const Dataset& dataset,
                                     /*world=*/1,
                                     epoch,
                                     /*first_step=*/0,
-                                    {.workers = workers, .ahead = 2 * workers});
+                                    loader_options(spec, device));
     const std::int64_t warm_up = std::min(workers, loader->left() - 1);
     for (std::int64_t i = 0; i < warm_up; ++i) {
       (void)loader->next();
@@ -102,7 +105,8 @@ void measure_loader(Bench& bench, const TrainingSpec& training, double until_s) 
           .cores = cores,
           .compute_threads = on_cpu ? static_cast<double>(at::get_num_threads()) : 0.0,
           .rank = bench.session().rank()};
-      series.seconds = seconds_per_image(*dataset, resized, workers, std::min(kMost_s, left_s / 2));
+      series.seconds = seconds_per_image(
+          *dataset, resized, bench.device(), workers, std::min(kMost_s, left_s / 2));
       bench.measured.samples.push_back({.series = std::move(series)});
       bench.end_timing(first_sample);
     }

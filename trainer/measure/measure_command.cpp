@@ -24,10 +24,12 @@
 #include "models/document/words.h"
 #include "models/error.h"
 #include "models/experiment/override.h"
+#include "trainer/batch_feed.h"
 #include "trainer/choose_device.h"
 #include "trainer/communication.h"
 #include "trainer/data/dataset.h"
 #include "trainer/failure.h"
+#include "trainer/gpu_monitor.h"
 #include "trainer/measure/bench.h"
 #include "trainer/measure/device_name.h"
 #include "trainer/measure/loader_measurement.h"
@@ -261,6 +263,7 @@ class Deadline {
 
 std::map<std::string, std::string> environment(const MpiSession& session,
                                                const Device& device,
+                                               const LoaderSpec& loader,
                                                const std::string& link) {
   utsname system{};
   uname(&system);
@@ -270,7 +273,9 @@ std::map<std::string, std::string> environment(const MpiSession& session,
   found["torch"] = TORCH_VERSION;
   found["kernel"] = fmt::format("{} {}", system.sysname, system.release);
   found["threads"] = std::to_string(at::get_num_threads());
-  found["loader"] = device.torch_device().is_cpu() ? "2 workers" : "2 workers, pinned";
+  const LoaderOptions options = loader_options(loader, device);
+  found["loader"] =
+      fmt::format("{} workers{}", options.workers, options.pin_memory ? ", pinned" : "");
   found["ranks"] = std::to_string(session.size());
   if (session.size() > 1) {
     found["link"] = link;
@@ -284,6 +289,7 @@ bool wants(const MeasureArguments& arguments, const char* part) {
 
 void measure_parts(const MeasureArguments& arguments,
                    const MeasurementPlan& plan,
+                   bool with_loader,
                    Bench& bench,
                    const std::string& link) {
   const double budget_s = bench.budget().total().value();
@@ -298,7 +304,7 @@ void measure_parts(const MeasureArguments& arguments,
     measure_overlap(bench, plan.training, (share + 0.15) * budget_s);
     bench.communication().release_scratch();  // steps are asked for their peak of memory
   }
-  if (wants(arguments, "loader")) {
+  if (with_loader && wants(arguments, "loader")) {
     const double share = several && (steps || operators) ? 0.5 : steps || operators ? 0.15 : 0.9;
     measure_loader(bench, plan.training, share * budget_s);
   }
@@ -307,6 +313,36 @@ void measure_parts(const MeasureArguments& arguments,
   }
   if (operators) {
     measure_operators(bench, plan.precisions, 0.95 * budget_s);
+  }
+}
+
+// The first problem with the data set, empty where there is none.
+std::string why_unreadable(const TrainingSpec& training) {
+  try {
+    open_dataset(training, Split::kTrain);
+    return "";
+  } catch (const UserError& error) {
+    return error.problems().front();
+  }
+}
+
+// A GPU that is hot, or that others use, is slower than its profile should say.
+void tell_what_held_gpus_up(Bench& bench, const GpuMonitor* monitor) {
+  constexpr double kOften = 0.02;
+  const double throttled = bench.largest(monitor == nullptr ? 0 : monitor->throttled_share());
+  if (throttled > kOften) {
+    bench.could_not(
+        fmt::format("a GPU's clock was held down by heat or its power supply in {:.0f} % of the "
+                    "readings: what was measured then is slower than the GPU can be",
+                    100 * throttled));
+  }
+  const double processes =
+      bench.largest(monitor == nullptr ? 0 : static_cast<double>(monitor->most_processes()));
+  if (processes > static_cast<double>(bench.session().local_size())) {
+    bench.could_not(
+        fmt::format("{:.0f} processes computed on a GPU at once: others used it while it was "
+                    "measured",
+                    processes));
   }
 }
 
@@ -359,9 +395,9 @@ void measure(const MeasureArguments& arguments,
     }
   }
   bench.measured.device = fmt::format("{}", fmt::join(distinct, ", "));
-  bench.measured.environment = environment(session, *device, link);
   const std::vector<std::string> devices = communication.gather_text(device->name());
   MeasurementPlan plan;
+  std::string unreadable;
   communication.on_every_rank([&] {
     std::vector<std::string> left_out;
     plan = plan_measurement(request.plan, *device, left_out);
@@ -374,12 +410,23 @@ void measure(const MeasureArguments& arguments,
     for (std::size_t rank = 0; rank < devices.size(); ++rank) {
       add_devices(bench.measured, {{bench.names()[rank], devices[rank]}});
     }
-    open_dataset(plan.training, Split::kTrain);
+    bench.measured.environment = environment(session, *device, plan.training.loader, link);
+    unreadable = why_unreadable(plan.training);
     if (session.rank() == 0) {
       write_measurement(arguments.out, bench.measured);
     }
   });
-  measure_parts(arguments, plan, bench, link);
+  const bool readable = bench.largest(unreadable.empty() ? 0 : 1) == 0;
+  if (!readable) {
+    bench.could_not(
+        fmt::format("{}: steps are measured with synthetic images, loading is not",
+                    unreadable.empty() ? "another rank cannot read the data set" : unreadable));
+    plan.training.dataset = synthetic_images();
+  }
+  const auto place = device->pci_bus_id();
+  const auto monitor = place ? GpuMonitor::start(*place) : nullptr;
+  measure_parts(arguments, plan, readable, bench, link);
+  tell_what_held_gpus_up(bench, monitor.get());
   bench.keep();
   if (session.rank() == 0) {
     say_what_was_found(bench, arguments.out);

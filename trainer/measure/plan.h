@@ -24,6 +24,9 @@ struct MeasurementPlan {
   std::vector<Precision> precisions;
 };
 
+/// Images for every step of a measurement without starting the loader again.
+DatasetSpec synthetic_images();
+
 /// The file's model at its own micro-batches and around them; then smaller and larger models, from
 /// which throughput curves for sizes in between are learnt. Without a file: named variants, from
 /// vit-b-16 downwards on a CPU, from vit-b-16 in both directions on a GPU. Precisions that the

@@ -123,7 +123,8 @@ void StepMeasurement::record(const StepCase& one,
                   .optimizer = training_.optimizer.kind,
                   .gradient_sync = GradientSync::kDeepspeedZero0,
                   .micro_batch = {one.micro_batch},
-                  .epochs = 1};
+                  .epochs = 1,
+                  .qkv_split = QkvSplit::kUnbind};
   run.model.name = model_name(one.model);
   const std::string unit = fmt::format("{}:{}", bench_.session().host(), bench_.session().rank());
   const auto add = [&](Series series, std::int64_t warm_up) {
@@ -150,6 +151,9 @@ void StepMeasurement::record(const StepCase& one,
   add(StepSeries{.unit = unit, .seconds = whole}, kStepWarmUp);
   MemoryReading memory{.unit = unit,
                        .bytes = {static_cast<double>(bench_.device().peak_memory_bytes())}};
+  if (const auto allocated = bench_.device().peak_allocated_bytes()) {
+    memory.allocated_bytes = static_cast<double>(*allocated);
+  }
   if (const auto capacity = bench_.device().memory_bytes()) {
     memory.capacity_bytes = static_cast<double>(*capacity);
   }
@@ -162,6 +166,8 @@ std::optional<bool> StepMeasurement::visit(const StepCase& one, int number, doub
   const double begin_s = bench_.budget().elapsed_s();
   if (!is_built(one)) {
     leave();  // before the peak is forgotten: another model's memory is not this one's
+  } else {
+    trainer_->drop_batches();
   }
   bench_.device().reset_peak_memory();
   const bool fits = bench_.fits([&] { build(one); });

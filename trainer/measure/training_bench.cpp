@@ -44,30 +44,31 @@ TrainingBench::TrainingBench(TrainingSpec training,
                 recorder_);
 }
 
-void TrainingBench::start_loader(std::int64_t micro_batch) {
-  loader_.reset();
+void TrainingBench::start_feed(std::int64_t micro_batch) {
+  feed_.reset();
   training_.micro_batch = {micro_batch};
   const EpochPlan plan = plan_epoch(dataset_.size() - dataset_.size() % micro_batch,
                                     1,
                                     training_.micro_batch,
                                     /*accumulation=*/1);
-  loader_ = start_epoch(dataset_,
-                        training_,
-                        plan,
-                        0,
-                        1,
-                        epoch_++,
-                        0,
-                        {.pin_memory = !device_.torch_device().is_cpu()});
-  loader_batch_ = micro_batch;
+  feed_.emplace(
+      start_epoch(
+          dataset_, training_, plan, 0, 1, epoch_++, 0, loader_options(training_.loader, device_)),
+      dataset_.normalisation(),
+      training_.precision,
+      device_);
+  feed_batch_ = micro_batch;
 }
 
 TrainingBench::Step TrainingBench::step(std::int64_t micro_batch) {
-  if (!loader_ || loader_batch_ != micro_batch || loader_->left() == 0) {
-    start_loader(micro_batch);
+  if (!feed_ || feed_batch_ != micro_batch || feed_->left() == 0) {
+    start_feed(micro_batch);
   }
+  feed_->wait_and_copy_ahead();
+  device_.join_copies({});
+  device_.synchronize();
   recorder_.begin_step(steps_, false, true);
-  step_->run(*loader_,
+  step_->run(*feed_,
              {.mine = {.count = 1, .size = micro_batch, .last = micro_batch},
               .joined = micro_batch,
               .most = 1,

@@ -27,7 +27,7 @@ TrainStep::TrainStep(const TrainingSpec& training,
 
 // The whole step. A rank that has no samples left in an epoch's last step still takes part in the
 // sums, with gradients of zero.
-StepResult TrainStep::run(EpochLoader& loader, const StepWork& work, double lr) {
+StepResult TrainStep::run(BatchFeed& feed, const StepWork& work, double lr) {
   const StepShape& mine = work.mine;
   reducer_.begin_step({.step = work.step, .samples = mine.samples(), .joined = work.joined});
   const std::int64_t least = reducer_.reduces_every_micro_batch() ? work.most : 1;
@@ -43,12 +43,13 @@ StepResult TrainStep::run(EpochLoader& loader, const StepWork& work, double lr) 
     std::int64_t samples = micro + 1 < mine.count ? mine.size : mine.last;
     at::Tensor loss;
     if (micro < mine.count) {
-      loss = load_and_forward(loader, last);
+      loss = load_and_forward(feed, last);
     } else {
       loss = forward_without_samples(last);
       samples = 0;
     }
     backward(loss * share(samples, gradient_of), last);
+    feed.copy_ahead();  // while the device computes what has been launched
     const at::Tensor reported = loss.detach() * share(samples, work.joined);
     step_loss = step_loss.defined() ? step_loss + reported : reported;
     if (last || reducer_.reduces_every_micro_batch()) {
@@ -88,14 +89,11 @@ StepResult TrainStep::run(EpochLoader& loader, const StepWork& work, double lr) 
   return result;
 }
 
-at::Tensor TrainStep::load_and_forward(EpochLoader& loader, bool last) {
+at::Tensor TrainStep::load_and_forward(BatchFeed& feed, bool last) {
   Batch batch;
   {
     const auto phase = recorder_.phase(Phase::kDataLoad, Stream::kLoader);
-    batch = loader.next();
-    const bool asynchronous = batch.images.is_pinned();
-    batch.images = batch.images.to(device_.torch_device(), asynchronous);
-    batch.labels = batch.labels.to(device_.torch_device(), asynchronous);
+    batch = feed.next();
   }
   return mean_loss(batch, last);
 }

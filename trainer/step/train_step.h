@@ -5,7 +5,7 @@
 
 #include "models/experiment/epoch.h"
 #include "models/experiment/training.h"
-#include "trainer/data/loader.h"
+#include "trainer/batch_feed.h"
 #include "trainer/loss_scale.h"
 #include "trainer/model.h"
 #include "trainer/optimizer.h"
@@ -40,10 +40,10 @@ class TrainStep {
             Recorder& recorder);
 
   /// Throws DeviceError where the loss is not finite.
-  StepResult run(EpochLoader& loader, const StepWork& work, double lr);
+  StepResult run(BatchFeed& feed, const StepWork& work, double lr);
 
  private:
-  at::Tensor load_and_forward(EpochLoader& loader, bool last);
+  at::Tensor load_and_forward(BatchFeed& feed, bool last);
   at::Tensor forward_without_samples(bool last);
   at::Tensor mean_loss(const Batch& batch, bool last);
   void backward(const at::Tensor& loss, bool last);

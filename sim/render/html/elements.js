@@ -66,6 +66,7 @@ const signed = (share) =>
 const whole = (value) => (isNumber(value) ? Math.round(value).toLocaleString('en') : none);
 const integer = (value) => (Number.isInteger(value) ? whole(value) : '');
 const plain = (value) => (isNumber(value) ? Number(value.toPrecision(4)).toLocaleString('en') : none);
+const watts = (value) => (isNumber(value) ? `${plain(value)} W` : none);
 const words = (name) => String(name).replaceAll('_', ' ');
 const list = (value) => (Array.isArray(value) ? value : []);
 const counted = (count, noun) => `${whole(count)} ${noun}${count === 1 ? '' : 's'}`;

@@ -211,9 +211,25 @@ function memorySection(body) {
       {name: 'GPU', text: true, show: label},
       ...drawn.map((part) => ({name: part.name, show: (row) => bytes(part.of(row) * 2 ** 30)})),
       {name: 'total', show: (row) => bytes(row.memory.total_bytes)},
+      ...(rows.some((row) => isNumber(row.memory.allocated_bytes)) ? [{name: 'held by tensors', show: (row) => (isNumber(row.memory.allocated_bytes) ? bytes(row.memory.allocated_bytes) : none)}] : []),
       {name: 'capacity', show: (row) => (isNumber(row.memory.capacity_bytes) ? bytes(row.memory.capacity_bytes) : 'unknown')},
       {name: 'largest micro-batch', show: (row) => (isNumber(row.largest_micro_batch) ? whole(row.largest_micro_batch) : none)},
     ], rows)));
+}
+
+// What the GPUs of a real run drew, where their driver tells.
+function powerSection(body) {
+  const rows = list(body.ranks).filter((rank) => rank.power);
+  if (rows.length === 0) return null;
+  const kilowattHours = sum(rows.map((rank) => rank.power.energy_j)) / 3.6e6;
+  return section('Power', `The GPUs drew ${plain(kilowattHours)} kWh while the run lasted, by their own sensors.`,
+    table('Power by rank', [
+      {name: 'rank', show: (rank) => whole(rank.rank)},
+      {name: 'GPU', text: true, show: (rank) => rank.gpu},
+      {name: 'on average', show: (rank) => watts(rank.power.mean_w)},
+      {name: 'at most', show: (rank) => watts(rank.power.peak_w)},
+      {name: 'energy', show: (rank) => `${plain(rank.power.energy_j / 3.6e6)} kWh`},
+    ], rows));
 }
 
 function communicationSection(body) {
@@ -352,6 +368,7 @@ function curvesSections(training) {
     {name: 'images/s', show: (row) => plain(row.images_per_s)},
     {name: 'peak memory', show: (row) => bytes(row.peak_memory_bytes)},
   ];
+  if (points('gpu_power_w').length > 0) columns.push({name: 'GPU power', show: (row) => watts(row.gpu_power_w)});
   const details = () => folded('Table', table('Epochs', columns, epochs));
   const losses = list(training && training.losses).map((row) => ({x: row.step, y: row.loss}));
   if (points('loss').length > 0 || losses.length > 1) {
@@ -369,6 +386,10 @@ function curvesSections(training) {
   if (points('peak_memory_bytes').filter((point) => point.y > 0).length > 1) {
     found.push(section('GPU memory', 'The highest use of any rank, by epoch.',
       lineChart('Peak memory by epoch', 220, [{name: 'peak memory', colour: 'a', points: points('peak_memory_bytes').map(({x, y}) => ({x, y: y / 2 ** 30}))}], 'epoch', 'GiB', plain, {xShow: integer}), details()));
+  }
+  if (points('gpu_power_w').length > 1) {
+    found.push(section('GPU power', 'What one GPU drew on average, by epoch.',
+      lineChart('GPU power by epoch', 220, [{name: 'GPU power', colour: 'a', points: points('gpu_power_w')}], 'epoch', 'W', plain, {xShow: integer}), details()));
   }
   const steps = list(training && training.steps);
   if (steps.length > 1) {
@@ -409,6 +430,7 @@ function oneReport(report, heading) {
     timelineSection(body, report.source === 'measured'),
     clusterSection(report),
     memorySection(body),
+    powerSection(body),
     communicationSection(body),
     goodputSection(body),
     keysSection('Cost', 'Of the whole run.', body.cost),

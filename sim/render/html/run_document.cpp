@@ -35,7 +35,8 @@ Json epochs_of(const fs::path& file) {
                                  "top1",
                                  "top5",
                                  "images_per_s",
-                                 "peak_memory_bytes"}) {
+                                 "peak_memory_bytes",
+                                 "gpu_power_w"}) {
         if (rows.has(column) && !rows.text(column).empty()) {
           if (const auto value = rows.number(column)) {
             epoch[column] = *value;
