@@ -1,5 +1,6 @@
 // vitsim-trainer: `vitsim train` and `vitsim calibrate measure` start it, one process a rank.
 #include <csignal>
+#include <cstdio>
 #include <exception>
 #include <string_view>
 
@@ -40,10 +41,10 @@ int main(int argc, char** argv) {
   try {
     return run_command(argc, argv);
   } catch (const vitsim::DeviceError& error) {
-    fmt::print(stderr, "vitsim: error: {}\n", error.what());
+    std::fprintf(stderr, "vitsim: error: %s\n", error.what());
     return 3;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "vitsim-trainer: internal error: {}\n", error.what());
+    std::fprintf(stderr, "vitsim-trainer: internal error: %s\n", error.what());
     return 70;
   }
 }

@@ -15,7 +15,7 @@ namespace vitsim {
 namespace {
 
 // Of a pass, that loading beside it may have left it; less is a fault of the measurement.
-constexpr double kLeastShare = 0.4;
+constexpr double kLeastComputeShare = 0.4;
 // Workers of the loader while steps are measured, as the trainer's default.
 constexpr std::int64_t kMeasuredWorkers = 2;
 
@@ -44,7 +44,7 @@ void take_out_loading(const LoaderTimes& loader, std::optional<Seconds> step, St
   if (loader.compute_threads > 0 && step) {
     const Seconds work = *step * loader.cores - loader.per_image(1) * images;
     const double share = work / loader.compute_threads / compute;
-    if (share > kLeastShare && share < 1) {
+    if (share > kLeastComputeShare && share < 1) {
       for (Seconds* pass : {&point.forward, &point.backward, &point.optimizer}) {
         *pass = *pass * share;
       }

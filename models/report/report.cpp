@@ -670,12 +670,12 @@ std::vector<std::size_t> likely_last(const std::vector<double>& late_share) {
   std::ranges::stable_sort(
       entries, std::ranges::greater(), [&](std::size_t entry) { return late_share[entry]; });
   constexpr double kEnough = 0.9;
-  constexpr double kRounding = 1e-9;
+  constexpr double kShareRounding = 1e-9;
   double together = 0;
   std::size_t count = 0;
   while (count < entries.size() &&
          (together < kEnough ||
-          late_share[entries[count]] > late_share[entries[count - 1]] - kRounding)) {
+          late_share[entries[count]] > late_share[entries[count - 1]] - kShareRounding)) {
     together += late_share[entries[count++]];
   }
   entries.resize(count);

@@ -14,4 +14,4 @@ cmake --preset sanitize -DVITSIM_FUZZ_SECONDS="$seconds" >/dev/null
 cmake --build build/sanitize --target vitsim_fuzz_targets
 filter=$(printf '|^fuzz_%s$' "$@")
 [ $# -gt 0 ] || filter='|^fuzz_'
-ctest --test-dir build/sanitize --output-on-failure -L fuzz -R "${filter#|}"
+ctest --test-dir build/sanitize --output-on-failure -j "${JOBS:-$(nproc)}" -L fuzz -R "${filter#|}"

@@ -38,7 +38,7 @@ fs::path split_folder(const fs::path& path, Split split) {
     return fs::path();
   };
   const fs::path train = first_of({"train"});
-  const fs::path test = first_of({"test", "val"});
+  fs::path test = first_of({"test", "val"});
   if (split == Split::kTest) {
     if (test.empty()) {
       throw UserError(

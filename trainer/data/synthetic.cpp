@@ -58,8 +58,8 @@ std::int64_t SyntheticDataset::read(std::int64_t index, Image& image) const {
   const std::int64_t levels = kGrid * kGrid * channels;
   std::vector<int> blocks(static_cast<std::size_t>(levels));
   for (std::int64_t i = 0; i < levels; ++i) {
-    const int own = templates_[static_cast<std::size_t>(label * levels + i)];
-    const int other = templates_[static_cast<std::size_t>(rival * levels + i)];
+    const auto own = static_cast<int>(templates_[static_cast<std::size_t>(label * levels + i)]);
+    const auto other = static_cast<int>(templates_[static_cast<std::size_t>(rival * levels + i)]);
     blocks[static_cast<std::size_t>(i)] =
         static_cast<int>(128 + (strength * own + rival_strength * other) / kUnit);
   }
