@@ -18,7 +18,7 @@ std::string text_of(const nlohmann::json& value) {
 void flatten(const std::string& key, const nlohmann::json& value, Rows& rows) {
   if (value.is_object() && !value.empty()) {
     for (const auto& [name, member] : value.items()) {
-      flatten(key.empty() ? name : key + "." + name, member, rows);
+      flatten(key.empty() ? name : fmt::format("{}.{}", key, name), member, rows);
     }
   } else if (value.is_array() && !value.empty() && value.front().is_structured()) {
     for (std::size_t i = 0; i < value.size(); ++i) {

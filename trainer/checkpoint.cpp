@@ -226,7 +226,7 @@ class Pieces {
   void read(const std::string& state,
             const std::string& name,
             std::int64_t offset,
-            at::Tensor target) const {
+            const at::Tensor& target) const {
     const auto found = index_.find(state + "/" + name);
     std::int64_t filled = 0;
     at::Tensor flat = target.view(-1);

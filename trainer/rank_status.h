@@ -39,6 +39,8 @@ class StatusLink {
 
   explicit StatusLink(int descriptor) : descriptor_(descriptor) {}
 
+  StatusLink(const StatusLink&) = delete;
+  StatusLink& operator=(const StatusLink&) = delete;
   StatusLink(StatusLink&& other) noexcept;
   StatusLink& operator=(StatusLink&& other) noexcept;
   ~StatusLink();

@@ -69,11 +69,11 @@ class Recorder {
 
  private:
   struct Open {
-    Phase phase;
-    Stream stream;
+    Phase phase = Phase::kOther;
+    Stream stream = Stream::kCompute;
     Mark begin;
     Mark end;
-    std::int64_t bytes;
+    std::int64_t bytes = 0;
   };
 
   Device& device_;

@@ -37,7 +37,7 @@ SyntheticDataset::SyntheticDataset(const Shape& shape, std::uint64_t seed, Split
                     .deviation = std::vector<float>(channels, 0.2F)};
   CounterRandom random(seed, {kTemplate});
   templates_.resize(static_cast<std::size_t>(shape.classes * kGrid * kGrid * shape.channels));
-  for (std::int8_t& level : templates_) {
+  for (std::int16_t& level : templates_) {
     level = static_cast<std::int8_t>(random.below(2 * kUnit) - kUnit);
   }
 }
@@ -58,8 +58,8 @@ std::int64_t SyntheticDataset::read(std::int64_t index, Image& image) const {
   const std::int64_t levels = kGrid * kGrid * channels;
   std::vector<int> blocks(static_cast<std::size_t>(levels));
   for (std::int64_t i = 0; i < levels; ++i) {
-    const auto own = static_cast<int>(templates_[static_cast<std::size_t>(label * levels + i)]);
-    const auto other = static_cast<int>(templates_[static_cast<std::size_t>(rival * levels + i)]);
+    const int own = templates_[static_cast<std::size_t>(label * levels + i)];
+    const int other = templates_[static_cast<std::size_t>(rival * levels + i)];
     blocks[static_cast<std::size_t>(i)] =
         static_cast<int>(128 + (strength * own + rival_strength * other) / kUnit);
   }

@@ -36,7 +36,7 @@ class SyntheticDataset final : public Dataset {
   std::uint64_t seed_;
   Split split_;
   Normalisation normalisation_;
-  std::vector<std::int8_t> templates_;  // classes x kGrid x kGrid x channels
+  std::vector<std::int16_t> templates_;  // classes x kGrid x kGrid x channels
 };
 
 }  // namespace vitsim

@@ -50,6 +50,7 @@ double all_reduce_once(Bench& bench, const at::Tensor& buffer, at::Tensor& other
 // The slowest rank's time of each call.
 std::vector<double> slowest_of(Bench& bench, const std::vector<double>& mine) {
   std::vector<std::int64_t> nanoseconds;
+  nanoseconds.reserve(mine.size());
   for (const double seconds : mine) {
     nanoseconds.push_back(static_cast<std::int64_t>(seconds * 1e9));
   }
@@ -75,7 +76,7 @@ std::vector<double> repeat(Bench& bench, double until_s, Once once) {
         counted.size() >= kNetworkLeastCalls &&
         (bench.budget().elapsed_s() + seconds.back() > until_s ||
          counted.size() >= kNetworkMostCalls || median_uncertainty(counted) < kNetworkNarrow);
-    const bool too_slow = bench.budget().elapsed_s() > until_s && counted.size() >= 1;
+    const bool too_slow = bench.budget().elapsed_s() > until_s && !counted.empty();
     again = bench.agree(!enough && !too_slow);
   }
   return seconds;

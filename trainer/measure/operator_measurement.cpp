@@ -256,8 +256,8 @@ class Kernels {
   }
 
   [[nodiscard]] Kernel convolution_of(const at::Tensor& images, const at::Tensor& weight) const {
-    const auto patches =
-        static_cast<double>(images.size(0) * (kImageSize / kPatch) * (kImageSize / kPatch));
+    constexpr std::int64_t kRow = kImageSize / kPatch;
+    const auto patches = static_cast<double>(images.size(0) * kRow * kRow);
     const auto width = static_cast<double>(weight.size(0));
     Dimensions number = one("batch", images.size(0));
     number["width"] = width;

@@ -145,6 +145,7 @@ void StepMeasurement::record(const StepCase& one,
         kStepWarmUp);
   }
   std::vector<double> whole;
+  whole.reserve(steps.size());
   for (const TrainingBench::Step& step : steps) {
     whole.push_back(step.step_s);
   }

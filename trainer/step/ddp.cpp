@@ -27,6 +27,9 @@ constexpr std::size_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
 class Ddp : public ReplicatedReducer {
  public:
+  Ddp(const Ddp&) = delete;
+  Ddp& operator=(const Ddp&) = delete;
+
   explicit Ddp(const ReducerContext& context) : ReplicatedReducer(context) {
     const std::vector<at::Tensor>& parameters = context.parameters();
     c10d::verify_params_across_processes(context.group, parameters, std::nullopt);

@@ -158,6 +158,9 @@ class Unit {
 
 class Fsdp : public GradientReducer, public BlockObserver {
  public:
+  Fsdp(const Fsdp&) = delete;
+  Fsdp& operator=(const Fsdp&) = delete;
+
   explicit Fsdp(const ReducerContext& context)
       : group_(context.group),
         device_(*context.device),
@@ -227,7 +230,7 @@ class Fsdp : public GradientReducer, public BlockObserver {
   void after_block_backward(std::int64_t layer, std::vector<at::Tensor> gradients) override {
     Unit& unit = units_[static_cast<std::size_t>(layer)];
     unit.release();
-    make_ready(unit, std::move(gradients));
+    make_ready(unit, gradients);
     if (layer == 0) {
       scatter_ready();
     }
@@ -240,7 +243,7 @@ class Fsdp : public GradientReducer, public BlockObserver {
       gradients.push_back(std::exchange(parameters[member].mutable_grad(), {}));
     }
     root().release();
-    make_ready(root(), std::move(gradients));
+    make_ready(root(), gradients);
     scatter_ready();
   }
 
@@ -331,7 +334,7 @@ class Fsdp : public GradientReducer, public BlockObserver {
     }
   }
 
-  void make_ready(Unit& unit, std::vector<at::Tensor> gradients) {
+  void make_ready(Unit& unit, const std::vector<at::Tensor>& gradients) {
     const at::NoGradGuard no_grad;
     ready_ = {.unit = &unit, .flat = unit.flatten(gradients, sum_type())};
   }
