@@ -104,7 +104,7 @@ void add_unlogged_short_steps(const std::vector<RunSummary>& summaries,
       const CurveKey own = curve_key(*summary.run, own_index);
       std::optional<std::size_t> slowest;
       double most = fit.compute_s.at(own).at(summary.micro_batch(own_index));
-      for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
+      for (const std::size_t rank : summary.kinds) {
         const double compute =
             fit.compute_s.at(curve_key(*summary.run, rank)).at(summary.micro_batch(rank));
         if (compute > 1.01 * most) {
@@ -335,7 +335,7 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
       if (summary.run->gpus.size() > 1) {
         one_node[link_name(*summary.run)] = summary.run->one_node;
       }
-      for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
+      for (const std::size_t rank : summary.kinds) {
         const auto [model, fresh] =
             models.try_emplace(curve_key(*summary.run, rank), summary.run->model);
         if (!fresh && tells_more(summary.run->model.name, model->second.name)) {

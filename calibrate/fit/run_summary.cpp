@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -263,6 +266,18 @@ void find_wire(const Measurement& measurement, RunSummary& summary) {
   }
 }
 
+// A log may tell of a million ranks: the fit asks each kind once.
+std::vector<std::size_t> kinds_of(const RunSummary& summary) {
+  std::vector<std::size_t> kinds;
+  std::set<std::pair<std::string_view, std::int64_t>> seen;
+  for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
+    if (seen.emplace(summary.run->gpus[rank], summary.micro_batch(rank)).second) {
+      kinds.push_back(rank);
+    }
+  }
+  return kinds;
+}
+
 }  // namespace
 
 double RankSummary::pure_all_reduce_s() const {
@@ -334,6 +349,7 @@ std::vector<RunSummary> summarise(const Measurement& measurement) {
       continue;
     }
     RunSummary summary{.run = &run};
+    summary.kinds = kinds_of(summary);
     summary.gradient_bytes = static_cast<double>(parameter_count(run.model)) *
                              gradient_bytes_per_parameter(run.precision).value();
     if (run.samples > 0 && !run.gpus.empty() && !run.micro_batch.empty()) {

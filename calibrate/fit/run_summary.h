@@ -48,6 +48,7 @@ struct RunSummary {
   std::optional<double> epoch_s;   // median over epochs, slowest rank
   double gradient_bytes = 0;       // that one AllReduce carries
   std::vector<RankSummary> ranks;  // those whose phases were logged
+  std::vector<std::size_t> kinds;  // the first rank of each GPU and micro-batch, rising
 
   /// Full steps that an epoch is worth: its samples by those of a full step.
   [[nodiscard]] double full_steps() const;

@@ -144,7 +144,7 @@ std::vector<LeftOutRun> leave_each_out(const std::vector<RunSummary>& summaries,
                      .log_error = std::log(seen->measured_s / seen->predicted_s),
                      .compute_share = parts->compute_s / step};
     double slowest = 0;
-    for (std::size_t rank = 0; rank < summary.run->gpus.size(); ++rank) {
+    for (const std::size_t rank : summary.kinds) {
       const double compute =
           fit.compute_s.at(curve_key(*summary.run, rank)).at(summary.micro_batch(rank));
       if (compute > slowest) {

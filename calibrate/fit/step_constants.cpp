@@ -75,7 +75,7 @@ std::map<CurveKey, StepConstants> step_constants(const std::vector<const RunSumm
   std::map<CurveKey, std::vector<double>> loads;                        // logged, per sample
   std::map<CurveKey, double> gradients;                                 // bytes
   for (const RunSummary* summary : used) {
-    for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
+    for (const std::size_t rank : summary->kinds) {
       gradients[curve_key(*summary->run, rank)] = summary->gradient_bytes;
     }
     for (const RankSummary& rank : summary->ranks) {

@@ -98,7 +98,7 @@ class Unknowns {
   Unknowns(const std::vector<const RunSummary*>& used, const std::vector<AloneReduce>& alone) {
     for (const RunSummary* summary : used) {
       const RecordedRun& run = *summary->run;
-      for (std::size_t rank = 0; rank < run.gpus.size(); ++rank) {
+      for (const std::size_t rank : summary->kinds) {
         const auto point = std::pair(curve_key(run, rank), summary->micro_batch(rank));
         if (!compute_.contains(point)) {
           compute_[point] = add(std::log(guess_compute(used, point)), 0, 0);
@@ -198,7 +198,7 @@ class Unknowns {
       }
     }
     for (const RunSummary* summary : used) {
-      for (std::size_t rank = 0; rank < summary->run->gpus.size(); ++rank) {
+      for (const std::size_t rank : summary->kinds) {
         if (curve_key(*summary->run, rank) == point.first &&
             summary->micro_batch(rank) == point.second && summary->epoch_s && summary->plan) {
           return 0.9 * *summary->epoch_s / summary->full_steps();
@@ -301,7 +301,7 @@ std::optional<StepParts> predict_step(const StepFit& fit, const RunSummary& summ
   const RecordedRun& run = *summary.run;
   StepParts parts;
   double loader_start = 0;
-  for (std::size_t rank = 0; rank < run.gpus.size(); ++rank) {
+  for (const std::size_t rank : summary.kinds) {
     const auto curve = fit.compute_s.find(curve_key(run, rank));
     if (curve == fit.compute_s.end()) {
       return std::nullopt;

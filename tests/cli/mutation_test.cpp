@@ -38,6 +38,7 @@ constexpr rlim_t kMostSeconds = 20;
 constexpr rlim_t kMostMemory = rlim_t{1} << 30;
 constexpr rlim_t kMostSeconds = 2;
 #endif
+const fs::path kKept = VITSIM_BINARY_DIR "/failed_mutations";
 constexpr std::uintmax_t kLargestInput = 300'000;  // larger ones say nothing new and take longer
 
 std::int64_t from_environment(const char* name, std::int64_t otherwise) {
@@ -156,9 +157,13 @@ class Mutations : public ::testing::Test {
                                             mutate(text, static_cast<std::uint64_t>(seed)));
         for (const std::vector<std::string>& arguments : commands(file)) {
           const int code = run_limited(arguments, folder_.path());
-          EXPECT_TRUE(code == 0 || code == 2 || code == 3)
-              << input << " seed " << seed << ": " << arguments[0] << " " << arguments[1]
-              << " ended with " << code;
+          const bool is_right = code == 0 || code == 2 || code == 3;
+          EXPECT_TRUE(is_right) << input << " seed " << seed << ": " << arguments[0] << " "
+                                << arguments[1] << " ended with " << code << "; kept in " << kKept;
+          if (!is_right) {
+            fs::create_directories(kKept);
+            fs::copy_file(file, kKept / file.filename(), fs::copy_options::overwrite_existing);
+          }
         }
         fs::remove(file);
         ++cases_;
