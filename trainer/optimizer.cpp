@@ -129,6 +129,7 @@ class Lamb : public Optimizer {
         mean_(zeros_like_weights(slices)),
         square_(zeros_like_weights(slices)) {
     std::vector<std::int64_t> owners;
+    owners.reserve(slices.size());
     for (const Slice& slice : slices) {
       owners.push_back(static_cast<std::int64_t>(slice.parameter));
     }

@@ -38,7 +38,7 @@ SyntheticDataset::SyntheticDataset(const Shape& shape, std::uint64_t seed, Split
   CounterRandom random(seed, {kTemplate});
   templates_.resize(static_cast<std::size_t>(shape.classes * kGrid * kGrid * shape.channels));
   for (std::int16_t& level : templates_) {
-    level = static_cast<std::int8_t>(random.below(2 * kUnit) - kUnit);
+    level = static_cast<std::int16_t>(random.below(2 * kUnit) - kUnit);
   }
 }
 

@@ -61,6 +61,7 @@ class LocalSgd : public ReplicatedReducer {
     since_average_.zero_();
     const std::vector<at::Tensor> all = replicated().weights();
     std::vector<at::Tensor> parts;
+    parts.reserve(all.size());
     for (const at::Tensor& weight : all) {
       parts.push_back(weight.reshape(-1));
     }

@@ -104,6 +104,7 @@ class PowerSgd : public CommunicationHook {
       return;
     }
     std::vector<at::Tensor> parts;
+    parts.reserve(tensors.size());
     for (const at::Tensor& tensor : tensors) {
       parts.push_back(tensor.reshape(-1));
     }

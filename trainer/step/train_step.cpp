@@ -150,6 +150,7 @@ bool TrainStep::gradients_usable(const std::vector<Slice>& slices) {
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device_.torch_device());
   at::Tensor overflow = at::zeros({1}, options);
   std::vector<at::Tensor> gradients;
+  gradients.reserve(slices.size());
   for (const Slice& slice : slices) {
     gradients.push_back(slice.gradient);
   }
@@ -169,6 +170,7 @@ void TrainStep::clip(const std::vector<Slice>& slices) {
     return;
   }
   std::vector<at::Tensor> gradients;
+  gradients.reserve(slices.size());
   for (const Slice& slice : slices) {
     gradients.push_back(slice.gradient);
   }

@@ -44,6 +44,7 @@ class Zero0 : public ReplicatedReducer {
       return 0;
     }
     std::vector<at::Tensor> flat_parts;
+    flat_parts.reserve(gradients.size());
     for (const at::Tensor& gradient : gradients) {
       flat_parts.push_back(gradient.reshape(-1));
     }
