@@ -83,6 +83,25 @@ StepInput random_input(RandomCluster& random, std::size_t ranks) {
   return input;
 }
 
+/// Every rank of eight reduces gradients, and the parts of its step add up to the step.
+void expect_parts_add_up(const StepProgram& program,
+                         const Network& network,
+                         RandomCluster& random) {
+  check_program(program);
+  const auto group = std::make_shared<const Communicator>(network, testing::all_ranks(8));
+  StepExecutor executor(group, program);
+  const std::vector<Tick> starts = random.starts(8);
+  StepTimes times = executor.make_times();
+  std::vector<Tick> ends(8);
+  executor.run(OperationTicks(program), starts, ends, &times);
+  const AloneTimes alone(program, executor.groups());
+  for (std::uint32_t i = 0; i < 8; ++i) {
+    const StepAccount sums = account_rank(program, times, alone, i, starts[i]).step;
+    EXPECT_GT(sums.phase(Phase::kGradientAllReduce), 0);
+    EXPECT_EQ(sums.compute() + sums.exposed + sums.wait + sums.idle, ends[i] - starts[i]);
+  }
+}
+
 // Whatever the way to train, both executors agree to the tick, and what a rank does, what it waits
 // for and what is exposed make up its step.
 TEST(ShardedStepProperty, ArraysEqualEvents) {
@@ -136,19 +155,7 @@ TEST(ShardedStepProperty, HybridShardsAddUp) {
     training.gradient_sync = GradientSync::kFsdp;
     training.fsdp.shard_ranks = 2;
     const StepProgram program = build_program(training, random_input(random, 8));
-    check_program(program);
-    const auto group = std::make_shared<const Communicator>(network, testing::all_ranks(8));
-    StepExecutor executor(group, program);
-    const std::vector<Tick> starts = random.starts(8);
-    StepTimes times = executor.make_times();
-    std::vector<Tick> ends(8);
-    executor.run(OperationTicks(program), starts, ends, &times);
-    const AloneTimes alone(program, executor.groups());
-    for (std::uint32_t i = 0; i < 8; ++i) {
-      const StepAccount sums = account_rank(program, times, alone, i, starts[i]).step;
-      EXPECT_GT(sums.phase(Phase::kGradientAllReduce), 0);
-      EXPECT_EQ(sums.compute() + sums.exposed + sums.wait + sums.idle, ends[i] - starts[i]);
-    }
+    expect_parts_add_up(program, network, random);
   }
 }
 
@@ -278,19 +285,7 @@ TEST(ShardedStepProperty, ShardsOfASplitModelAddUp) {
       training.fsdp.shard_ranks = 2;
     }
     const StepProgram program = build_program(training, random_split(random, training));
-    check_program(program);
-    const auto group = std::make_shared<const Communicator>(network, testing::all_ranks(8));
-    StepExecutor executor(group, program);
-    const std::vector<Tick> starts = random.starts(8);
-    StepTimes times = executor.make_times();
-    std::vector<Tick> ends(8);
-    executor.run(OperationTicks(program), starts, ends, &times);
-    const AloneTimes alone(program, executor.groups());
-    for (std::uint32_t i = 0; i < 8; ++i) {
-      const StepAccount sums = account_rank(program, times, alone, i, starts[i]).step;
-      EXPECT_GT(sums.phase(Phase::kGradientAllReduce), 0);
-      EXPECT_EQ(sums.compute() + sums.exposed + sums.wait + sums.idle, ends[i] - starts[i]);
-    }
+    expect_parts_add_up(program, network, random);
   }
 }
 
