@@ -263,8 +263,8 @@ void replace_pageable_loading(const Measurement& measurement,
     return;
   }
   for (auto& [gpu, profile] : calibration.gpus) {
-    const auto sheet = options.sheets.find(gpu);
-    if (sheet == options.sheets.end()) {
+    const GpuSheet* sheet = options.sheet(gpu);
+    if (sheet == nullptr) {
       continue;
     }
     bool replaced = false;
@@ -273,7 +273,7 @@ void replace_pageable_loading(const Measurement& measurement,
       const Bytes image(4 * static_cast<double>(curve.model.channels) * side * side);
       for (StepPoint& point : curve.points) {
         const Seconds copy =
-            static_cast<double>(point.micro_batch) * image / pinned_copy_rate(sheet->second);
+            static_cast<double>(point.micro_batch) * image / pinned_copy_rate(*sheet);
         if (point.data_load > 2 * copy) {
           point.data_load = copy;
           replaced = true;
@@ -292,14 +292,14 @@ void replace_pageable_loading(const Measurement& measurement,
 void check_devices(const Measurement& measurement, const FitOptions& options) {
   std::vector<std::string> problems;
   for (const auto& [name, device] : measurement.devices) {
-    const auto sheet = options.sheets.find(name);
-    if (sheet != options.sheets.end() && !is_device(device, sheet->second.device_name)) {
+    const GpuSheet* sheet = options.sheet(name);
+    if (sheet != nullptr && !is_device(device, sheet->device_name)) {
       problems.push_back(
           fmt::format("{} was measured on {}, but its data sheet is of {}: measure under another "
                       "--name",
                       in_quotes(name),
                       in_quotes(device),
-                      in_quotes(sheet->second.device_name)));
+                      in_quotes(sheet->device_name)));
     }
   }
   if (!problems.empty()) {
@@ -435,15 +435,15 @@ Calibration fit(const Measurement& measurement, const FitOptions& options) {
 
   for (auto& [name, profile] : calibration.gpus) {
     profile.name = name;
-    const auto sheet = options.sheets.find(name);
+    const GpuSheet* sheet = options.sheet(name);
     const auto device = measurement.devices.find(name);
     if (device != measurement.devices.end()) {
       profile.device_name = device->second;
-    } else if (sheet != options.sheets.end()) {
-      profile.device_name = sheet->second.device_name;
+    } else if (sheet != nullptr) {
+      profile.device_name = sheet->device_name;
     }
-    if (sheet != options.sheets.end()) {
-      profile.memory = sheet->second.memory;
+    if (sheet != nullptr) {
+      profile.memory = sheet->memory;
     } else {
       profile.memory = recorded_capacity(measurement, name);
     }

@@ -13,8 +13,8 @@ namespace {
 // Updates and copies compute next to nothing: they scale with memory bandwidth, which is how GPUs
 // without logged phases get theirs.
 double bandwidth_of(const FitOptions& options, const std::string& gpu) {
-  const auto sheet = options.sheets.find(gpu);
-  return sheet == options.sheets.end() ? 0 : sheet->second.memory_bandwidth.value();
+  const GpuSheet* sheet = options.sheet(gpu);
+  return sheet == nullptr ? 0 : sheet->memory_bandwidth.value();
 }
 
 // What loading takes, where only the rest of an epoch tells.
